@@ -1,0 +1,46 @@
+"""The errors of Roastery: what a user can mend, and what broke.
+
+`UserError` and its subclasses carry one sentence that names the thing, the place and the way out; the command line
+prints it and exits with 2, and no task retries it. Everything else fails loudly, or, where it may pass (network, busy
+database, a worker that died), is retried by the task that met it.
+"""
+
+
+class RoasteryError(Exception):
+    """Every error that Roastery raises itself."""
+
+
+class UserError(RoasteryError):
+    """Something that the user can mend. The message is one line: the thing, the place, the way out."""
+
+
+class ConfigError(UserError):
+    """A config that cannot be read or that asks for what is not there."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read, is unsafe to read, or does not fit its config."""
+
+
+class DatasetError(UserError):
+    """A dataset that is missing, malformed or empty."""
+
+
+class UnsupportedOperator(UserError):
+    """An operator without a Caffe2 form, or a NetDef operator that a runtime does not have."""
+
+
+class ModelFileError(UserError):
+    """A model.pb, model_init.pb, model.onnx or model.pt2 that is missing, damaged or not what it should be."""
+
+
+class GateFailed(UserError):
+    """The converted model is not as good as the original; it was not registered as such."""
+
+
+class OperatorError(RoasteryError):
+    """An operator was given inputs that it refuses (genuine Caffe2 refuses them too, or would crash)."""
+
+
+class RuntimeFailed(RoasteryError):
+    """A runtime died, hung or failed while it ran a net; its last words are in the message."""
