@@ -1,0 +1,118 @@
+"""ONNX to NetDef: `model.pb` and `model_init.pb` from `model.onnx`."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.nets import Nets
+from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
+from roastery.caffe2.passes import constant_value, run_passes
+from roastery.errors import UnsupportedOperator
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+
+# The name that the original's nets have: a C++ program may run its net by that name.
+NET_NAME = "torch-jit-export_predict"
+INIT_NET_NAME = "torch-jit-export_init"
+_FILLS = {
+    np.dtype(np.float32): "GivenTensorFill",
+    np.dtype(np.int32): "GivenTensorIntFill",
+    np.dtype(np.int64): "GivenTensorInt64Fill",
+}
+
+
+def convert(model: ir.Model) -> Nets:
+    """Convert an ONNX model.
+
+    Args:
+        model: as `export.onnx` gives it. The passes change it in place. Its metadata holds the net's arguments
+            (size_divisibility, device, meta_architecture, ...).
+
+    Returns:
+        The predict net, whose external inputs are the graph's inputs and then the parameters in the order of their use,
+        and the init net, which fills the parameters.
+
+    Raises:
+        UnsupportedOperator: an operator without a Caffe2 form, with the module that it came from.
+    """
+    graph = model.graph
+    run_passes(graph)
+    predict = caffe2_pb2.NetDef(name=NET_NAME)
+    initial = caffe2_pb2.NetDef(name=INIT_NET_NAME)
+    predict.external_input.extend(_name(value) for value in graph.inputs)
+    filled: set[str] = set()
+    for node in graph:
+        module = node.metadata_props.get(MODULE_KEY, "")
+        try:
+            operator = look_up(node, module)(node)
+        except UnsupportedOperator as error:
+            raise error if module in str(error) else UnsupportedOperator(f"module {module!r}: {error}") from error
+        predict.op.append(_operator_def(operator, module))
+        for value in node.inputs:
+            name = _name(value) if value is not None else ""
+            array = constant_value(value) if name in operator.inputs and name not in filled else None
+            if array is not None:
+                filled.add(name)
+                predict.external_input.append(name)
+                initial.op.append(_fill(name, array))
+    predict.external_output.extend(_name(value) for value in graph.outputs)
+    initial.external_output.extend(predict.external_input[len(graph.inputs) :])
+    net_arguments: Mapping[str, ArgumentValue] = json.loads(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
+    predict.arg.extend(_argument(name, value) for name, value in net_arguments.items())
+    return Nets(predict, initial)
+
+
+def _name(value: ir.Value) -> str:
+    if value.name is None:
+        raise UnsupportedOperator("the ONNX graph has a value without a name; export it again")
+    return value.name
+
+
+def _operator_def(operator: NetOperator, module: str) -> caffe2_pb2.OperatorDef:
+    return caffe2_pb2.OperatorDef(
+        type=operator.type,
+        # Netron and Caffe2's own errors show the name.
+        name=module,
+        input=operator.inputs,
+        output=operator.outputs,
+        arg=[_argument(name, value) for name, value in operator.arguments.items()],
+    )
+
+
+def _argument(name: str, value: ArgumentValue) -> caffe2_pb2.Argument:
+    if isinstance(value, str):
+        return caffe2_pb2.Argument(name=name, s=value.encode())
+    if isinstance(value, float):
+        return caffe2_pb2.Argument(name=name, f=value)
+    if isinstance(value, int):
+        return caffe2_pb2.Argument(name=name, i=value)
+    if all(isinstance(item, int) for item in value):
+        return caffe2_pb2.Argument(name=name, ints=[int(item) for item in value])
+    return caffe2_pb2.Argument(name=name, floats=value)
+
+
+def _fill(name: str, array: NDArray[np.generic]) -> caffe2_pb2.OperatorDef:
+    if array.dtype not in _FILLS:
+        raise UnsupportedOperator(f"parameter {name!r}: Caffe2 has no fill for {array.dtype}; use float32")
+    values = caffe2_pb2.Argument(name="values")
+    if array.dtype == np.float32:
+        # Packed floats are the array's own bytes: parsing them is a copy, where a Python list would be 44 million objects.
+        values.MergeFromString(_length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, array.astype("<f4").tobytes()))
+    else:
+        values.ints.extend(array.ravel().tolist())
+    shape = caffe2_pb2.Argument(name="shape", ints=array.shape)
+    return caffe2_pb2.OperatorDef(type=_FILLS[array.dtype], output=[name], arg=[shape, values])
+
+
+def _length_delimited(field_number: int, payload: bytes) -> bytes:
+    """A length-delimited field as protobuf writes it: key, length as varint, bytes."""
+    header = bytearray([field_number << 3 | 2])
+    length = len(payload)
+    while length > 0x7F:
+        header.append(length & 0x7F | 0x80)
+        length >>= 7
+    header.append(length)
+    return bytes(header) + payload

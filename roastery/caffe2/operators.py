@@ -1,0 +1,216 @@
+"""The NetDef operator table: which Caffe2 operator each ONNX node becomes, one entry an operator.
+
+What has no entry has no Caffe2 form: `look_up` refuses it. Nothing is passed through by name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from roastery.caffe2.passes import constant_value
+from roastery.errors import UnsupportedOperator
+from roastery.ops.definition import ONNX_DOMAIN, Operator, operators
+
+ArgumentValue = int | float | str | list[int] | list[float]
+
+
+@dataclass(frozen=True)
+class NetOperator:
+    """A Caffe2 operator before it is written: blobs by name, arguments by name."""
+
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arguments: Mapping[str, ArgumentValue] = field(default_factory=dict)
+
+
+Entry = Callable[[ir.Node], NetOperator]
+
+_TABLE: dict[str, Entry] = {}
+_WAY_OUT = "rewrite the module with operators that Caffe2 has (docs/operators.md lists them)"
+
+
+def look_up(node: ir.Node, module: str) -> Entry:
+    """The entry for a node.
+
+    Args:
+        module: the dotted name of the module that the node came from, for the error.
+
+    Raises:
+        UnsupportedOperator: the operator has no Caffe2 form.
+    """
+    if node.domain == ONNX_DOMAIN and node.op_type in operators():
+        return _detection
+    if node.domain == "" and node.op_type in _TABLE:
+        return _TABLE[node.op_type]
+    name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    raise UnsupportedOperator(f"module {module or '(top)'!r}: operator {name} has no Caffe2 form; {_WAY_OUT}")
+
+
+def table() -> Mapping[str, Entry]:
+    """Every ONNX operator (of the standard domain) that has an entry."""
+    return _TABLE
+
+
+def _entry(*onnx_types: str) -> Callable[[Entry], Entry]:
+    def register(entry: Entry) -> Entry:
+        for onnx_type in onnx_types:
+            if onnx_type in _TABLE:
+                raise ValueError(f"{onnx_type} has two entries")
+            _TABLE[onnx_type] = entry
+        return entry
+
+    return register
+
+
+def _detection(node: ir.Node) -> NetOperator:
+    defined: Operator = operators()[node.op_type]
+    arguments = {name: _attribute(node, name, argument.to_attribute(argument.default)) for name, argument in defined.arguments.items()}
+    return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs), arguments)
+
+
+@_entry("Relu", "Sigmoid")
+def _activation(node: ir.Node) -> NetOperator:
+    return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs))
+
+
+@_entry("Add", "Sub", "Mul", "Div")
+def _arithmetic(node: ir.Node) -> NetOperator:
+    return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs))
+
+
+@_entry("Conv")
+def _convolution(node: ir.Node) -> NetOperator:
+    _require(node, "auto_pad", "NOTSET", "padding must be written out")
+    kernels = _kernel(node)
+    return NetOperator(
+        "Conv",
+        _names(node.inputs),
+        _names(node.outputs),
+        {
+            "kernels": kernels,
+            "strides": _attribute(node, "strides", [1] * len(kernels)),
+            "pads": _attribute(node, "pads", [0] * 2 * len(kernels)),
+            "dilations": _attribute(node, "dilations", [1] * len(kernels)),
+            "group": _attribute(node, "group", 1),
+        },
+    )
+
+
+@_entry("ConvTranspose")
+def _transposed_convolution(node: ir.Node) -> NetOperator:
+    _require(node, "auto_pad", "NOTSET", "padding must be written out")
+    kernels = _kernel(node)
+    _require(node, "dilations", [1] * len(kernels), "Caffe2's ConvTranspose has no dilation")
+    arguments: dict[str, ArgumentValue] = {
+        "kernels": kernels,
+        "strides": _attribute(node, "strides", [1] * len(kernels)),
+        "pads": _attribute(node, "pads", [0] * 2 * len(kernels)),
+        "group": _attribute(node, "group", 1),
+    }
+    adjustment = _attribute(node, "output_padding", [0] * len(kernels))
+    if any(adjustment):
+        arguments["adjs"] = adjustment
+    return NetOperator("ConvTranspose", _names(node.inputs), _names(node.outputs), arguments)
+
+
+@_entry("MaxPool")
+def _max_pool(node: ir.Node) -> NetOperator:
+    _require(node, "auto_pad", "NOTSET", "padding must be written out")
+    _require(node, "ceil_mode", 0, "Caffe2 rounds the size down")
+    kernels = _attribute(node, "kernel_shape", [])
+    _require(node, "dilations", [1] * len(kernels), "Caffe2's MaxPool has no dilation")
+    arguments = {
+        "kernels": kernels,
+        "strides": _attribute(node, "strides", [1] * len(kernels)),
+        "pads": _attribute(node, "pads", [0] * 2 * len(kernels)),
+    }
+    return NetOperator("MaxPool", _names(node.inputs), _names(node.outputs)[:1], arguments)
+
+
+@_entry("Gemm")
+def _fully_connected(node: ir.Node) -> NetOperator:
+    _require(node, "transA", 0, "only x W' + b is an FC")
+    _require(node, "transB", 1, "only x W' + b is an FC")
+    _require(node, "alpha", 1.0, "only x W' + b is an FC")
+    _require(node, "beta", 1.0, "only x W' + b is an FC")
+    if len(node.inputs) != 3:
+        raise _refuse(node, "an FC needs a bias")
+    return NetOperator("FC", _names(node.inputs), _names(node.outputs))
+
+
+@_entry("Flatten")
+def _flatten(node: ir.Node) -> NetOperator:
+    return NetOperator("Flatten", _names(node.inputs), _names(node.outputs), {"axis": _attribute(node, "axis", 1)})
+
+
+@_entry("Softmax")
+def _softmax(node: ir.Node) -> NetOperator:
+    axis, rank = _axis(node, -1)
+    # Caffe2 flattens everything from the axis on, which is ONNX's softmax for the last axis only.
+    if axis != rank - 1:
+        raise _refuse(node, f"softmax over axis {axis} of {rank}; Caffe2 has it over the last only")
+    return NetOperator("Softmax", _names(node.inputs), _names(node.outputs), {"axis": axis})
+
+
+@_entry("Concat")
+def _concat(node: ir.Node) -> NetOperator:
+    axis, _ = _axis(node, 0)
+    output = _names(node.outputs)[0]
+    return NetOperator("Concat", _names(node.inputs), (output, f"{output}_split_info"), {"axis": axis})
+
+
+@_entry("Resize")
+def _resize_nearest(node: ir.Node) -> NetOperator:
+    _require(node, "mode", "nearest", "Caffe2's own bilinear scaling is not PyTorch's")
+    _require(node, "coordinate_transformation_mode", "asymmetric", "Caffe2 has nearest scaling from the corner")
+    _require(node, "nearest_mode", "floor", "Caffe2 rounds down")
+    scales = constant_value(node.inputs[2]) if len(node.inputs) > 2 else None
+    if scales is None or scales.shape != (4,) or scales[0] != 1 or scales[1] != 1:
+        raise _refuse(node, "only height and width scaled by constants become a ResizeNearest")
+    arguments: dict[str, ArgumentValue] = {
+        "order": "NCHW",
+        "width_scale": float(scales[3]),
+        "height_scale": float(scales[2]),
+    }
+    return NetOperator("ResizeNearest", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    return tuple(value.name for value in values if value is not None and value.name)
+
+
+def _attribute(node: ir.Node, name: str, default: Any) -> Any:
+    if name not in node.attributes:
+        return default
+    value = node.attributes[name].value
+    return list(value) if isinstance(value, tuple | list | np.ndarray) else value
+
+
+def _kernel(node: ir.Node) -> list[int]:
+    weight = node.inputs[1]
+    shape = list(weight.shape) if weight is not None and weight.shape is not None else []
+    kernel: list[int] = _attribute(node, "kernel_shape", [int(size) for size in shape[2:]])
+    return kernel
+
+
+def _axis(node: ir.Node, default: int) -> tuple[int, int]:
+    """The axis counted from the front, and the rank (of the first input)."""
+    value = node.inputs[0]
+    if value is None or value.shape is None:
+        raise _refuse(node, "the rank of its input is not known")
+    axis, rank = _attribute(node, "axis", default), len(value.shape)
+    return axis + rank if axis < 0 else axis, rank
+
+
+def _require(node: ir.Node, name: str, expected: Any, why: str) -> None:
+    actual = _attribute(node, name, expected)
+    if actual != expected:
+        raise _refuse(node, f"{name}={actual!r}: {why}")
+
+
+def _refuse(node: ir.Node, why: str) -> UnsupportedOperator:
+    return UnsupportedOperator(f"{node.op_type} giving {_names(node.outputs)[0]!r} has no Caffe2 form ({why}); {_WAY_OUT}")

@@ -1,0 +1,107 @@
+"""Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from roastery.errors import ModelFileError
+
+
+def run_passes(graph: ir.Graph) -> None:
+    """All passes, in place."""
+    lift_constants(graph)
+    drop_identities(graph)
+    fold_batch_norms(graph)
+
+
+def constant_value(value: ir.Value | None) -> NDArray[np.generic] | None:
+    """The array of an initializer, None for what is computed."""
+    if value is None or value.const_value is None:
+        return None
+    array: NDArray[np.generic] = value.const_value.numpy()
+    return array
+
+
+def lift_constants(graph: ir.Graph) -> None:
+    """Turn every Constant node into an initializer."""
+    for node in list(graph):
+        if node.op_type != "Constant" or node.domain != "":
+            continue
+        output = node.outputs[0]
+        value = ir.Value(name=output.name, const_value=_constant_tensor(node))
+        value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[union-attr]
+        _replace(graph, output, value)
+        graph.remove(node, safe=True)
+        graph.initializers.add(value)
+
+
+def drop_identities(graph: ir.Graph) -> None:
+    """Let the users of an Identity (or of a Dropout, at inference) read its input."""
+    for node in list(graph):
+        if node.op_type not in ("Identity", "Dropout") or node.domain != "":
+            continue
+        # An identity between an input or parameter and an output of the graph has to stay: it gives the output its name.
+        source = node.inputs[0]
+        if source is None or (node.outputs[0] in graph.outputs and source.producer() is None):
+            continue
+        _replace(graph, node.outputs[0], source)
+        graph.remove(node, safe=True)
+
+
+def fold_batch_norms(graph: ir.Graph) -> None:
+    """Fold each BatchNormalization into the convolution that alone feeds it, in float64."""
+    for norm in list(graph):
+        if norm.op_type != "BatchNormalization" or norm.domain != "":
+            continue
+        convolution = norm.inputs[0].producer() if norm.inputs[0] is not None else None
+        if convolution is None or convolution.op_type != "Conv" or len(convolution.outputs[0].uses()) != 1:
+            continue
+        weight, *bias = (constant_value(value) for value in convolution.inputs[1:])
+        scale, shift, mean, variance = (constant_value(value) for value in norm.inputs[1:])
+        if weight is None or scale is None or shift is None or mean is None or variance is None:
+            continue
+        epsilon = norm.attributes.get_float("epsilon", 1e-5)
+        factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        before = 0.0 if not bias or bias[0] is None else bias[0].astype(np.float64)
+        folded_bias = (before - mean.astype(np.float64)) * factor + shift.astype(np.float64)
+        folded_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+        weight_value = convolution.inputs[1]
+        assert weight_value is not None and weight_value.name is not None
+        # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
+        _replace_weight(graph, convolution, 1, weight_value.name, folded_weight)
+        bias_value = norm.inputs[2]
+        assert bias_value is not None and bias_value.name is not None
+        convolution.resize_inputs(3)
+        _replace_weight(graph, convolution, 2, bias_value.name, folded_bias)
+        _replace(graph, norm.outputs[0], convolution.outputs[0])
+        graph.remove(norm, safe=True)
+
+
+def _replace_weight(graph: ir.Graph, node: ir.Node, index: int, name: str, array: NDArray[np.floating]) -> None:
+    tensor = ir.Tensor(np.ascontiguousarray(array, dtype=np.float32), name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+    graph.initializers.pop(name, None)
+    node.replace_input_with(index, value)
+    graph.initializers.add(value)
+
+
+def _replace(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Let all users of `old` read `new`; as an output of the graph it keeps `old`'s name."""
+    for user, index in list(old.uses()):
+        user.replace_input_with(index, new)
+    for index, output in enumerate(graph.outputs):
+        if output is old:
+            name = old.name
+            old.name = f"{name}_before_identity"
+            new.name = name
+            graph.outputs[index] = new
+
+
+def _constant_tensor(node: ir.Node) -> ir.TensorProtocol:
+    attributes = node.attributes
+    if "value" in attributes:
+        return attributes["value"].as_tensor()
+    for name, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):
+        if name in attributes:
+            return ir.Tensor(np.asarray(attributes[name].value, dtype=dtype))
+    raise ModelFileError(f"constant {node.outputs[0].name!r} holds neither numbers nor a tensor; export the model again")

@@ -1,0 +1,1 @@
+"""The deployable detectors: plain modules from (`data`, `im_info`) to output tensors, and their parts."""

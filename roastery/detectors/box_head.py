@@ -1,0 +1,60 @@
+"""The box branch: features of each RoI, then class logits and box deltas."""
+
+import torch.nn.functional as F
+from yacs.config import CfgNode
+from torch import Tensor, nn
+
+from roastery.detectors.convolution import Convolution, build_norm
+from roastery.errors import ConfigError
+
+
+class FastRCNNConvFCHead(nn.Sequential):
+    """Convolutions, then fully connected layers, each with ReLU: (n, C, S, S) to (n, `out_channels`)."""
+
+    def __init__(self, channels: int, size: int, conv_dims: list[int], fc_dims: list[int], norm: str) -> None:
+        super().__init__()
+        for index, dim in enumerate(conv_dims, start=1):
+            key = "MODEL.ROI_BOX_HEAD.NORM"
+            layer = Convolution(
+                channels, dim, 3, padding=1, bias=norm == "", norm=build_norm(norm, dim, key), activation=F.relu
+            )
+            self.add_module(f"conv{index}", layer)
+            channels = dim
+        features = channels * size * size
+        for index, dim in enumerate(fc_dims, start=1):
+            if index == 1:
+                self.add_module("flatten", nn.Flatten())
+            self.add_module(f"fc{index}", nn.Linear(features, dim))
+            self.add_module(f"fc_relu{index}", nn.ReLU())
+            features = dim
+        self.out_channels = features
+
+
+class FastRCNNOutputLayers(nn.Module):
+    """Class logits (n, classes + 1), background last, and box deltas (n, 4 * classes) or (n, 4)."""
+
+    def __init__(self, in_features: int, classes: int, class_agnostic: bool) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(in_features, classes + 1)
+        self.bbox_pred = nn.Linear(in_features, 4 * (1 if class_agnostic else classes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.dim() > 2:
+            x = x.flatten(1)
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+def build_box_head(config: CfgNode, channels: int) -> FastRCNNConvFCHead:
+    """The box head that `config.MODEL.ROI_BOX_HEAD` describes, without weights."""
+    head = config.MODEL.ROI_BOX_HEAD
+    if head.NAME not in ("FastRCNNConvFCHead", ""):
+        raise ConfigError(f"MODEL.ROI_BOX_HEAD.NAME: {head.NAME!r} is not known; use FastRCNNConvFCHead")
+    if head.NUM_CONV + head.NUM_FC == 0:
+        raise ConfigError("MODEL.ROI_BOX_HEAD: NUM_CONV and NUM_FC are both 0; give the head a layer")
+    return FastRCNNConvFCHead(
+        channels,
+        head.POOLER_RESOLUTION,
+        [head.CONV_DIM] * head.NUM_CONV,
+        [head.FC_DIM] * head.NUM_FC,
+        head.NORM,
+    )

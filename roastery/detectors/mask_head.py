@@ -1,0 +1,42 @@
+"""The mask branch: a map for each class of each detection."""
+
+import torch.nn.functional as F
+from yacs.config import CfgNode
+from torch import Tensor, nn
+
+from roastery.detectors.convolution import Convolution, build_norm
+from roastery.errors import ConfigError
+
+
+class MaskRCNNConvUpsampleHead(nn.Module):
+    """Convolutions, a deconvolution of stride 2 and a 1x1 predictor: (n, C, S, S) to logits (n, classes, 2S, 2S)."""
+
+    def __init__(self, channels: int, classes: int, conv_dims: list[int], deconv_dim: int, norm: str) -> None:
+        super().__init__()
+        key = "MODEL.ROI_MASK_HEAD.NORM"
+        self.layer_names = [f"mask_fcn{index}" for index in range(1, len(conv_dims) + 1)]
+        for name, dim in zip(self.layer_names, conv_dims, strict=True):
+            layer = Convolution(
+                channels, dim, 3, padding=1, bias=norm == "", norm=build_norm(norm, dim, key), activation=F.relu
+            )
+            self.add_module(name, layer)
+            channels = dim
+        self.deconv = nn.ConvTranspose2d(channels, deconv_dim, kernel_size=2, stride=2)
+        self.predictor = nn.Conv2d(deconv_dim, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.layer_names:
+            x = self.get_submodule(name)(x)
+        logits: Tensor = self.predictor(F.relu(self.deconv(x)))
+        return logits
+
+
+def build_mask_head(config: CfgNode, channels: int) -> MaskRCNNConvUpsampleHead:
+    """The mask head that `config.MODEL.ROI_MASK_HEAD` describes, without weights."""
+    head = config.MODEL.ROI_MASK_HEAD
+    if head.NAME != "MaskRCNNConvUpsampleHead":
+        raise ConfigError(
+            f"MODEL.ROI_MASK_HEAD.NAME: {head.NAME!r} has no Caffe2 form; use MaskRCNNConvUpsampleHead or remove the head"
+        )
+    classes = 1 if head.CLS_AGNOSTIC_MASK else config.MODEL.ROI_HEADS.NUM_CLASSES
+    return MaskRCNNConvUpsampleHead(channels, classes, [head.CONV_DIM] * head.NUM_CONV, head.CONV_DIM, head.NORM)

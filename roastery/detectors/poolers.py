@@ -1,0 +1,76 @@
+"""RoI pooling over feature levels, by Caffe2's operators."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from yacs.config import CfgNode
+from torch import Tensor, nn
+
+from roastery.errors import ConfigError
+from roastery.ops import batch_permutation, distribute_fpn_proposals, roi_align
+
+CANONICAL_BOX_SIZE = 224
+CANONICAL_LEVEL = 4
+
+
+class RoIPooler(nn.Module):
+    """RoIAlign on the level that fits each box's size.
+
+    `scales` are the levels' sizes relative to the image (1 / stride), each half of the one before.
+    """
+
+    def __init__(self, output_size: int, scales: Sequence[float], sampling_ratio: int, aligned: bool) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.scales = list(scales)
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+        self.canonical_box_size = CANONICAL_BOX_SIZE
+        self.canonical_level = CANONICAL_LEVEL
+        self.min_level = int(-math.log2(self.scales[0]))
+        self.max_level = int(-math.log2(self.scales[-1]))
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Features of each level and rois, (n, 5) with a batch index or (n, 4), to (n, C, size, size)."""
+        if len(features) == 1:
+            return self._align(features[0], rois, self.scales[0])
+        *level_rois, restore = distribute_fpn_proposals(
+            rois,
+            roi_canonical_scale=self.canonical_box_size,
+            roi_canonical_level=self.canonical_level,
+            roi_max_level=self.max_level,
+            roi_min_level=self.min_level,
+            legacy_plus_one=False,
+        )
+        pooled = [
+            self._align(feature, boxes, scale)
+            for feature, boxes, scale in zip(features, level_rois, self.scales, strict=True)
+        ]
+        restored: Tensor = batch_permutation(torch.cat(pooled, dim=0), restore)
+        return restored
+
+    def _align(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
+        aligned: Tensor = roi_align(
+            feature,
+            rois,
+            order="NCHW",
+            spatial_scale=scale,
+            pooled_h=self.output_size,
+            pooled_w=self.output_size,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+        )
+        return aligned
+
+
+def build_pooler(node: CfgNode, key: str, strides: Sequence[int]) -> RoIPooler:
+    """The pooler of a head: `node` is its config (MODEL.ROI_BOX_HEAD, ...), `key` its name for errors.
+
+    Raises:
+        ConfigError: a pooler without a Caffe2 form.
+    """
+    aligned = {"ROIAlignV2": True, "ROIAlign": False}.get(node.POOLER_TYPE)
+    if aligned is None:
+        raise ConfigError(f"{key}.POOLER_TYPE: {node.POOLER_TYPE!r} has no Caffe2 form; use ROIAlignV2 or ROIAlign")
+    return RoIPooler(node.POOLER_RESOLUTION, [1.0 / stride for stride in strides], node.POOLER_SAMPLING_RATIO, aligned)

@@ -1,0 +1,120 @@
+"""The second stage: box and mask branches over proposals, by Caffe2's operators."""
+
+import torch
+from yacs.config import CfgNode
+from torch import Tensor, nn
+
+from roastery.detectors.box_head import FastRCNNOutputLayers, build_box_head
+from roastery.detectors.mask_head import build_mask_head
+from roastery.detectors.poolers import RoIPooler, build_pooler
+from roastery.errors import ConfigError
+from roastery.ops import bbox_transform, box_with_nms_limit
+
+
+class StandardRoIHeads(nn.Module):
+    """Detections from proposals.
+
+    `forward` gives bbox_nms (n, 4) xyxy pixels of the padded image, score_nms (n,), class_nms (n,) float32 counting
+    from 0, and, with a mask head, mask_fcn_probs (n, classes, 28, 28) in 0..1.
+    """
+
+    def __init__(
+        self,
+        in_features: list[str],
+        box_pooler: RoIPooler,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_pooler: RoIPooler | None,
+        mask_head: nn.Module | None,
+        *,
+        box_weights: list[float],
+        class_agnostic_boxes: bool,
+        score_thresh: float,
+        nms_thresh: float,
+        detections_per_image: int,
+    ) -> None:
+        super().__init__()
+        self.box_in_features = in_features
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.mask_pooler = mask_pooler
+        self.mask_head = mask_head
+        self.box_weights = box_weights
+        self.class_agnostic_boxes = class_agnostic_boxes
+        self.score_thresh = score_thresh
+        self.nms_thresh = nms_thresh
+        self.detections_per_image = detections_per_image
+
+    @property
+    def output_names(self) -> list[str]:
+        return ["bbox_nms", "score_nms", "class_nms"] + (["mask_fcn_probs"] if self.mask_head is not None else [])
+
+    def forward(self, features: dict[str, Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
+        levels = [features[name] for name in self.box_in_features]
+        logits, deltas = self.box_predictor(self.box_head(self.box_pooler(levels, rois)))
+        boxes, splits = bbox_transform(
+            rois,
+            deltas,
+            im_info,
+            weights=self.box_weights,
+            apply_scale=True,
+            rotated=False,
+            angle_bound_on=True,
+            angle_bound_lo=-180,
+            angle_bound_hi=180,
+            clip_angle_thresh=1.0,
+            legacy_plus_one=False,
+        )
+        score_nms, bbox_nms, class_nms, *_ = box_with_nms_limit(
+            torch.softmax(logits, dim=-1),
+            boxes,
+            splits,
+            score_thresh=self.score_thresh,
+            nms=self.nms_thresh,
+            detections_per_im=self.detections_per_image,
+            soft_nms_enabled=False,
+            soft_nms_method="linear",
+            soft_nms_sigma=0.5,
+            soft_nms_min_score_thres=0.001,
+            rotated=False,
+            cls_agnostic_bbox_reg=self.class_agnostic_boxes,
+            input_boxes_include_bg_cls=False,
+            output_classes_include_bg_cls=False,
+            legacy_plus_one=False,
+        )
+        if self.mask_head is None or self.mask_pooler is None:
+            return bbox_nms, score_nms, class_nms
+        return bbox_nms, score_nms, class_nms, self.mask_head(self.mask_pooler(levels, bbox_nms)).sigmoid()
+
+
+def build_roi_heads(config: CfgNode, channels: int, strides: dict[str, int]) -> StandardRoIHeads:
+    """The heads that `config.MODEL.ROI_HEADS` describes, over features of these channels and strides, no weights.
+
+    Raises:
+        ConfigError: heads that have no Caffe2 form here.
+    """
+    roi_heads, box = config.MODEL.ROI_HEADS, config.MODEL.ROI_BOX_HEAD
+    if roi_heads.NAME != "StandardROIHeads":
+        raise ConfigError(f"MODEL.ROI_HEADS.NAME: {roi_heads.NAME!r} has no Caffe2 form here; use StandardROIHeads")
+    if config.MODEL.KEYPOINT_ON:
+        raise ConfigError("MODEL.KEYPOINT_ON: keypoint heads have no Caffe2 form here yet; set it to False")
+    in_features = list(roi_heads.IN_FEATURES)
+    if not in_features or any(name not in strides for name in in_features):
+        raise ConfigError(f"MODEL.ROI_HEADS.IN_FEATURES: {in_features} must be among {sorted(strides)}")
+    level_strides = [strides[name] for name in in_features]
+    box_head = build_box_head(config, channels)
+    mask_on = config.MODEL.MASK_ON
+    return StandardRoIHeads(
+        in_features,
+        build_pooler(box, "MODEL.ROI_BOX_HEAD", level_strides),
+        box_head,
+        FastRCNNOutputLayers(box_head.out_channels, roi_heads.NUM_CLASSES, box.CLS_AGNOSTIC_BBOX_REG),
+        build_pooler(config.MODEL.ROI_MASK_HEAD, "MODEL.ROI_MASK_HEAD", level_strides) if mask_on else None,
+        build_mask_head(config, channels) if mask_on else None,
+        box_weights=[float(weight) for weight in box.BBOX_REG_WEIGHTS],
+        class_agnostic_boxes=box.CLS_AGNOSTIC_BBOX_REG,
+        score_thresh=roi_heads.SCORE_THRESH_TEST,
+        nms_thresh=roi_heads.NMS_THRESH_TEST,
+        detections_per_image=config.TEST.DETECTIONS_PER_IMAGE,
+    )

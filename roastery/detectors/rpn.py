@@ -1,0 +1,143 @@
+"""Region proposal network: its head, and its proposals by Caffe2's operators."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from yacs.config import CfgNode
+from torch import Tensor, nn
+
+from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
+from roastery.detectors.convolution import Convolution
+from roastery.errors import ConfigError
+from roastery.ops import collect_rpn_proposals, generate_proposals
+
+
+class StandardRPNHead(nn.Module):
+    """3x3 convolutions shared by all levels, then 1x1 for objectness and for anchor deltas."""
+
+    def __init__(self, in_channels: int, anchors_per_cell: int, conv_dims: list[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for dim in conv_dims:
+            out = channels if dim == -1 else dim
+            layers.append(Convolution(channels, out, 3, padding=1, activation=F.relu))
+            channels = out
+        # One layer is `conv` itself, several are `conv.conv0`, `conv.conv1`, ... in detectron2's checkpoints.
+        self.conv: nn.Module = layers[0]
+        if len(layers) > 1:
+            self.conv = nn.Sequential()
+            for index, layer in enumerate(layers):
+                self.conv.add_module(f"conv{index}", layer)
+        self.objectness_logits = nn.Conv2d(channels, anchors_per_cell, 1)
+        self.anchor_deltas = nn.Conv2d(channels, anchors_per_cell * 4, 1)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features of each level to objectness (N, A, H, W) and deltas (N, 4A, H, W) of each level."""
+        hidden = [self.conv(feature) for feature in features]
+        return [self.objectness_logits(x) for x in hidden], [self.anchor_deltas(x) for x in hidden]
+
+
+class RPN(nn.Module):
+    """Proposals from features, by GenerateProposals for each level and CollectRpnProposals over all of them."""
+
+    def __init__(
+        self,
+        rpn_head: nn.Module,
+        anchor_generator: AnchorGenerator,
+        in_features: list[str],
+        *,
+        pre_nms_topk: int,
+        post_nms_topk: int,
+        nms_thresh: float,
+        min_box_size: float,
+        box_weights: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.rpn_head = rpn_head
+        self.anchor_generator = anchor_generator
+        self.in_features = in_features
+        self.pre_nms_topk = pre_nms_topk
+        self.post_nms_topk = post_nms_topk
+        self.nms_thresh = nms_thresh
+        self.min_box_size = min_box_size
+        # GenerateProposals takes deltas of weight 1; others are divided out first, one factor for each channel.
+        factors = [1.0 / weight for weight in box_weights] * anchor_generator.anchors_per_cell
+        self.delta_factors: Tensor | None
+        unit = all(weight == 1.0 for weight in box_weights)
+        self.register_buffer(
+            "delta_factors", None if unit else torch.tensor(factors).reshape(-1, 1, 1), persistent=False
+        )
+
+    def forward(self, features: dict[str, Tensor], im_info: Tensor) -> Tensor:
+        """Proposals (n, 5) float32: batch index, then xyxy in pixels of the padded image."""
+        objectness, deltas = self.rpn_head([features[name] for name in self.in_features])
+        rois, probabilities = [], []
+        levels = zip(
+            objectness, deltas, self.anchor_generator.cell_anchors, self.anchor_generator.strides, strict=True
+        )
+        for level_scores, level_deltas, anchors, stride in levels:
+            if self.delta_factors is not None:
+                level_deltas = level_deltas * self.delta_factors
+            level_rois, level_probabilities = generate_proposals(
+                level_scores,
+                level_deltas,
+                im_info,
+                anchors,
+                spatial_scale=1.0 / stride,
+                pre_nms_topN=self.pre_nms_topk,
+                post_nms_topN=self.post_nms_topk,
+                nms_thresh=self.nms_thresh,
+                min_size=_at_least_above(self.min_box_size),
+                angle_bound_on=True,
+                angle_bound_lo=-180,
+                angle_bound_hi=180,
+                clip_angle_thresh=1.0,
+                legacy_plus_one=False,
+            )
+            rois.append(level_rois)
+            probabilities.append(level_probabilities)
+        if len(rois) == 1:
+            return rois[0]
+        collected: Tensor = collect_rpn_proposals(
+            rois + probabilities,
+            # Only the number of levels counts; the original writes 2 for the lowest whatever it is.
+            rpn_max_level=2 + len(rois) - 1,
+            rpn_min_level=2,
+            rpn_post_nms_topN=self.post_nms_topk,
+        )
+        return collected
+
+
+def _at_least_above(size: float) -> float:
+    """The bound for which Caffe2's `side >= bound` means detectron2's `side > size`.
+
+    For 0 it is the smallest normal float32, because kernels may flush denormals: so boxes of no width, which would
+    give NaN features in RoIAlign, are dropped as detectron2 drops them, and as the original's nets do not.
+    """
+    return float(max(np.nextafter(np.float32(size), np.float32(np.inf)), np.finfo(np.float32).tiny))
+
+
+def build_rpn(config: CfgNode, channels: int, strides: dict[str, int]) -> RPN:
+    """The RPN that `config.MODEL.RPN` describes, over features of these channels and strides, without weights."""
+    rpn = config.MODEL.RPN
+    if config.MODEL.PROPOSAL_GENERATOR.NAME != "RPN":
+        raise ConfigError(
+            f"MODEL.PROPOSAL_GENERATOR.NAME: {config.MODEL.PROPOSAL_GENERATOR.NAME!r} has no Caffe2 form here; use RPN"
+        )
+    if rpn.HEAD_NAME != "StandardRPNHead":
+        raise ConfigError(f"MODEL.RPN.HEAD_NAME: {rpn.HEAD_NAME!r} is not known; use StandardRPNHead")
+    missing = [name for name in rpn.IN_FEATURES if name not in strides]
+    if missing or not rpn.IN_FEATURES:
+        raise ConfigError(f"MODEL.RPN.IN_FEATURES: {list(rpn.IN_FEATURES)} must be among {sorted(strides)}")
+    anchors = build_anchor_generator(config, [strides[name] for name in rpn.IN_FEATURES])
+    return RPN(
+        StandardRPNHead(channels, anchors.anchors_per_cell, list(rpn.CONV_DIMS)),
+        anchors,
+        list(rpn.IN_FEATURES),
+        pre_nms_topk=rpn.PRE_NMS_TOPK_TEST,
+        post_nms_topk=rpn.POST_NMS_TOPK_TEST,
+        nms_thresh=rpn.NMS_THRESH,
+        min_box_size=float(config.MODEL.PROPOSAL_GENERATOR.MIN_SIZE),
+        box_weights=tuple(rpn.BBOX_REG_WEIGHTS),
+    )

@@ -1,0 +1,1 @@
+"""A detector's way out of PyTorch: a traced program, then ONNX."""

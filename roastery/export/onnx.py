@@ -1,0 +1,128 @@
+"""A traced program as ONNX, with Caffe2's detection operators as nodes of their own domain.
+
+The graph is kept in ONNX IR (`onnx_ir`), which holds weights as views on the traced program's tensors, so that a model is
+not copied on its way to a file or a NetDef.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from google.protobuf.message import DecodeError
+from onnxscript import opset21
+
+from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.export.trace import Traced
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.ops.definition import translations
+
+OPSET = 21
+INPUT_NAMES = ("data", "im_info")
+
+_NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+
+def export_onnx(traced: Traced) -> ir.Model:
+    """Translate a traced program to ONNX and check it.
+
+    Returns:
+        The model, opset 21 and `ops.definition.ONNX_DOMAIN`. Each node's metadata says which module it came from; the
+        net's arguments are in the model's metadata. It holds no path, time or sample.
+
+    Raises:
+        UnsupportedOperator: the program has an operator without an ONNX form.
+    """
+    try:
+        with _quiet_exporter():
+            exported = torch.onnx.export(
+                traced.program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(INPUT_NAMES),
+                output_names=list(traced.output_names),
+                custom_translation_table={**translations(), torch.ops.aten.flatten.using_ints: _flatten},
+                optimize=False,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UnsupportedOperator(f"the traced program has no ONNX form: {_innermost(error)}") from error
+    if exported is None:
+        raise UnsupportedOperator("the traced program has no ONNX form: the exporter gave none")
+    model = exported.model
+    _strip(model)
+    model.metadata_props[NET_ARGUMENTS_KEY] = json.dumps(traced.net_arguments, sort_keys=True)
+    return model
+
+
+def save_onnx(model: ir.Model, path: Path) -> None:
+    """Write `model.onnx`, weights inside, after onnx.checker has passed it."""
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def load_onnx(path: Path) -> ir.Model:
+    """Read and check a model.onnx.
+
+    Raises:
+        ModelFileError: no such file, not ONNX, refused by onnx.checker, or with weights outside of the file.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such ONNX file; export the model first")
+    try:
+        proto = onnx.load_model(path, load_external_data=False)
+        for tensor in proto.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise ModelFileError(f"{path}: {tensor.name!r} lies outside of the file; embed the weights")
+        onnx.checker.check_model(proto, full_check=True)
+    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
+    return ir.from_proto(proto)
+
+
+def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """aten::flatten to 2d as ONNX's Flatten, which needs no shape arithmetic."""
+    if end_dim != -1 or start_dim != 1:
+        raise UnsupportedOperator(f"flatten from {start_dim} to {end_dim} has no Caffe2 form; flatten from 1 to the end")
+    return opset21.Flatten(x, axis=1)
+
+
+def _strip(model: ir.Model) -> None:
+    """Keep of the exporter's metadata only the module's name: stack traces hold paths of the machine."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        scopes = node.metadata_props.get(_NAME_SCOPES_KEY, "[]").strip("[]").replace("'", "").split(", ")
+        node.metadata_props.clear()
+        # The last scope is the node itself, the one before its module.
+        if len(scopes) > 1:
+            node.metadata_props[MODULE_KEY] = scopes[-2]
+    for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
+        value.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+class _quiet_exporter:  # noqa: N801  (a context manager used like a function)
+    """The exporter warns of torchvision, which nothing here uses."""
+
+    def __enter__(self) -> None:
+        self.logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *exception: object) -> None:
+        self.logger.setLevel(self.level)

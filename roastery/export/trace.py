@@ -1,0 +1,103 @@
+"""A detector traced to one graph with torch.export, for any image size.
+
+Saved programs repeat to the byte: they hold neither the sample that they were traced with nor the paths of the sources.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
+from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.errors import ModelFileError
+
+NetArgument = int | float | str | list[float]
+
+_INTERFACE_FILE = "roastery_interface.json"
+# The size traced with, in units of the divisibility: neither 0 nor 1, which torch.export would take for constants, and
+# unequal, so that height and width are not taken for one another.
+_TRACED_SIZE = (4, 6)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced detector and what its net must say of itself.
+
+    `program` takes `data` (N, 3, H, W) and `im_info` (N, 3); `output_names` names its outputs in order;
+    `net_arguments` become the NetDef's.
+    """
+
+    program: ExportedProgram
+    output_names: tuple[str, ...]
+    net_arguments: dict[str, NetArgument]
+
+
+def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batch: int = 1) -> Traced:
+    """Trace a detector, for a fixed batch and any height and width that are multiples of its size divisibility.
+
+    No image is needed, and none with detections: sizes are symbols, counts of detections too.
+
+    Raises:
+        torch.export's errors, where a module has control flow that depends on the data.
+    """
+    unit = max(detector.size_divisibility, 1)
+    height, width = (unit * size for size in _TRACED_SIZE)
+    data = torch.zeros(batch, len(detector.pixel_mean), height, width)
+    im_info = torch.tensor([[float(height), float(width), 1.0]] * batch)
+    sizes = {2: unit * Dim("height", min=1), 3: unit * Dim("width", min=1)}
+    if unit == 1:
+        sizes = {2: Dim("height", min=1), 3: Dim("width", min=1)}
+    with torch.no_grad():
+        program = torch.export.export(
+            _frozen(detector), (data, im_info), dynamic_shapes={"data": sizes, "im_info": None}, strict=False
+        )
+    return Traced(_without_origin(program), tuple(detector.output_names), dict(net_arguments))
+
+
+def save_program(traced: Traced, file: Path | IO[bytes]) -> None:
+    """Write a traced program as `model.pt2`."""
+    interface = {"output_names": list(traced.output_names), "net_arguments": traced.net_arguments}
+    torch.export.save(
+        traced.program,
+        file,  # type: ignore[arg-type]  # torch takes a path or a binary file
+        extra_files={_INTERFACE_FILE: json.dumps(interface, sort_keys=True)},
+    )
+
+
+def load_program(path: Path) -> Traced:
+    """Read a program that `save_program` wrote.
+
+    Raises:
+        ModelFileError: no such file, a damaged one, or a program that is not Roastery's.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such traced program; trace the model first")
+    extra = {_INTERFACE_FILE: ""}
+    try:
+        program = torch.export.load(str(path), extra_files=extra)
+    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, OSError) as error:
+        raise ModelFileError(f"{path}: not a readable traced program ({error}); trace the model again") from error
+    if not extra[_INTERFACE_FILE]:
+        raise ModelFileError(f"{path}: not a program that Roastery traced; trace the model again")
+    interface = json.loads(extra[_INTERFACE_FILE])
+    return Traced(program, tuple(interface["output_names"]), interface["net_arguments"])
+
+
+def _frozen(detector: nn.Module) -> nn.Module:
+    return detector.eval().requires_grad_(False)
+
+
+def _without_origin(program: ExportedProgram) -> ExportedProgram:
+    """Without sample inputs (they would be pickled into the file) and without the stack traces' paths."""
+    program._example_inputs = None
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program

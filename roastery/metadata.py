@@ -1,0 +1,7 @@
+"""What a model.onnx says of itself, under which key: written by the exporter, read by the converter."""
+
+MODULE_KEY = "roastery.module"
+"""A node's metadata: the dotted name of the module that it came from."""
+
+NET_ARGUMENTS_KEY = "roastery.net_arguments"
+"""The model's metadata: the arguments that its NetDef carries, as JSON."""

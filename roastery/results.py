@@ -1,0 +1,125 @@
+"""What passes between the stages: small, frozen, JSON. Tensors and modules lie in the store, never here."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Target = Literal["original", "torch", "caffe2"]
+"""Whose detections: the original model's, or the converted model's in one of its runtimes."""
+
+Metrics = dict[str, dict[str, float | None]]
+"""IoU type ("bbox", "segm") to metric ("AP", "AP50", "AP-circle", ...) to 0..100; None where COCO defines none."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactRef(_Frozen):
+    """An artifact folder in the store: the stage that made it, its key and where it lies."""
+
+    stage: str
+    key: str
+    uri: str
+    files: dict[str, str]
+    """File name to sha256."""
+
+
+class ResolvedModel(_Frozen):
+    """A registered model with its inputs pinned: what every later stage starts from."""
+
+    name: str
+    meta_architecture: str
+    artifact: ArtifactRef
+    """Holds `config.yaml`, the full config."""
+    config_sha256: str
+    weights: str
+    """Path or URI of the checkpoint."""
+    source_sha256: str
+    """Digest of the checkpoint's bytes."""
+    weights_bytes: int
+
+
+class ParitySummary(_Frozen):
+    """How far the converted net's outputs are from the eager detector's on the sample."""
+
+    passed: bool
+    images: int
+    differences: tuple[str, ...]
+    largest: dict[str, float]
+    runtime: Target
+
+
+class LatencySummary(_Frozen):
+    """Milliseconds an image, network only."""
+
+    median_ms: float
+    p90_ms: float
+    images: int
+
+
+class VerdictSummary(_Frozen):
+    """The gate's word on one target, with its reasons where it did not pass."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    deltas: dict[str, float | None]
+    """"bbox/AP" and so on: converted minus original."""
+
+
+class Evaluation(_Frozen):
+    """The converted model beside its original, on the same images, in the same run."""
+
+    model: str
+    original_kind: Literal["reference", "detectron2"]
+    dataset: str
+    dataset_sha256: str
+    images: int
+    failed_images: tuple[str, ...]
+    metrics: dict[Target, Metrics]
+    latency: dict[Target, LatencySummary]
+    parity: tuple[ParitySummary, ...]
+    verdicts: dict[Target, VerdictSummary]
+    """One for each runtime that ran: "torch", "caffe2"."""
+    passed: bool
+    judged_by: Literal["torch", "caffe2"]
+    """The most genuine runtime that judged."""
+
+
+class StageTiming(_Frozen):
+    """What a stage cost. `cached` says that it was found in the store and not run."""
+
+    stage: str
+    seconds: float
+    peak_memory_mb: float
+    cached: bool
+
+
+class Conversion(_Frozen):
+    """One model's way through the pipeline: what is logged, reported and printed."""
+
+    key: str
+    """Covers every input of every stage: one key, one registered version."""
+    resolved: ResolvedModel
+    evaluation: Evaluation
+    converted: ArtifactRef
+    """`model.pb`, `model_init.pb`, `model.pbtxt`, `model.svg` where graphviz is."""
+    onnx: ArtifactRef
+    program: ArtifactRef
+    evaluated: ArtifactRef
+    """`evaluation.json`, detections of every target as COCO results, `report.md` and its pictures."""
+    timings: tuple[StageTiming, ...]
+    versions: dict[str, str]
+    """Of roastery, python, torch, onnx, numpy, ..."""
+
+
+class Registered(_Frozen):
+    """Where a conversion was filed."""
+
+    run_id: str
+    name: str
+    version: int
+    alias: str | None
+    tracking_uri: str
+    created: bool
+    """False where an earlier attempt had made the version already."""

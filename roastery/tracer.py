@@ -1,0 +1,76 @@
+"""Caffe2Tracer: detectron2's interface to a conversion, for a model in hand."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from yacs.config import CfgNode
+from torch.export import ExportedProgram
+
+from roastery.caffe2.convert import convert
+from roastery.caffe2.model import Caffe2Model
+from roastery.data.preprocess import pad_and_batch
+from roastery.errors import GateFailed
+from roastery.evaluation.parity import compare_detections
+from roastery.export.onnx import export_onnx
+from roastery.export.trace import Traced, trace
+from roastery.sources.native import load_detector, net_arguments
+
+
+class Caffe2Tracer:
+    """Trace a detector and export it, as detectron2's class of this name does.
+
+    Args:
+        cfg: the model's config, from `roastery.config.load_config`.
+        weights: its checkpoint (.pkl, .pth, .safetensors); nothing in it is executed.
+        inputs: sample inputs, [{"image": (3, h, w) BGR tensor}]. They are not needed to trace, and need not have
+            detections. `export_caffe2` checks on them that the converted net gives what the detector gives.
+
+    Example:
+        >>> model = Caffe2Tracer(cfg, "model_final.pkl", inputs).export_caffe2()  # doctest: +SKIP
+        >>> model.save_protobuf("out")                                           # doctest: +SKIP
+    """
+
+    def __init__(self, cfg: CfgNode, weights: str | Path, inputs: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.config = cfg
+        self.detector = load_detector(cfg, weights)
+        self.inputs = list(inputs)
+
+    @cached_property
+    def traced(self) -> Traced:
+        return trace(self.detector, net_arguments(self.config, self.detector))
+
+    def export_program(self) -> ExportedProgram:
+        """The detector as a torch.export program of (`data`, `im_info`)."""
+        return self.traced.program
+
+    def export_onnx(self) -> onnx.ModelProto:
+        """The detector as ONNX, with Caffe2's detection operators in their own domain."""
+        return ir.to_proto(export_onnx(self.traced))
+
+    def export_caffe2(self) -> Caffe2Model:
+        """The detector as a Caffe2 model.
+
+        Raises:
+            UnsupportedOperator: an operator has no Caffe2 form.
+            GateFailed: on a sample input the net differs from the detector.
+        """
+        model = Caffe2Model(convert(export_onnx(self.traced)))
+        for index, single in enumerate(self.inputs):
+            self._check(model, index, single["image"].to(torch.float32))
+        return model
+
+    def _check(self, model: Caffe2Model, index: int, image: torch.Tensor) -> None:
+        data, im_info = pad_and_batch(
+            [image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN)
+        )
+        with torch.no_grad():
+            eager = self.detector(torch.as_tensor(data), torch.as_tensor(im_info))
+        expected = {name: tensor.numpy() for name, tensor in zip(self.detector.output_names, eager, strict=True)}
+        report = compare_detections(expected, model.run(data.numpy(), im_info.numpy()))
+        if not report.passed:
+            raise GateFailed(f"sample input {index}: the net differs from the detector: {'; '.join(report.differences)}")
