@@ -1,0 +1,131 @@
+import dataclasses
+
+import pytest
+import torch
+
+from roastery.config import load_config
+from roastery.data.coco import load_coco
+from roastery.errors import DatasetError, RuntimeFailed, UserError
+from roastery.evaluation.predict import detect
+from roastery.structures import Boxes, Instances
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_coco("sample", "examples/shapes/sample/images", "examples/shapes/sample/instances.json")
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config("examples/shapes/mask_rcnn_fpn/config.yaml")
+
+
+class FixedModel:
+    """Finds one box of a class in every image, and raises `errors` at those calls."""
+
+    def __init__(self, class_index=0, errors=None):
+        self.class_index = class_index
+        self.errors = errors or {}
+        self.seen = []
+
+    def __call__(self, inputs):
+        (single,) = inputs
+        self.seen.append(single)
+        if len(self.seen) in self.errors:
+            raise self.errors[len(self.seen)]
+        size = (single["height"], single["width"])
+        return [
+            {
+                "instances": Instances(
+                    size,
+                    pred_boxes=Boxes(torch.tensor([[1.0, 2.0, 11.0, 22.0]])),
+                    scores=torch.tensor([0.75]),
+                    pred_classes=torch.tensor([self.class_index]),
+                )
+            }
+        ]
+
+
+def test_detections_carry_the_ids_of_their_image_and_category_in_the_order_asked_for(sample, config):
+    ids = [record.id for record in sample.images[2::-1]]
+
+    detected = detect(FixedModel(2), sample, ids, config, sample.category_ids)
+
+    assert [found["image_id"] for found in detected.detections] == ids
+    assert {found["category_id"] for found in detected.detections} == {sample.category_ids[2]}
+    assert detected.detections[0]["bbox"] == pytest.approx([1.0, 2.0, 10.0, 20.0])
+    assert len(detected.milliseconds) == 3
+    assert all(milliseconds >= 0 for milliseconds in detected.milliseconds)
+    assert detected.failures == ()
+
+
+def test_the_model_is_given_the_preprocessed_image_and_the_original_size(sample, config):
+    record = sample.images[0]
+    model = FixedModel()
+
+    detect(model, sample, [record.id], config, sample.category_ids)
+
+    assert (model.seen[0]["height"], model.seen[0]["width"]) == (record.height, record.width)
+    assert model.seen[0]["image"].shape[0] == 3
+    assert min(model.seen[0]["image"].shape[1:]) == config.INPUT.MIN_SIZE_TEST
+
+
+@pytest.mark.parametrize("error", [RuntimeFailed("worker died\nlast words"), RuntimeError("size mismatch")])
+def test_an_image_that_raises_is_named_and_the_others_go_on(sample, config, error):
+    ids = [record.id for record in sample.images[:3]]
+
+    detected = detect(FixedModel(errors={2: error}), sample, ids, config, sample.category_ids)
+
+    assert [found["image_id"] for found in detected.detections] == [ids[0], ids[2]]
+    assert len(detected.milliseconds) == 2
+    (failure,) = detected.failures
+    assert failure.image_id == ids[1]
+    assert failure.file == sample.images[1].path.name
+    assert failure.reason == str(error).splitlines()[0]
+
+
+def test_an_image_file_that_is_gone_is_a_failed_image(sample, config, tmp_path):
+    lost = dataclasses.replace(sample.images[0], path=tmp_path / "gone.jpg")
+    dataset = dataclasses.replace(sample, images=(lost, *sample.images[1:]))
+
+    detected = detect(FixedModel(), dataset, [lost.id], config, sample.category_ids)
+
+    assert [failure.file for failure in detected.failures] == ["gone.jpg"]
+    assert detected.detections == []
+
+
+def test_an_error_that_stops_every_image_is_raised(sample, config):
+    with pytest.raises(UserError, match="no Caffe2"):
+        detect(
+            FixedModel(errors={1: UserError("no Caffe2 here")}),
+            sample,
+            [sample.images[0].id],
+            config,
+            sample.category_ids,
+        )
+
+
+def test_an_id_that_the_dataset_does_not_have_is_refused(sample, config):
+    with pytest.raises(DatasetError, match="no image with id 123456"):
+        detect(FixedModel(), sample, [123456], config, sample.category_ids)
+
+
+def test_a_model_with_more_classes_than_the_dataset_is_refused(sample, config):
+    with pytest.raises(DatasetError, match="found class 3, but the dataset has 3 categories"):
+        detect(FixedModel(3), sample, [sample.images[0].id], config, sample.category_ids)
+
+
+def test_progress_is_told_after_each_image_whether_it_failed_or_not(sample, config):
+    ids = [record.id for record in sample.images[:3]]
+    told = []
+
+    detect(
+        FixedModel(errors={2: RuntimeError("no")}),
+        sample,
+        ids,
+        config,
+        sample.category_ids,
+        on_image=lambda record: told.append(record.id),
+    )
+
+    assert told == ids
