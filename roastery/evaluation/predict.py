@@ -35,7 +35,7 @@ class Detected:
     """What a model found in some images, in their order.
 
     Attributes:
-        detections: COCO results (`roastery.evaluation.coco.to_coco_results`): boxes xywh in pixels of the original image.
+        detections: COCO results, as `to_coco_results` makes them: boxes xywh in pixels of the original image.
         milliseconds: for each image that did not fail, the model's call alone, without reading and resizing the image.
         failures: the images that failed; one is enough to fail the gate.
     """

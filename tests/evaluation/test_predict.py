@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,15 +10,17 @@ from roastery.errors import DatasetError, RuntimeFailed, UserError
 from roastery.evaluation.predict import detect
 from roastery.structures import Boxes, Instances
 
+EXAMPLES = Path(__file__).parents[2] / "examples/shapes"
+
 
 @pytest.fixture(scope="module")
 def sample():
-    return load_coco("sample", "examples/shapes/sample/images", "examples/shapes/sample/instances.json")
+    return load_coco("sample", EXAMPLES / "sample/images", EXAMPLES / "sample/instances.json")
 
 
 @pytest.fixture(scope="module")
 def config():
-    return load_config("examples/shapes/mask_rcnn_fpn/config.yaml")
+    return load_config(EXAMPLES / "mask_rcnn_fpn/config.yaml")
 
 
 class FixedModel:
