@@ -1,0 +1,56 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Quiet tools, and nothing sent anywhere.
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test caffe2 lint format types contracts proto bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## set up .venv (Python 3.11)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or say PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	@touch $@
+
+demo: setup ## convert the demo zoo through the Prefect flow and print the table
+	$(BIN)/roastery run
+
+test: setup ## pass the tests (those of genuine Caffe2 where `make caffe2` was run)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+caffe2: ## add genuine Caffe2 in .caffe2 (CPython 3.8 or 3.9; CAFFE2_PYTHON=/path/to/python)
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or say PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) tools/install_caffe2.py
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+contracts: setup ## import-linter: which room may import which
+	$(BIN)/lint-imports
+
+proto: setup ## generate roastery/caffe2/caffe2_pb2.py from caffe2.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. roastery/caffe2/caffe2.proto
+
+bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
+	$(BIN)/python benchmarks/conversion.py
+
+clean: ## remove what the demo left (the store and the registry), and caches
+	rm -rf .roastery .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
