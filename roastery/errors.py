@@ -38,6 +38,14 @@ class GateFailed(UserError):
     """The converted model is not as good as the original; it was not registered as such."""
 
 
+class RegistryRefused(UserError):
+    """The registry refuses what it is asked: a bad address, a name or a right that is wanting."""
+
+
+class RegistryUnavailable(RoasteryError):
+    """The registry did not answer, or was busy: it may answer when asked again."""
+
+
 class OperatorError(RoasteryError):
     """An operator was given inputs that it refuses (genuine Caffe2 refuses them too, or would crash)."""
 
