@@ -38,8 +38,20 @@ class GateFailed(UserError):
     """The converted model is not as good as the original; it was not registered as such."""
 
 
+class DiskFull(UserError):
+    """No space left where something is written; nothing half-written stays."""
+
+
 class RegistryRefused(UserError):
     """The registry refuses what it is asked: a bad address, a name or a right that is wanting."""
+
+
+class StoreUnavailable(RoasteryError):
+    """The artifact store did not answer: it may answer when asked again."""
+
+
+class ArtifactMissing(RoasteryError):
+    """An artifact that a stage was given is gone from the store, or damaged: the next run builds it again."""
 
 
 class RegistryUnavailable(RoasteryError):
