@@ -1,0 +1,89 @@
+"""YAML from strangers: plain values only, nothing constructed, nothing that grows when it is read."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 256 * 1024
+"""A full detectron2 config is 6 KB."""
+MAX_NODES = 100_000
+"""Values in a file once its aliases are written out."""
+
+_PREFIX = "tag:yaml.org,2002:"
+_TUPLE = f"{_PREFIX}python/tuple"
+_TAGS = {_TUPLE} | {f"{_PREFIX}{name}" for name in ("null", "bool", "int", "float", "str", "merge", "seq", "map")}
+
+
+class UnsafeYaml(yaml.YAMLError):
+    """The file asks for more than plain values. The message is a clause without the file's name."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """The safe loader, and tuples: a list with the tag `!!python/tuple`, as yacs writes them."""
+
+
+def _construct_tuple(loader: _PlainLoader, node: yaml.SequenceNode) -> tuple[Any, ...]:
+    return tuple(loader.construct_sequence(node, deep=True))
+
+
+_PlainLoader.add_constructor(_TUPLE, _construct_tuple)
+
+
+def read_yaml(path: Path) -> Any:
+    """The one document of a YAML file: dicts, lists, tuples, strings, numbers, booleans and None.
+
+    Raises:
+        OSError: the file cannot be read.
+        yaml.YAMLError: it is not YAML; as `UnsafeYaml`, it is too large, too deep, expands too far or has a tag that
+            would construct an object. Nothing has been constructed then.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UnsafeYaml(f"is larger than {MAX_BYTES // 1024} KB")
+    loader = _PlainLoader(content)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        # Before anything is constructed: an alias costs nothing to write and doubles what follows it.
+        _expanded_size(node, {}, set())
+        return loader.construct_document(node)
+    except RecursionError:
+        raise UnsafeYaml("is nested too deeply") from None
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        # A scalar that its explicit tag does not fit ("!!int abc") fails inside the constructor.
+        raise UnsafeYaml(f"holds a value that its tag does not fit ({type(error).__name__})") from None
+    finally:
+        loader.dispose()
+
+
+def _expanded_size(node: yaml.Node, sizes: dict[int, int], open_nodes: set[int]) -> int:
+    """How many values `node` stands for with its aliases written out; refuses unknown tags and cycles on the way."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    if id(node) in open_nodes:
+        raise UnsafeYaml("holds an alias to itself")
+    tag = node.tag.replace(f"{_PREFIX}timestamp", f"{_PREFIX}str")
+    if tag not in _TAGS:
+        line = node.start_mark.line + 1 if node.start_mark else 0
+        raise UnsafeYaml(
+            f"line {line}: the tag '{node.tag.replace(_PREFIX, '!!')}' is not read, since it would run code or "
+            "construct an object; write the value itself, or use the config that detectron2 dumps (cfg.dump())"
+        )
+    node.tag = tag
+    open_nodes.add(id(node))
+    size = 1
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    for child in children:
+        size += _expanded_size(child, sizes, open_nodes)
+        if size > MAX_NODES:
+            raise UnsafeYaml(f"expands to more than {MAX_NODES} values")
+    open_nodes.remove(id(node))
+    sizes[id(node)] = size
+    return size
