@@ -1,0 +1,210 @@
+"""The catalog: a conversion becomes one MLflow run and one registered version, however often it is logged.
+
+Every step looks first and can be done twice: the run is found again by its key, metrics carry the run's own start as
+their time, artifacts overwrite themselves, and the version is created last, with its tags, from a run that is whole.
+Writers on one machine take turns; writers on several machines agree afterwards that the lowest version is the one.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roastery.errors import RegistryRefused
+from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
+from roastery.registry.record import KEY_TAG, aliases, metrics, parameters, registered_name, version_tags
+from roastery.results import Conversion, Registered
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL_FOLDER = "model"
+REPORT_FOLDER = "report"
+CONVERSION_FILE = "conversion.json"
+MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
+_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_BATCH = 100
+"""Parameters that MLflow takes at once."""
+
+
+class Catalog:
+    """A place in MLflow where conversions are filed.
+
+    Args:
+        tracking_uri: "sqlite:///path/mlflow.db" (a relative path is taken from the working directory, now), or the
+            address of an MLflow server.
+        experiment: the experiment of the runs; created when it is not there. Beside a SQLite database its artifacts lie
+            in `mlartifacts`; a server decides for itself.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str = "roastery") -> None:
+        self.tracking_uri = absolute_uri(tracking_uri)
+        self.experiment = experiment
+
+    def log(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None = None) -> Registered:
+        """File a conversion. Doing so again, from whatever process, gives the version that the first time made.
+
+        Args:
+            files: name to path. `MODEL_FILES` and JSON files are filed; a pickle or an archive of pickles (`model.pt2`)
+                never is, and is left out.
+            report: a Markdown file; its pictures lie beside it and are named after it (`report-1.png`).
+
+        Raises:
+            RegistryRefused: an address, a name or a right that is wanting.
+            RegistryUnavailable: the registry did not answer or was busy; log again.
+        """
+        with sole_writer(self.tracking_uri, conversion.key):
+            client = self._client
+            with registry_errors(self.tracking_uri):
+                version = self._agreed_version(conversion)
+                created = version is None
+                if version is None:
+                    version = self._create(conversion, files, report)
+                for name, value in version_tags(conversion).items():
+                    if version.tags.get(name) != value:
+                        client.set_model_version_tag(version.name, version.version, name, value)
+                return Registered(
+                    run_id=version.run_id,
+                    name=version.name,
+                    version=int(version.version),
+                    alias=self._set_aliases(conversion, int(version.version)),
+                    tracking_uri=self.tracking_uri,
+                    created=created,
+                )
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        with registry_errors(self.tracking_uri):
+            return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    def _create(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> "ModelVersion":
+        from mlflow.exceptions import MlflowException
+
+        # First, because it is the name that a registry may refuse.
+        self._register_name(registered_name(conversion))
+        run = self._run(conversion)
+        try:
+            self._record(conversion, run)
+            self._file(run, conversion, files, report)
+        except (MlflowException, OSError):
+            # So that nobody takes it for a run that goes on. The next attempt takes it up again, and ends it anew.
+            with suppress(MlflowException, OSError):
+                self._client.set_terminated(run.info.run_id, "FAILED")
+            raise
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+        self._client.create_model_version(
+            name=registered_name(conversion),
+            source=f"{run.info.artifact_uri}/{MODEL_FOLDER}",
+            run_id=run.info.run_id,
+            tags=version_tags(conversion),
+        )
+        version = self._agreed_version(conversion)
+        if version is None:
+            raise RegistryRefused(
+                f"{self.tracking_uri}: {registered_name(conversion)} was deleted while it was registered; log it again"
+            )
+        return version
+
+    def _agreed_version(self, conversion: Conversion) -> "ModelVersion | None":
+        """The one version with the conversion's key. Others that a writer elsewhere made at the same time go."""
+        from mlflow.exceptions import MlflowException
+
+        name = registered_name(conversion)
+        # Only the key, which has no quote in it, is in the filter: a model's name may have.
+        found = self._client.search_model_versions(_with_key(conversion))
+        ours = sorted((version for version in found if version.name == name), key=lambda version: int(version.version))
+        for surplus in ours[1:]:
+            try:
+                self._client.delete_model_version(name, surplus.version)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        return ours[0] if ours else None
+
+    def _run(self, conversion: Conversion) -> "Run":
+        experiment = self._experiment_id()
+        found = self._client.search_runs([experiment], _with_key(conversion))
+        if not found:
+            self._client.create_run(
+                experiment,
+                run_name=conversion.resolved.name,
+                tags={KEY_TAG: conversion.key, "family": conversion.resolved.meta_architecture},
+            )
+            found = self._client.search_runs([experiment], _with_key(conversion))
+        return min(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def _experiment_id(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            database = sqlite_file(self.tracking_uri)
+            location = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
+            try:
+                return self._client.create_experiment(self.experiment, artifact_location=location)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(self.experiment)
+        if found is None or found.lifecycle_stage == "deleted":
+            raise RegistryRefused(
+                f"{self.tracking_uri}: experiment {self.experiment!r} is deleted; restore it or name another"
+            )
+        experiment_id: str = found.experiment_id
+        return experiment_id
+
+    def _record(self, conversion: Conversion, run: "Run") -> None:
+        from mlflow.entities import Metric, Param
+
+        # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
+        points = [Metric(name, value, run.info.start_time, 0) for name, value in metrics(conversion).items()]
+        # A parameter cannot be changed; one that an earlier attempt logged stays.
+        missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
+        self._client.log_batch(run.info.run_id, metrics=points)
+        for start in range(0, len(missing), _BATCH):
+            self._client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
+
+    def _file(self, run: "Run", conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> None:
+        run_id = run.info.run_id
+        self._client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+        for name, path in sorted(files.items()):
+            if name in MODEL_FILES:
+                self._client.log_artifact(run_id, str(path), MODEL_FOLDER)
+            elif name.endswith(".json"):
+                self._client.log_artifact(run_id, str(path))
+        if report is not None:
+            for path in [report, *sorted(report.parent.glob(f"{report.stem}-*.png"))]:
+                self._client.log_artifact(run_id, str(path), REPORT_FOLDER)
+
+    def _register_name(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _set_aliases(self, conversion: Conversion, version: int) -> str | None:
+        """Give the version its aliases, but never take one from a later version. Returns the highest that it holds."""
+        name = registered_name(conversion)
+        held = {alias: int(holder) for alias, holder in self._client.get_registered_model(name).aliases.items()}
+        for alias in aliases(conversion):
+            if held.get(alias, 0) < version:
+                self._client.set_registered_model_alias(name, alias, str(version))
+                held[alias] = version
+        mine = [alias for alias in aliases(conversion) if held[alias] == version]
+        return mine[-1] if mine else None
+
+
+def _with_key(conversion: Conversion) -> str:
+    if not _KEY.fullmatch(conversion.key):
+        raise ValueError(f"a conversion's key is letters, digits, '-', '_' and '.', not {conversion.key!r}")
+    return f"tags.`{KEY_TAG}` = '{conversion.key}'"

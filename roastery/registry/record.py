@@ -1,0 +1,127 @@
+"""What of a conversion is put on record, in names and values that MLflow takes. Nothing of MLflow is imported here."""
+
+import hashlib
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from roastery.results import Conversion, Target
+
+Value = TypeVar("Value")
+
+KEY_TAG = "roastery.key"
+CONVERTED_SUFFIX = ".caffe2"
+CANDIDATE = "candidate"
+VALIDATED = "validated"
+
+# MLflow's limits on the names of metrics, parameters and tags, and on values (mlflow/utils/validation.py, 3.17).
+_ILLEGAL = re.compile(r"[^\w./\- :]")
+_LONGEST_NAME = 250
+_LONGEST_VALUE = 6000
+
+
+def registered_name(conversion: Conversion) -> str:
+    """The registered model that a conversion becomes a version of."""
+    return conversion.resolved.name + CONVERTED_SUFFIX
+
+
+def aliases(conversion: Conversion) -> tuple[str, ...]:
+    """What a version may be called: nothing after a failed gate, `validated` only by the word of genuine Caffe2."""
+    evaluation = conversion.evaluation
+    if not evaluation.passed:
+        return ()
+    return (CANDIDATE, VALIDATED) if evaluation.judged_by == "caffe2" else (CANDIDATE,)
+
+
+def version_tags(conversion: Conversion) -> dict[str, str]:
+    """The tags of the registered version: MLflow compares them as strings."""
+    resolved, evaluation = conversion.resolved, conversion.evaluation
+    tags = {
+        KEY_TAG: conversion.key,
+        "verdict": "passed" if evaluation.passed else "failed",
+        "judged_by": evaluation.judged_by,
+        "source_sha256": resolved.source_sha256,
+        "config_sha256": resolved.config_sha256,
+        "family": resolved.meta_architecture,
+        "roastery_version": conversion.versions.get("roastery", "unknown"),
+        "dataset": evaluation.dataset,
+        "original": evaluation.original_kind,
+    }
+    verdict = evaluation.verdicts.get(evaluation.judged_by)
+    for name, delta in sorted(verdict.deltas.items()) if verdict else ():
+        iou_type, _, metric = name.partition("/")
+        if metric == "AP":
+            tags[f"ap_delta_{iou_type}"] = "none" if delta is None else f"{delta:.4f}"
+    return tags
+
+
+def parameters(conversion: Conversion) -> dict[str, str]:
+    """What the run was given."""
+    resolved, evaluation = conversion.resolved, conversion.evaluation
+    values = {
+        "model": resolved.name,
+        "meta_architecture": resolved.meta_architecture,
+        "weights": resolved.weights,
+        "weights_bytes": str(resolved.weights_bytes),
+        "source_sha256": resolved.source_sha256,
+        "config_sha256": resolved.config_sha256,
+        "dataset": evaluation.dataset,
+        "dataset_sha256": evaluation.dataset_sha256,
+        "original": evaluation.original_kind,
+        "judged_by": evaluation.judged_by,
+    }
+    values |= {f"version/{package}": version for package, version in conversion.versions.items()}
+    return {name: value[:_LONGEST_VALUE] for name, value in legal_names(values).items()}
+
+
+def metrics(conversion: Conversion) -> dict[str, float]:
+    """What the run measured. What COCO does not define (None, NaN) is left out: it is no number."""
+    evaluation = conversion.evaluation
+    values: dict[str, float | None] = {
+        "images": float(evaluation.images),
+        "failed_images": float(len(evaluation.failed_images)),
+        "passed": float(evaluation.passed),
+    }
+    for target, types in evaluation.metrics.items():
+        values |= {f"{target}/{iou_type}/{name}": value for iou_type, name, value in _flat(types)}
+    for target, verdict in evaluation.verdicts.items():
+        values |= {f"delta/{target}/{name}": delta for name, delta in verdict.deltas.items()}
+    for target, latency in evaluation.latency.items():
+        values |= _latency(target, latency.median_ms, latency.p90_ms)
+    for parity in evaluation.parity:
+        values[f"parity/{parity.runtime}/passed"] = float(parity.passed)
+        values |= {f"parity/{parity.runtime}/{name}": value for name, value in parity.largest.items()}
+    for timing in conversion.timings:
+        values[f"seconds/{timing.stage}"] = timing.seconds
+        values[f"peak_memory_mb/{timing.stage}"] = timing.peak_memory_mb
+    numbers = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+    return legal_names(numbers)
+
+
+def legal_names(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same values under names that MLflow takes, no two the same."""
+    legal: dict[str, Value] = {}
+    for name, value in values.items():
+        candidate = _legal(name)
+        if candidate in legal:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            candidate = f"{candidate[: _LONGEST_NAME - len(digest) - 1]}_{digest}"
+        legal[candidate] = value
+    return legal
+
+
+def _legal(name: str) -> str:
+    cleaned = _ILLEGAL.sub("_", name)
+    # A name must be its own path: "a//b", "../a" and "/a" are refused.
+    parts = [part for part in cleaned.split("/") if part not in ("", ".", "..")]
+    return posixpath.join(*parts)[:_LONGEST_NAME].rstrip("/") if parts else "_"
+
+
+def _flat(types: Mapping[str, Mapping[str, float | None]]) -> Iterable[tuple[str, str, float | None]]:
+    return ((iou_type, name, value) for iou_type, values in types.items() for name, value in values.items())
+
+
+def _latency(target: Target, median_ms: float, p90_ms: float) -> dict[str, float | None]:
+    return {f"latency_ms/{target}/median": median_ms, f"latency_ms/{target}/p90": p90_ms}
