@@ -179,9 +179,9 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
             return type(default)(value)
         if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
             return float(value)
-    wanted = "plain value" if default is None else _type_name(default)
+    wanted = "string or number" if default is None else _type_name(default)
     raise ConfigError(
-        f"{source}: {full_key} is {_shorten(value)} ({_type_name(value)}); give a {wanted}, such as {default!r}"
+        f"{source}: {full_key} is {_shorten(value)} ({_type_name(value)}), not a value of type {wanted} such as {default!r}"
     )
 
 

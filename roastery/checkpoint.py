@@ -1,0 +1,253 @@
+"""detectron2's checkpoints as tensors, with nothing in them executed.
+
+Three formats: `.pkl` (detectron2's model zoo: a pickle of numpy arrays, read by `safe_pickle`), `.pth` and `.pt`
+(torch's own, read with `weights_only`, memory-mapped) and `.safetensors` (memory-mapped). Weights of float16, bfloat16
+and float64 are accepted and become float32 in the module.
+"""
+
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from roastery.errors import CheckpointError
+from roastery.pickled_array import PickleRefusedError
+from roastery.safe_pickle import read_pickle
+
+_SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
+_NAMED = 5
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What torch's reader raises when it stumbles over a damaged file.
+_TORCH_ERRORS = (RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError)
+# What detectron2 writes, or once wrote, beside the weights: the config says them, or training alone needs them.
+_NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
+
+
+def file_sha256(path: Path | str) -> str:
+    """The sha256 of a file's bytes, in hexadecimal; read in pieces.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give the path of a file") from None
+
+
+def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU, in the file's own dtypes.
+
+    Args:
+        path: a `.pkl`, `.pth`, `.pt` or `.safetensors` file. Tensors of the last three may map the file: use them
+            (`load_into`) before the file is changed.
+        sha256: the digest that the file must have; checked before anything in it is read.
+
+    Returns:
+        The state dict, whether it stands alone or under "model" or "state_dict"; the "module." of DataParallel is off.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, of another digest or format, or asks for code to be run.
+    """
+    text = str(path)
+    if re.match(r"[A-Za-z][\w+.-]+:/", text):
+        raise CheckpointError(f"{text}: weights are not fetched; download the file and give its path in MODEL.WEIGHTS")
+    if not text:
+        raise CheckpointError("MODEL.WEIGHTS: is empty; give the path of a checkpoint (MODEL.WEIGHTS path)")
+    path = Path(path)
+    if path.suffix not in _SUFFIXES:
+        raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(_SUFFIXES)}")
+    if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
+        raise CheckpointError(
+            f"{path}: has the sha256 {found}, not {sha256}; it is another file or a damaged one: fetch it again, "
+            "or correct the digest"
+        )
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+        if path.suffix == ".safetensors":
+            content: Any = _read_safetensors(path)
+        elif path.suffix == ".pkl" and not is_zip:
+            content = _read_pickle(path)
+        else:
+            content = _read_torch(path, is_zip)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give the path of a checkpoint") from None
+    return _state_dict(content, path)
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Copies the tensors into the module's parameters and buffers, as float32 where these are.
+
+    The module's own state dict says what is needed. Anchors, pixel mean and deviation, and batch counters, which
+    detectron2 keeps beside the weights, are neither needed nor surplus.
+
+    Args:
+        source: where the tensors come from, for the error.
+
+    Raises:
+        CheckpointError: names the tensors that are missing, surplus, of another shape or type, or not finite; the
+            module is unchanged then, unless a value was not finite.
+    """
+    wanted = {name: value for name, value in module.state_dict().items() if not _NOT_WEIGHTS.fullmatch(name)}
+    given = {name: value for name, value in tensors.items() if not _NOT_WEIGHTS.fullmatch(name)}
+    shared = [name for name in wanted if name in given]
+    problems = {
+        "missing": [f"{name} {_shape(wanted[name])}" for name in wanted if name not in given],
+        "surplus": [f"{name} {_shape(given[name])}" for name in given if name not in wanted],
+        "of another shape": [
+            f"{name} {_shape(given[name])} instead of {_shape(wanted[name])}"
+            for name in shared
+            if given[name].shape != wanted[name].shape
+        ],
+        "of another type": [
+            f"{name} {_dtype(given[name])} instead of {_dtype(wanted[name])}"
+            for name in shared
+            if not _fits(given[name].dtype, wanted[name].dtype)
+        ],
+    }
+    if any(problems.values()):
+        raise CheckpointError(_misfit(source, problems, len(shared)))
+    not_finite = []
+    with torch.no_grad():
+        for name in shared:
+            wanted[name].copy_(given[name])
+            if not torch.isfinite(wanted[name]).all():
+                not_finite.append(name)
+    if not_finite:
+        raise CheckpointError(
+            f"{source}: NaN or infinite values in {_some(not_finite)}; the training went wrong or the file is damaged: "
+            "use an earlier checkpoint"
+        )
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return read_pickle(file, path.stat().st_size)
+    except PickleRefusedError as refusal:
+        raise CheckpointError(
+            f"{path}: {refusal}; use a checkpoint of numpy arrays as detectron2's model zoo has them, "
+            "or save the weights as .safetensors"
+        ) from None
+
+
+def _read_torch(path: Path, is_zip: bool) -> Any:
+    if is_zip:
+        _check_archive(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|global|class|function) ([\w.]+\.[\w.]+)", str(error))
+        what = f"names {named[1]}, which is not data" if named else "is damaged or holds what is not data"
+        raise CheckpointError(
+            f"{path}: {what}; it was not run: save the weights alone, torch.save({{'model': model.state_dict()}}, path)"
+        ) from None
+    except _TORCH_ERRORS as error:
+        raise CheckpointError(
+            f"{path}: is not a whole torch checkpoint, truncated or of another kind ({_first_line(error)}); "
+            "fetch it again, or save it with torch.save"
+        ) from None
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses a zip archive that is cut off, or whose members grow when they are read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile:
+        raise CheckpointError(
+            f"{path}: is not a whole torch checkpoint, truncated or damaged; fetch it again"
+        ) from None
+    names = [member.filename for member in members]
+    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{path}: is a TorchScript program, not a checkpoint; save the weights, "
+            "torch.save({'model': model.state_dict()}, path)"
+        )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError(f"{path}: is a compressed archive; save it with torch.save, which does not compress")
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path, device="cpu")
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: is not a whole safetensors file, truncated or damaged ({_first_line(error)}); fetch it again"
+        ) from None
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not tensors by name; save a state dict")
+    if "blobs" in content:
+        raise CheckpointError(
+            f"{path}: is a Detectron (Caffe2) checkpoint with 'blobs'; load it in detectron2, which renames its "
+            "weights, and save the model's state dict"
+        )
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors: dict[str, Tensor] = {}
+    for name, value in content.items():
+        tensors[str(name)] = _tensor(value, str(name), path)
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no tensors; give the checkpoint of a trained model")
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def _tensor(value: Any, name: str, path: Path) -> Tensor:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise CheckpointError(f"{path}: {name} is a sparse, quantized or empty tensor; save plain tensors")
+        return value.detach()
+    raise CheckpointError(
+        f"{path}: {name[:80]} is a {type(value).__name__}, not a tensor; save the weights under 'model', "
+        "{'model': model.state_dict()}"
+    )
+
+
+def _fits(given: torch.dtype, wanted: torch.dtype) -> bool:
+    return given in _FLOATS if wanted in _FLOATS else given == wanted
+
+
+def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: int) -> str:
+    found = "; ".join(f"{len(names)} {problem}: {_some(names)}" for problem, names in problems.items() if names)
+    way_out = "use the checkpoint that was trained with this config, or the config it was trained with"
+    if not shared:
+        way_out = "it has no tensor of this model: give a trained detector's checkpoint, not a backbone's"
+    return f"{source}: does not fit the config: {found}; {way_out}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(name if len(name) <= 120 else f"{name[:117]}..." for name in names[:_NAMED]) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -1,0 +1,337 @@
+"""Reads numpy pickles as data: an interpreter of the pickle format that has nothing to call.
+
+The standard unpickler looks names up and calls what it finds. This one knows a few names (numpy's array, dtype and
+scalar, OrderedDict, latin-1 text) and builds their values itself from checked parts; every other name, and every
+instruction that a checkpoint does not need, ends the reading. Source: Lib/pickletools.py, which decodes the
+instructions, and numpy/core/src/multiarray/methods.c (`array_reduce`, `array_setstate`), for an array's parts.
+"""
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO, cast
+
+from roastery.pickled_array import PickledArray, PickledDType, PickleRefusedError, array_from, latin1
+
+MAX_INSTRUCTIONS = 20_000_000
+"""A checkpoint of 1000 tensors takes 30 000."""
+_IN_PLACE_BYTES = 4096
+_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
+
+
+def read_pickle(file: BinaryIO, size: int) -> Any:
+    """The value of the pickle in `file`, whose length is `size` bytes.
+
+    Returns:
+        Dicts with string or integer keys, lists, tuples, plain scalars and text, and numpy arrays. An array's memory is
+        the bytes that were read, writable, and not copied unless it is small, Fortran-ordered or big-endian.
+
+    Raises:
+        PickleRefusedError: the pickle is damaged or truncated, names something else, or holds an object array.
+        OSError: the file cannot be read.
+    """
+    machine = _Machine()
+    count = 0
+    try:
+        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _BoundedReader(file, size))):
+            count += 1
+            if count > MAX_INSTRUCTIONS:
+                raise PickleRefusedError(f"has more than {MAX_INSTRUCTIONS} instructions")
+            if opcode.name == "STOP":
+                return machine.pop()
+            machine.run(opcode.name, argument)
+    except PickleRefusedError:
+        raise
+    except (ValueError, IndexError, KeyError, OverflowError, UnicodeError, EOFError) as error:
+        # What pickletools raises for bytes that are not an instruction or end in the middle of one.
+        raise PickleRefusedError(f"is not a whole pickle: truncated or damaged ({type(error).__name__})") from None
+    raise PickleRefusedError("is not a whole pickle: truncated or damaged")
+
+
+class _BoundedReader:
+    """A file that never reads past its end, and gives large pieces as bytearrays, so that an array can own them."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, count: int) -> bytes | bytearray:
+        if count > self._left:
+            # Asked before memory is taken: a damaged length can claim an exabyte.
+            raise PickleRefusedError("is truncated: it ends in the middle of a value")
+        self._left -= count
+        if count < _IN_PLACE_BYTES:
+            return self._file.read(count)
+        piece = bytearray(count)
+        view, done = memoryview(piece), 0
+        while done < count:
+            read = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+            if not read:
+                raise PickleRefusedError("is truncated: it ends in the middle of a value")
+            done += read
+        return piece
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self._left -= len(line)
+        return line
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A global that the pickle names and that we know; a mark on the stack, never a thing that can be called."""
+
+    kind: str
+
+
+_NAMES = {
+    **{(module, "_reconstruct"): _Name("array") for module in _ARRAY_MODULES},
+    **{(module, "scalar"): _Name("scalar") for module in _ARRAY_MODULES},
+    **{(module, "_frombuffer"): _Name("buffer") for module in _BUFFER_MODULES},
+    ("numpy", "ndarray"): _Name("ndarray"),
+    ("numpy", "dtype"): _Name("dtype"),
+    ("collections", "OrderedDict"): _Name("ordered dict"),
+    ("_codecs", "encode"): _Name("encode"),
+    ("__builtin__", "bytes"): _Name("empty bytes"),
+    ("builtins", "bytes"): _Name("empty bytes"),
+}
+
+
+class _Machine:
+    """The stack, the marks and the memo."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.large_texts: dict[int, int] = {}
+
+    def run(self, name: str, argument: Any) -> None:
+        if name in _PUSHES:
+            self.stack.append(argument)
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        elif name in _ACTIONS:
+            _ACTIONS[name](self, argument)
+        elif name not in ("PROTO", "FRAME"):
+            raise PickleRefusedError(f"uses the instruction {name}, which a checkpoint does not need; it was not run")
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise PickleRefusedError("is damaged: a value is missing")
+        value = self.stack.pop()
+        if isinstance(value, PickledArray):
+            if value.values is None:
+                raise PickleRefusedError("is damaged: an array without values")
+            return value.values
+        return value
+
+    def pop_to_mark(self) -> list[Any]:
+        if not self.marks:
+            raise PickleRefusedError("is damaged: a mark is missing")
+        start = self.marks[-1]
+        values = [self.pop() for _ in range(len(self.stack) - start)]
+        self.marks.pop()
+        return values[::-1]
+
+    def top(self, *kinds: type) -> Any:
+        if not self.stack or not isinstance(self.stack[-1], kinds):
+            raise PickleRefusedError("is damaged: a container is missing")
+        return self.stack[-1]
+
+    def remember(self, index: int | None) -> None:
+        value = self.top(object)
+        index = len(self.memo) if index is None else index
+        self.memo[index] = value
+        if isinstance(value, str) and len(value) > _IN_PLACE_BYTES:
+            self.large_texts[id(value)] = index
+
+    def set_items(self, pairs: list[Any]) -> None:
+        target = self.top(dict)
+        if len(pairs) % 2:
+            raise PickleRefusedError("is damaged: a key has no value")
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(key, str | int):
+                raise PickleRefusedError("holds a dict whose keys are not names")
+            target[key] = value
+
+    def find(self, module: Any, name: Any) -> None:
+        known = _NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
+        if known is None:
+            raise PickleRefusedError(f"names {str(module)[:60]}.{str(name)[:60]}, which is not data; it was not run")
+        self.stack.append(known)
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        kind = function.kind if isinstance(function, _Name) else None
+        match kind, arguments:
+            case "array", (_Name("ndarray"), *_):
+                self.stack.append(PickledArray())
+            case "dtype", (code, *_):
+                self.stack.append(PickledDType(code))
+            case "scalar", (dtype, raw):
+                self.stack.append(array_from(raw, dtype, (), "C"))
+            case "buffer", (raw, dtype, shape, order):
+                self.stack.append(array_from(raw, dtype, shape, order))
+            case "encode", (str() as text, "latin1" | "latin-1"):
+                # Protocol 2 has no bytes. The text is not asked for again, and is as large as the weights.
+                self.memo.pop(self.large_texts.pop(id(text), -1), None)
+                self.stack.append(latin1(text))
+            case "empty bytes", ():
+                self.stack.append(b"")
+            case "ordered dict", () | (list(),):
+                self.stack.append({})
+                for pair in arguments[0] if arguments else []:
+                    self.set_items(list(pair) if isinstance(pair, list | tuple) else [pair])
+            case _:
+                raise PickleRefusedError("is damaged, or calls what is not allowed; it was not run")
+
+    def build(self) -> None:
+        state, target = self.pop(), self.top(PickledArray, PickledDType, dict)
+        # The state of an OrderedDict is what torch notes beside a state dict (`_metadata`); it is no weight.
+        if not isinstance(target, dict):
+            target.set_state(state)
+
+    def tuple_of(self, count: int) -> None:
+        self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
+
+
+# Their argument is the value.
+_PUSHES = frozenset(
+    ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+    + ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+    + ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+)
+_CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        elif name in _ACTIONS:
+            _ACTIONS[name](self, argument)
+        elif name not in ("PROTO", "FRAME"):
+            raise PickleRefusedError(f"uses the instruction {name}, which a checkpoint does not need; it was not run")
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise PickleRefusedError("is damaged: a value is missing")
+        value = self.stack.pop()
+        if isinstance(value, PickledArray):
+            if value.values is None:
+                raise PickleRefusedError("is damaged: an array without values")
+            return value.values
+        return value
+
+    def pop_to_mark(self) -> list[Any]:
+        if not self.marks:
+            raise PickleRefusedError("is damaged: a mark is missing")
+        start = self.marks[-1]
+        values = [self.pop() for _ in range(len(self.stack) - start)]
+        self.marks.pop()
+        return values[::-1]
+
+    def top(self, *kinds: type) -> Any:
+        if not self.stack or not isinstance(self.stack[-1], kinds):
+            raise PickleRefusedError("is damaged: a container is missing")
+        return self.stack[-1]
+
+    def remember(self, index: int | None) -> None:
+        value = self.top(object)
+        index = len(self.memo) if index is None else index
+        self.memo[index] = value
+        if isinstance(value, str) and len(value) > _IN_PLACE_BYTES:
+            self.large_texts[id(value)] = index
+
+    def set_items(self, pairs: list[Any]) -> None:
+        target = self.top(dict)
+        if len(pairs) % 2:
+            raise PickleRefusedError("is damaged: a key has no value")
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(key, str | int):
+                raise PickleRefusedError("holds a dict whose keys are not names")
+            target[key] = value
+
+    def find(self, module: Any, name: Any) -> None:
+        known = _NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
+        if known is None:
+            raise PickleRefusedError(f"names {str(module)[:60]}.{str(name)[:60]}, which is not data; it was not run")
+        self.stack.append(known)
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        kind = function.kind if isinstance(function, _Name) else None
+        match kind, arguments:
+            case "array", (_Name("ndarray"), *_):
+                self.stack.append(PickledArray())
+            case "dtype", (code, *_):
+                self.stack.append(PickledDType(code))
+            case "scalar", (dtype, raw):
+                self.stack.append(array_from(raw, dtype, (), "C"))
+            case "buffer", (raw, dtype, shape, order):
+                self.stack.append(array_from(raw, dtype, shape, order))
+            case "encode", (str() as text, "latin1" | "latin-1"):
+                # Protocol 2 has no bytes. The text is not asked for again, and is as large as the weights.
+                self.memo.pop(self.large_texts.pop(id(text), -1), None)
+                self.stack.append(latin1(text))
+            case "empty bytes", ():
+                self.stack.append(b"")
+            case "ordered dict", () | (list(),):
+                self.stack.append({})
+                for pair in arguments[0] if arguments else []:
+                    self.set_items(list(pair) if isinstance(pair, list | tuple) else [pair])
+            case _:
+                raise PickleRefusedError("is damaged, or calls what is not allowed; it was not run")
+
+    def build(self) -> None:
+        state, target = self.pop(), self.top(PickledArray, PickledDType, dict)
+        # The state of an OrderedDict is what torch notes beside a state dict (`_metadata`); it is no weight.
+        if not isinstance(target, dict):
+            target.set_state(state)
+
+    def tuple_of(self, count: int) -> None:
+        self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
+
+
+_PUSHES = frozenset(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+)
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
+_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_to_mark())),
+    "TUPLE1": lambda machine, _: machine.tuple_of(1),
+    "TUPLE2": lambda machine, _: machine.tuple_of(2),
+    "TUPLE3": lambda machine, _: machine.tuple_of(3),
+    "LIST": lambda machine, _: machine.stack.append(machine.pop_to_mark()),
+    "APPEND": lambda machine, _: _append(machine, [machine.pop()]),
+    "APPENDS": lambda machine, _: _append(machine, machine.pop_to_mark()),
+    "DICT": lambda machine, _: _dict(machine, machine.pop_to_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
+    "PUT": lambda machine, index: machine.remember(index),
+    "BINPUT": lambda machine, index: machine.remember(index),
+    "LONG_BINPUT": lambda machine, index: machine.remember(index),
+    "MEMOIZE": lambda machine, _: machine.remember(None),
+    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "GLOBAL": lambda machine, names: machine.find(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine.find(*[machine.pop(), machine.pop()][::-1]),
+    "REDUCE": lambda machine, _: machine.reduce(),
+    "BUILD": lambda machine, _: machine.build(),
+}
+
+
+def _append(machine: _Machine, values: list[Any]) -> None:
+    machine.top(list).extend(values)
+
+
+def _dict(machine: _Machine, pairs: list[Any]) -> None:
+    machine.stack.append({})
+    machine.set_items(pairs)
