@@ -1,8 +1,8 @@
 """One definition of an operator, four uses.
 
 A file in `ops/` holds one Caffe2 operator as two functions: a PyTorch kernel, whose signature *is* the definition
-(positional parameters are the inputs, keyword-only parameters are Caffe2's arguments with Caffe2's defaults), and a fake
-kernel that only knows shapes. From them come
+(positional parameters are the inputs, those annotated `Tensor | None` may be left out; keyword-only parameters are
+Caffe2's arguments with Caffe2's defaults), and a fake kernel that only knows shapes. From them come
 
 1. the `torch.library` custom op that `torch.export` keeps whole (`Operator.__call__` calls it),
 2. the ONNX schema in `ONNX_DOMAIN` and the exporter's translation (`translations`),
@@ -30,6 +30,8 @@ ArgumentValue = int | float | bool | str | list[float] | list[int]
 
 _ATTRIBUTES = onnx.defs.OpSchema.AttrType
 _VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
+_OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
+_SINGLE = onnx.defs.OpSchema.FormalParameterOption.Single
 # Python's annotation: torch's schema type, ONNX's attribute type, how a value becomes an attribute's.
 _ARGUMENT_TYPES: dict[Any, tuple[str, Any, Callable[[Any], Any]]] = {
     int: ("int", _ATTRIBUTES.INT, int),
@@ -65,6 +67,7 @@ class Operator:
 
     name: str
     inputs: tuple[str, ...]
+    optional_inputs: frozenset[str]
     takes_list: bool
     outputs: tuple[str, ...]
     arguments: Mapping[str, Argument]
@@ -112,6 +115,7 @@ def operator(
         defined = Operator(
             name=name,
             inputs=tuple(p.name for p in inputs),
+            optional_inputs=frozenset(p.name for p in inputs if p.default is None),
             takes_list=inputs[0].annotation == list[Tensor],
             outputs=tuple(outputs),
             arguments=arguments,
@@ -146,7 +150,10 @@ def translations() -> dict[Any, Callable[..., Any]]:
 
 
 def _torch_schema(defined: Operator, count: int) -> str:
-    inputs = [f"{'Tensor[]' if defined.takes_list else 'Tensor'} {name}" for name in defined.inputs]
+    if defined.takes_list:
+        inputs = [f"Tensor[] {name}" for name in defined.inputs]
+    else:
+        inputs = [f"Tensor? {n}=None" if n in defined.optional_inputs else f"Tensor {n}" for n in defined.inputs]
     arguments = [f"{_ARGUMENT_TYPES[a.type][0]} {a.name}={_schema_default(a)}" for a in defined.arguments.values()]
     parameters = ", ".join([*inputs, *(["*", *arguments] if arguments else [])])
     results = ", ".join(["Tensor"] * count)
@@ -168,7 +175,10 @@ def _onnx_schema(defined: Operator, count: int | None) -> onnx.defs.OpSchema:
     if defined.takes_list:
         inputs = [parameter(defined.inputs[0], "T0", param_option=_VARIADIC, is_homogeneous=False)]
     else:
-        inputs = [parameter(name, f"T{i}") for i, name in enumerate(defined.inputs)]
+        inputs = [
+            parameter(name, f"T{i}", param_option=_OPTIONAL if name in defined.optional_inputs else _SINGLE)
+            for i, name in enumerate(defined.inputs)
+        ]
     if count is None:
         outputs = [parameter("outputs", "R0", param_option=_VARIADIC, is_homogeneous=False)]
     else:
@@ -198,6 +208,7 @@ def _translation(defined: Operator, count: int) -> Callable[..., Any]:
     def translate(*inputs: Any, **arguments: Any) -> Any:
         # Every argument is written out, so that the NetDef does not depend on a reader's defaults.
         attributes = {a.name: a.to_attribute(arguments.get(a.name, a.default)) for a in defined.arguments.values()}
-        return node(*(inputs[0] if defined.takes_list else inputs), **attributes)
+        given = inputs[0] if defined.takes_list else [value for value in inputs if value is not None]
+        return node(*given, **attributes)
 
     return translate

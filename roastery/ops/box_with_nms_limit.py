@@ -1,0 +1,224 @@
+"""BoxWithNMSLimit: detections from the scores and boxes of all classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roastery.errors import OperatorError
+from roastery.ops.definition import operator
+from roastery.ops.nms import grouped_nms, soft_nms
+from roastery.ops.std_sort import INSERTION_SORT_SIZE, descending
+
+_SOFT_NMS_METHODS = ("linear", "gaussian")
+
+
+def _fake(
+    scores: Tensor, boxes: Tensor, batch_splits: Tensor | None = None, **_: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    count = torch.library.get_ctx().new_dynamic_size()
+    images = 1 if batch_splits is None else batch_splits.shape[0]
+    return (
+        scores.new_empty(count),
+        scores.new_empty(count, 4),
+        scores.new_empty(count),
+        scores.new_empty(images),
+        scores.new_empty(count, dtype=torch.int32),
+        scores.new_empty(images, scores.shape[1], dtype=torch.int32),
+    )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The detections of one image by rising class (from 1), each class's in Caffe2's order."""
+
+    classes: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    scores: NDArray[np.float32]
+
+
+@operator(
+    "BoxWithNMSLimit",
+    outputs=("scores", "boxes", "classes", "batch_splits", "keeps", "keeps_size"),
+    fake=_fake,
+)
+def box_with_nms_limit(
+    scores: Tensor,
+    boxes: Tensor,
+    batch_splits: Tensor | None = None,
+    *,
+    score_thresh: float = 0.05,
+    nms: float = 0.3,
+    detections_per_im: int = 100,
+    soft_nms_enabled: bool = False,
+    soft_nms_method: str = "linear",
+    soft_nms_sigma: float = 0.5,
+    soft_nms_min_score_thres: float = 0.001,
+    rotated: bool = False,
+    cls_agnostic_bbox_reg: bool = False,
+    input_boxes_include_bg_cls: bool = True,
+    output_classes_include_bg_cls: bool = True,
+    legacy_plus_one: bool = True,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """For each image NMS within each class, then the best detections over all classes.
+
+    Args:
+        scores: (n, classes) float32, the background among them: first if `input_boxes_include_bg_cls`, else last.
+        boxes: (n, 4 * classes) float32 xyxy with `input_boxes_include_bg_cls`, else (n, 4 * (classes - 1)); (n, 4)
+            with `cls_agnostic_bbox_reg`.
+        batch_splits: (images,) float32 or int32, rows of each image; without it, all rows are of one image.
+        score_thresh: a detection scores more than this.
+        nms: the largest overlap that two detections of a class have.
+        detections_per_im: detections of an image at most; 0 or fewer for all.
+        soft_nms_*: lower the scores of overlapping boxes instead of dropping them.
+        output_classes_include_bg_cls: whether the first class that is not the background is 1, or 0.
+
+    Returns:
+        scores (d,) float32, boxes (d, 4) float32 and classes (d,) float32 of the detections: by image, by rising class,
+        by falling score; batch_splits (images,) float32, detections of each image; keeps (d,) int32, the rows of the
+        detections within their image; keeps_size (images, classes) int32, detections of each class, background first.
+
+    Where scores tie, the order is that of libstdc++'s sort (see `std_sort`).
+
+    Raises:
+        OperatorError: shapes that do not fit, an unknown `soft_nms_method`, rotated boxes.
+
+    Source: caffe2/operators/box_with_nms_limit_op.cc, PyTorch 1.10.
+    """
+    if rotated:
+        raise OperatorError("BoxWithNMSLimit: rotated boxes are not supported; set rotated to 0")
+    if soft_nms_method not in _SOFT_NMS_METHODS:
+        raise OperatorError(f"BoxWithNMSLimit: soft_nms_method {soft_nms_method!r}, must be one of {_SOFT_NMS_METHODS}")
+    all_scores, all_boxes = _matrix(scores, "scores"), _matrix(boxes, "boxes")
+    total, classes = all_scores.shape
+    box_classes = 1 if cls_agnostic_bbox_reg else classes if input_boxes_include_bg_cls else classes - 1
+    if all_boxes.shape != (total, 4 * box_classes):
+        raise OperatorError(
+            f"BoxWithNMSLimit: boxes {all_boxes.shape} do not fit scores {all_scores.shape}, "
+            f"must be ({total}, {4 * box_classes})"
+        )
+    splits = [total] if batch_splits is None else [int(count) for count in batch_splits.tolist()]
+    if sum(splits) != total:
+        raise OperatorError(f"BoxWithNMSLimit: batch_splits add up to {sum(splits)}, not to the {total} rows of scores")
+    first_score = 1 if input_boxes_include_bg_cls else 0
+    found_scores, found_boxes, found = [], [], []
+    start = 0
+    for count in splits:
+        image_scores = all_scores[start : start + count, first_score : first_score + classes - 1]
+        image_boxes = all_boxes[start : start + count].reshape(count, box_classes, 4)
+        if box_classes == classes and not cls_agnostic_bbox_reg:
+            image_boxes = image_boxes[:, 1:]
+        if soft_nms_enabled:
+            kept = _soft(
+                image_scores,
+                image_boxes,
+                np.float32(score_thresh),
+                sigma=soft_nms_sigma,
+                threshold=nms,
+                min_score=soft_nms_min_score_thres,
+                gaussian=soft_nms_method == "gaussian",
+                plus_one=int(legacy_plus_one),
+            )
+        else:
+            kept = _hard(
+                image_scores, image_boxes, np.float32(score_thresh), nms, detections_per_im, int(legacy_plus_one)
+            )
+        if 0 < detections_per_im < len(kept.rows):
+            kept = _best(kept, detections_per_im)
+        found.append(kept)
+        found_scores.append(kept.scores)
+        found_boxes.append(image_boxes[kept.rows, 0 if image_boxes.shape[1] == 1 else kept.classes - 1])
+        start += count
+    numbers = np.concatenate([kept.classes for kept in found]) if found else np.empty(0, np.intp)
+    rows = np.concatenate([kept.rows for kept in found]) if found else np.empty(0, np.intp)
+    sizes = [np.bincount(kept.classes, minlength=classes) for kept in found]
+    return (
+        torch.from_numpy(np.concatenate(found_scores) if found else np.empty(0, np.float32)),
+        torch.from_numpy(np.concatenate(found_boxes) if found else np.empty((0, 4), np.float32)),
+        torch.from_numpy((numbers - (not output_classes_include_bg_cls)).astype(np.float32)),
+        torch.tensor([len(kept.rows) for kept in found], dtype=torch.float32),
+        torch.from_numpy(rows.astype(np.int32)),
+        torch.from_numpy(np.array(sizes, dtype=np.int32).reshape(len(found), classes)),
+    )
+
+
+def _matrix(tensor: Tensor, name: str) -> NDArray[np.float32]:
+    if tensor.dim() == 4 and tensor.shape[2:] == (1, 1):
+        tensor = tensor[:, :, 0, 0]
+    if tensor.dim() != 2:
+        raise OperatorError(f"BoxWithNMSLimit: {name} {tuple(tensor.shape)} must be a matrix")
+    matrix: NDArray[np.float32] = tensor.detach().numpy()
+    return matrix
+
+
+def _hard(
+    scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    score_thresh: np.float32,
+    threshold: float,
+    limit: int,
+    plus_one: int,
+) -> _Kept:
+    """NMS within each class. scores: (n, foreground), boxes: (n, foreground or 1, 4)."""
+    classes, rows = np.nonzero(scores.T > score_thresh)
+    values = scores[rows, classes]
+    order = _sort_within(classes, values)
+    classes, rows, values = classes[order], rows[order], values[order]
+    candidates = boxes[rows, 0 if boxes.shape[1] == 1 else classes]
+    sizes = np.bincount(classes, minlength=scores.shape[1])
+    kept = grouped_nms(candidates, sizes, threshold, limit if limit > 0 else -1, plus_one)
+    return _Kept(classes[kept] + 1, rows[kept], values[kept])
+
+
+def _sort_within(classes: NDArray[np.intp], values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The order by class and falling score, where `std::sort` sorted each class alone."""
+    order = np.lexsort((-values, classes))
+    sorted_classes, sorted_values = classes[order], values[order]
+    ties = (sorted_classes[1:] == sorted_classes[:-1]) & (sorted_values[1:] == sorted_values[:-1])
+    for number in np.unique(sorted_classes[1:][ties]):
+        start, stop = np.searchsorted(sorted_classes, [number, number + 1])
+        if stop - start > INSERTION_SORT_SIZE:
+            # `nonzero` gave the rows of a class one after another, so its candidates are start to stop there too.
+            order[start:stop] = start + descending(values[start:stop])
+    return order
+
+
+def _soft(
+    scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    score_thresh: np.float32,
+    *,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    gaussian: bool,
+    plus_one: int,
+) -> _Kept:
+    """Soft NMS within each class. scores: (n, foreground), boxes: (n, foreground or 1, 4)."""
+    classes, rows, values = [], [], []
+    for number in range(scores.shape[1]):
+        kept, lowered = soft_nms(
+            boxes[:, 0 if boxes.shape[1] == 1 else number],
+            scores[:, number],
+            np.flatnonzero(scores[:, number] > score_thresh),
+            sigma=sigma,
+            threshold=threshold,
+            min_score=min_score,
+            gaussian=gaussian,
+            plus_one=plus_one,
+        )
+        classes.append(np.full(len(kept), number + 1))
+        rows.append(kept)
+        values.append(lowered[kept])
+    if not classes:
+        return _Kept(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32))
+    return _Kept(np.concatenate(classes), np.concatenate(rows), np.concatenate(values))
+
+
+def _best(kept: _Kept, limit: int) -> _Kept:
+    """The `limit` best of an image's detections, grouped by class again."""
+    best = descending(kept.scores)[:limit]
+    best = best[np.argsort(kept.classes[best], kind="stable")]
+    return _Kept(kept.classes[best], kept.rows[best], kept.scores[best])

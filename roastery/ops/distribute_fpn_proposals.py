@@ -1,0 +1,67 @@
+"""DistributeFpnProposals: each proposal to the feature level that fits its size."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from roastery.errors import OperatorError
+from roastery.ops.definition import operator
+
+
+def _output_count(*, roi_max_level: int, roi_min_level: int, **_: object) -> int:
+    return roi_max_level - roi_min_level + 2
+
+
+def _fake(rois: Tensor, *, roi_max_level: int = 5, roi_min_level: int = 2, **_: object) -> tuple[Tensor, ...]:
+    context = torch.library.get_ctx()
+    levels = [rois.new_empty(context.new_dynamic_size(), 5) for _ in range(roi_min_level, roi_max_level + 1)]
+    return *levels, rois.new_empty(rois.shape[0], dtype=torch.int32)
+
+
+@operator("DistributeFpnProposals", outputs=("rois_idx_restore_int32",), fake=_fake, output_count=_output_count)
+def distribute_fpn_proposals(
+    rois: Tensor,
+    *,
+    roi_canonical_scale: int = 224,
+    roi_canonical_level: int = 4,
+    roi_max_level: int = 5,
+    roi_min_level: int = 2,
+    legacy_plus_one: bool = True,
+) -> tuple[Tensor, ...]:
+    """The proposals of each level, and the way back.
+
+    The level is floor(roi_canonical_level + log2(sqrt(area) / roi_canonical_scale + 1e-6)), held between the least and
+    the highest.
+
+    Args:
+        rois: (n, 5) float32: image index, xyxy; or (n, 4), which are of image 0.
+
+    Returns:
+        The rois (n_i, 5) float32 of each level from `roi_min_level` up, in their order; then (n,) int32, of which
+        element i says where among the levels' rois, one after another, the i-th came to lie.
+
+    Raises:
+        OperatorError: a proposal of negative area, levels in the wrong order.
+
+    Source: caffe2/operators/collect_and_distribute_fpn_rpn_proposals_op.cc, PyTorch 1.10.
+    """
+    if roi_max_level < roi_min_level:
+        raise OperatorError(f"DistributeFpnProposals: roi_max_level {roi_max_level} < roi_min_level {roi_min_level}")
+    if rois.dim() != 2 or rois.shape[1] not in (4, 5):
+        raise OperatorError(f"DistributeFpnProposals: rois {tuple(rois.shape)} must be (n, 4) or (n, 5)")
+    sides = rois[:, -2:] - rois[:, -4:-2] + int(legacy_plus_one)
+    areas = sides[:, 0] * sides[:, 1]
+    if not bool((areas >= 0).all()):
+        raise OperatorError("DistributeFpnProposals: a proposal has a negative area")
+    logarithms = (areas.sqrt() / roi_canonical_scale + 1e-6).log() / math.log(2)
+    levels = (roi_canonical_level + logarithms).floor().clamp(roi_min_level, roi_max_level).long() - roi_min_level
+    order = torch.argsort(levels, stable=True)
+    counts = torch.bincount(levels, minlength=roi_max_level - roi_min_level + 1).tolist()
+    if rois.shape[1] == 4:
+        rois = torch.nn.functional.pad(rois, (1, 0))
+    # Copies, because outputs of one operator must not share their memory.
+    outputs = [rois.index_select(0, rows) for rows in order.split(counts)]
+    restore = torch.empty(len(order), dtype=torch.int32)
+    restore[order] = torch.arange(len(order), dtype=torch.int32)
+    return *outputs, restore
