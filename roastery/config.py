@@ -181,7 +181,8 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
             return float(value)
     wanted = "string or number" if default is None else _type_name(default)
     raise ConfigError(
-        f"{source}: {full_key} is {_shorten(value)} ({_type_name(value)}), not a value of type {wanted} such as {default!r}"
+        f"{source}: {full_key} is {_shorten(value)} ({_type_name(value)}); "
+        f"give a value of type {wanted}, such as {_shorten(default)}"
     )
 
 

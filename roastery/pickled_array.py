@@ -30,6 +30,7 @@ class PickledDType:
             raise PickleRefusedError(f"holds an array of dtype {str(code)[:20]!r}; only plain numbers are read")
 
     def set_state(self, state: Any) -> None:
+        """Takes the byte order from `dtype.__reduce__`'s state; refuses fields and subarrays."""
         if not (isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)):
             raise PickleRefusedError("holds an array of a structured dtype; only plain numbers are read")
         if state[1] == ">":
@@ -45,6 +46,7 @@ class PickledArray:
         self.values: NDArray[Any] | None = None
 
     def set_state(self, state: Any) -> None:
+        """Makes the array from `ndarray.__reduce__`'s state: version, shape, dtype, Fortran order, bytes."""
         if not (isinstance(state, tuple) and len(state) == 5):
             raise PickleRefusedError("holds a damaged array")
         _, shape, dtype, fortran, raw = state
@@ -52,6 +54,7 @@ class PickledArray:
 
 
 def array_from(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
+    """The array with these bytes, writable, C-ordered, of native byte order; every part is checked first."""
     if not isinstance(dtype, PickledDType) or order not in ("C", "F"):
         raise PickleRefusedError("holds a damaged array")
     if not (
@@ -76,6 +79,7 @@ def array_from(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
 
 
 def latin1(text: str) -> bytearray:
+    """Text that stands for bytes, as protocol 2 and Python 2 write them, as those bytes."""
     try:
         return bytearray(text, "latin-1")
     except UnicodeEncodeError:
