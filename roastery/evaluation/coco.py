@@ -1,0 +1,157 @@
+"""COCO AP, computed as detectron2's COCOEvaluator computes it.
+
+Source: detectron2 0.5, evaluation/coco_evaluation.py; pycocotools does the matching and the sums.
+"""
+
+import contextlib
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from roastery.data.coco import CocoDataset
+from roastery.errors import DatasetError
+from roastery.structures import Instances
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+"""The first figures of COCO's summary, in its order."""
+
+
+def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Detections of one image in COCO's result format, in their order.
+
+    Args:
+        instances: at the original image's size, with pred_boxes, scores, pred_classes and perhaps pred_masks
+            (n, height, width) bool.
+        category_ids: the COCO category of each class index.
+
+    Returns:
+        For each detection {"image_id", "category_id", "bbox": [x, y, width, height] in pixels, "score"} and with masks
+        "segmentation": {"size": [height, width], "counts": str}: fit for JSON.
+
+    Raises:
+        DatasetError: a class that has no category.
+    """
+    classes = instances.pred_classes.tolist()
+    unknown = sorted({label for label in classes if not 0 <= label < len(category_ids)})
+    if unknown:
+        raise DatasetError(
+            f"image {image_id}: the model found class {unknown[0]}, but the dataset has {len(category_ids)} categories; "
+            "evaluate on the dataset that the model was trained for"
+        )
+    boxes = instances.pred_boxes.tensor.numpy().copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    results: list[dict[str, Any]] = [
+        {"image_id": int(image_id), "category_id": int(category_ids[label]), "bbox": box, "score": score}
+        for label, box, score in zip(classes, boxes.tolist(), instances.scores.tolist(), strict=True)
+    ]
+    if instances.has("pred_masks") and results:
+        columns = np.asfortranarray(instances.pred_masks.numpy().transpose(1, 2, 0).astype(np.uint8))
+        for result, encoded in zip(results, mask_api.encode(columns), strict=True):
+            result["segmentation"] = {**encoded, "counts": encoded["counts"].decode("ascii")}
+    return results
+
+
+def evaluate_coco(
+    dataset: CocoDataset,
+    results: Sequence[dict[str, Any]],
+    iou_types: Sequence[str] = ("bbox", "segm"),
+    image_ids: Sequence[int] | None = None,
+) -> dict[str, dict[str, float]]:
+    """COCO AP of detections. Prints nothing.
+
+    Of an image and a category only the 100 detections of highest score count, as COCO has it.
+
+    Args:
+        results: as `to_coco_results` gives them; none at all gives AP 0.
+        iou_types: of "bbox" and "segm".
+        image_ids: evaluate on these images alone, where the model saw no others.
+
+    Returns:
+        For each IoU type "AP", "AP50", "AP75", "APs", "APm", "APl" and, where there is more than one, "AP-<class>" for
+        each class, in 0..100; NaN where the dataset has no object that counts.
+
+    Raises:
+        DatasetError: results for images or categories that are not evaluated, without a mask that "segm" needs, or
+            with a score that is no number.
+    """
+    evaluated = sorted(record.id for record in dataset.images) if image_ids is None else sorted(set(image_ids))
+    _check_images(dataset, evaluated)
+    _check_results(dataset, results, iou_types, set(evaluated))
+    # pycocotools prints as it goes.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(dataset.annotations))
+        return {iou_type: _evaluate(dataset, truth, results, iou_type, evaluated) for iou_type in iou_types}
+
+
+def _check_images(dataset: CocoDataset, image_ids: Sequence[int]) -> None:
+    unknown = sorted(set(image_ids) - {record.id for record in dataset.images})
+    if unknown:
+        raise DatasetError(
+            f"{dataset.annotations}: no image with id {unknown[0]}; evaluate on the dataset's own images"
+        )
+
+
+def _check_results(
+    dataset: CocoDataset, results: Sequence[dict[str, Any]], iou_types: Sequence[str], image_ids: set[int]
+) -> None:
+    categories = set(dataset.category_ids)
+    for result in results:
+        image_id, category_id = result["image_id"], result["category_id"]
+        if image_id not in image_ids:
+            raise DatasetError(
+                f"{dataset.annotations}: detections for image {image_id}, which is not evaluated; "
+                "evaluate on the images that were detected"
+            )
+        if category_id not in categories:
+            raise DatasetError(
+                f"{dataset.annotations}: detections of category {category_id}, but it has {sorted(categories)}; "
+                "evaluate on the dataset that the model was trained for"
+            )
+        if not (math.isfinite(result["score"]) and all(math.isfinite(value) for value in result["bbox"])):
+            raise DatasetError(f"image {image_id}: a detection with NaN or infinity cannot be evaluated: {result}")
+        if "segm" in iou_types and "segmentation" not in result:
+            raise DatasetError(f"image {image_id}: a detection without a mask; evaluate 'bbox' alone")
+
+
+def _evaluate(
+    dataset: CocoDataset, truth: COCO, results: Sequence[dict[str, Any]], iou_type: str, image_ids: list[int]
+) -> dict[str, float]:
+    evaluation = COCOeval(truth, _detections(truth, results, iou_type), iou_type)
+    evaluation.params.imgIds = image_ids
+    evaluation.params.catIds = list(dataset.category_ids)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    metrics = {
+        name: _percent(value) for name, value in zip(METRICS, evaluation.stats[: len(METRICS)].tolist(), strict=True)
+    }
+    # IoU threshold, recall, category, area range (the first is all), most detections (the last is 100).
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    if len(dataset.class_names) > 1:
+        for index, name in enumerate(dataset.class_names):
+            defined = precision[:, :, index][precision[:, :, index] > -1]
+            metrics[f"AP-{name}"] = _percent(float(defined.mean()) if defined.size else -1.0)
+    return metrics
+
+
+def _detections(truth: COCO, results: Sequence[dict[str, Any]], iou_type: str) -> COCO:
+    if not results:
+        # loadRes fails on an empty list.
+        nothing = COCO()
+        nothing.dataset = {key: truth.dataset[key] for key in ("images", "categories")} | {"annotations": []}
+        nothing.createIndex()
+        return nothing
+    # loadRes writes into what it is given. With a box beside the mask it would take the box's area for the mask's.
+    left_out = ("bbox",) if iou_type == "segm" else ("segmentation",)
+    return truth.loadRes([{key: value for key, value in result.items() if key not in left_out} for result in results])
+
+
+def _percent(value: float) -> float:
+    """COCO's -1 means that there is nothing to measure."""
+    return value * 100 if value >= 0 else math.nan
