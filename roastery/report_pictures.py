@@ -1,0 +1,172 @@
+"""Pictures for a report: what the original and the converted model found in an image, side by side."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from pycocotools import mask as coco_mask
+
+from roastery.data.coco import CocoDataset, ImageRecord
+
+Results = Sequence[Mapping[str, Any]]
+"""Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score, segmentation (RLE)."""
+
+SHOWN_SCORE = 0.5
+"""Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
+
+_PANEL_SIDE, _NARROWEST = 360, 220
+_HEADER, _GAP, _FONT_SIZE, _LINE = 26, 8, 14, 2
+_TINT = 0.4
+_BACKGROUND, _INK, _LIGHT = (255, 255, 255), (20, 20, 20), (255, 255, 255)
+# Okabe and Ito's colours, which the colour-blind tell apart; further classes go round the hues.
+_COLOURS = [(230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A picture, the image that it shows, and how far apart the models are there: 0 is not at all."""
+
+    path: Path
+    file: str
+    disagreement: float
+
+
+def draw_comparisons(
+    directory: Path,
+    dataset: CocoDataset,
+    image_ids: Sequence[int],
+    results: Mapping[str, Results],
+    count: int = 4,
+    stem: str = "report",
+) -> list[Comparison]:
+    """Draw the images in which the models disagree most as `<stem>-1.png`, `<stem>-2.png`, ... in a folder.
+
+    Args:
+        image_ids: the images that were evaluated.
+        results: detections by whose they are; the first entry is the original's, the others are compared with it.
+    """
+    grouped = {name: _by_image(found) for name, found in results.items()}
+    original, *converted = grouped
+    records = {record.id: record for record in dataset.images}
+    measured = []
+    for image_id in image_ids:
+        theirs = grouped[original].get(image_id, [])
+        worst = max((disagreement(theirs, grouped[name].get(image_id, [])) for name in converted), default=0.0)
+        # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
+        measured.append((-round(worst, 3), -len(theirs), image_id))
+    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    comparisons = []
+    for number, (negative, _, image_id) in enumerate(sorted(measured)[:count], start=1):
+        record = records[image_id]
+        panels = {name: found.get(image_id, []) for name, found in grouped.items()}
+        path = directory / f"{stem}-{number}.png"
+        _draw(record, panels, names).save(path, optimize=True)
+        comparisons.append(Comparison(path, record.path.name, -negative))
+    return comparisons
+
+
+def disagreement(expected: Results, actual: Results) -> float:
+    """How far apart two models' detections of one image are; 0 where they are the same.
+
+    Each detection is paired with the one of its category that it overlaps most, the highest score first. A pair adds
+    1 - IoU (of the masks where both have one, else of the boxes), weighed by the score, and the scores' difference; one
+    that finds no partner with an IoU of at least 0.5 adds its score.
+    """
+    total = 0.0
+    left = list(actual)
+    for found in sorted(expected, key=lambda detection: -detection["score"]):
+        rivals = [other for other in left if other["category_id"] == found["category_id"]]
+        partner = max(rivals, key=lambda other: _iou(found, other), default=None)
+        overlap = 0.0 if partner is None else _iou(found, partner)
+        if partner is None or overlap < 0.5:
+            total += found["score"]
+        else:
+            left.remove(partner)
+            total += (1.0 - overlap) * found["score"] + abs(found["score"] - partner["score"])
+    return total + sum(float(other["score"]) for other in left)
+
+
+def _iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    if "segmentation" in one and "segmentation" in other:
+        return float(coco_mask.iou([_rle(one)], [_rle(other)], [0])[0, 0])
+    return float(coco_mask.iou(np.array([one["bbox"]], float), np.array([other["bbox"]], float), [0])[0, 0])
+
+
+def _rle(detection: Mapping[str, Any]) -> dict[str, Any]:
+    segmentation = detection["segmentation"]
+    counts = segmentation["counts"]
+    return {"size": segmentation["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
+
+
+def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
+    grouped: dict[int, list[Mapping[str, Any]]] = {}
+    for detection in found:
+        grouped.setdefault(detection["image_id"], []).append(detection)
+    return grouped
+
+
+def _draw(record: ImageRecord, panels: Mapping[str, Results], names: Mapping[int, str]) -> Image.Image:
+    with Image.open(record.path) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    zoom = _PANEL_SIDE / max(image.size)
+    size = (round(image.width * zoom), round(image.height * zoom))
+    colours = {category: _colour(index) for index, category in enumerate(names)}
+    # A narrow image's title still has room.
+    column = max(size[0], _NARROWEST)
+    width = len(panels) * column + (len(panels) - 1) * _GAP
+    canvas = Image.new("RGB", (width, size[1] + _HEADER), _BACKGROUND)
+    font = ImageFont.load_default(_FONT_SIZE)
+    for index, (title, found) in enumerate(panels.items()):
+        left = index * (column + _GAP)
+        shown = sorted((d for d in found if d["score"] >= SHOWN_SCORE), key=lambda detection: detection["score"])
+        canvas.paste(_panel(image, size, zoom, shown, names, colours), (left, _HEADER))
+        text = f"{title}: {len(shown)} of {len(found)} shown"
+        ImageDraw.Draw(canvas).text((left + 2, 4), text, fill=_INK, font=font)
+    return canvas
+
+
+def _panel(
+    image: Image.Image,
+    size: tuple[int, int],
+    zoom: float,
+    shown: Results,
+    names: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+) -> Image.Image:
+    pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32).copy()
+    for detection in shown:
+        if "segmentation" in detection:
+            inside = _mask(detection, size)
+            pixels[inside] = (1 - _TINT) * pixels[inside] + _TINT * np.array(colours[detection["category_id"]])
+    panel = Image.fromarray(pixels.round().astype(np.uint8))
+    draw = ImageDraw.Draw(panel)
+    font = ImageFont.load_default(_FONT_SIZE)
+    for detection in shown:
+        x, y, width, height = (value * zoom for value in detection["bbox"])
+        colour = colours[detection["category_id"]]
+        draw.rectangle((x, y, max(x + width, x), max(y + height, y)), outline=colour, width=_LINE)
+        label = f"{names[detection['category_id']]} {detection['score']:.2f}"
+        _, _, text_width, text_height = font.getbbox(label)
+        # Above its box where there is room, and never out of the picture.
+        top = y - text_height - 3 if y - text_height - 3 >= 0 else y
+        start = max(min(x, size[0] - text_width - 4), 0)
+        draw.rectangle((start, top, start + text_width + 4, top + text_height + 3), fill=colour)
+        draw.text((start + 2, top + 1), label, fill=_INK if sum(colour) > 380 else _LIGHT, font=font)
+    return panel
+
+
+def _mask(detection: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = Image.fromarray(coco_mask.decode(_rle(detection)) * np.uint8(255))
+    return np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    if index < len(_COLOURS):
+        return _COLOURS[index]
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.75, 0.85)
+    return round(red * 255), round(green * 255), round(blue * 255)
