@@ -5,7 +5,6 @@ Three formats: `.pkl` (detectron2's model zoo: a pickle of numpy arrays, read by
 and float64 are accepted and become float32 in the module.
 """
 
-import hashlib
 import pickle
 import re
 import zipfile
@@ -19,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from roastery.digest import file_sha256 as file_sha256
 from roastery.errors import CheckpointError
 from roastery.pickled_array import PickleRefusedError
 from roastery.safe_pickle import read_pickle
@@ -30,19 +30,6 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TORCH_ERRORS = (RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError)
 # What detectron2 writes, or once wrote, beside the weights: the config says them, or training alone needs them.
 _NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
-
-
-def file_sha256(path: Path | str) -> str:
-    """The sha256 of a file's bytes, in hexadecimal; read in pieces.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give the path of a file") from None
 
 
 def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -67,12 +54,12 @@ def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Te
     path = Path(path)
     if path.suffix not in _SUFFIXES:
         raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(_SUFFIXES)}")
-    if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
-        raise CheckpointError(
-            f"{path}: has the sha256 {found}, not {sha256}; it is another file or a damaged one: fetch it again, "
-            "or correct the digest"
-        )
     try:
+        if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
+            raise CheckpointError(
+                f"{path}: has the sha256 {found}, not {sha256}; it is another file or a damaged one: fetch it again, "
+                "or correct the digest"
+            )
         with path.open("rb") as file:
             is_zip = file.read(4) == b"PK\x03\x04"
         if path.suffix == ".safetensors":

@@ -1,0 +1,1 @@
+"""Images and datasets: what a model is fed, and what it is measured on."""

@@ -1,0 +1,80 @@
+"""COCO annotations checked for what pycocotools takes for granted.
+
+Source: pycocotools/cocoeval.py (the keys that it reads) and common/maskApi.c (`rleFrString`, which trusts its text).
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roastery.errors import DatasetError
+
+# Six bits a character from '0' on; the sixth says that another follows, so the last has it not.
+_RLE_TEXT = re.compile(r"(?:[P-o]*[0-O])*")
+
+
+def check_annotations(
+    annotations: Sequence[Mapping[str, Any]],
+    sizes: Mapping[int, tuple[int, int]],
+    category_ids: Collection[int],
+    path: Path,
+) -> None:
+    """Checks every annotation.
+
+    Args:
+        sizes: image id to (height, width).
+        path: the file, for the error.
+
+    Raises:
+        DatasetError: an unknown image or category, a key that is missing, or a value that is not what COCO says.
+    """
+    for annotation in annotations:
+        problem = _problem(annotation, sizes, category_ids)
+        if problem is not None:
+            raise DatasetError(f"{path}: annotation {annotation['id']} {problem}; correct the annotations")
+
+
+def _problem(
+    annotation: Mapping[str, Any], sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
+) -> str | None:
+    image, category = annotation.get("image_id"), annotation.get("category_id")
+    if type(image) is not int or image not in sizes:
+        return f"names the image {str(image)[:40]}, which is not in 'images'"
+    if type(category) is not int or category not in category_ids:
+        return f"names the category {str(category)[:40]}, which is not in 'categories'"
+    if annotation.get("iscrowd") not in (0, 1):
+        return "has no 'iscrowd' of 0 or 1"
+    if annotation.get("ignore", 0) != 0:
+        return "has 'ignore', which detectron2 does not support"
+    box = annotation.get("bbox")
+    if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
+        return "has no 'bbox' of four numbers"
+    if not _are_numbers([annotation.get("area")]):
+        return "has no 'area'"
+    return _mask_problem(annotation.get("segmentation"), sizes[image])
+
+
+def _mask_problem(mask: Any, size: tuple[int, int]) -> str | None:
+    if isinstance(mask, dict):
+        if mask.get("size") != [*size]:
+            return f"has a mask of another size than its image's {[*size]}"
+        counts = mask.get("counts")
+        if isinstance(counts, str) and counts and _RLE_TEXT.fullmatch(counts):
+            return None
+        if isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts):
+            return None if sum(counts) == size[0] * size[1] else "has a mask whose runs do not fill its image"
+        return "has a mask that is not run-length encoded"
+    if mask is None or mask == []:
+        return None
+    if isinstance(mask, list) and all(
+        isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _are_numbers(polygon)
+        for polygon in mask
+    ):
+        return None
+    return "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)

@@ -1,0 +1,170 @@
+"""From an image file to what a detector takes, pixel for pixel as detectron2 prepares it for testing.
+
+Source: detectron2/data/detection_utils.py (`read_image`), data/transforms (`ResizeShortestEdge`, `ResizeTransform`),
+data/dataset_mapper.py and structures/image_list.py, release 0.5.
+"""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from yacs.config import CfgNode
+
+from roastery.data.coco import ImageRecord
+from roastery.errors import ConfigError, DatasetError
+
+FORMATS = ("BGR", "RGB", "L")
+
+_ORIENTATION_TAG = 274
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise for a damaged file.
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, Image.DecompressionBombError)
+
+
+def read_image(path: Path | str, format: str = "BGR") -> NDArray[np.uint8]:
+    """An image file as (H, W, C) uint8, turned upright as its EXIF orientation says.
+
+    Args:
+        format: "BGR", "RGB" (C = 3) or "L" (C = 1).
+
+    Raises:
+        DatasetError: the file is missing, damaged or not an image.
+        ConfigError: another format.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"INPUT.FORMAT: {format!r} is not read; use one of {', '.join(FORMATS)}")
+    try:
+        with Image.open(path) as opened:
+            image = _upright(opened).convert("L" if format == "L" else "RGB")
+            pixels: NDArray[np.uint8] = np.asarray(image)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such image; correct the path or the dataset's image folder") from None
+    except _DECODING_ERRORS as error:
+        raise DatasetError(
+            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); replace it"
+        ) from None
+    if format == "L":
+        return pixels[:, :, None]
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if format == "BGR" else pixels
+
+
+def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Height and width after the shortest edge became `min_size`, or the longest `max_size` where it would be longer.
+
+    Both are rounded half up, the edge that was set too. `min_size` 0 leaves the size as it is.
+
+    Raises:
+        DatasetError: the image is so thin that no pixel of its shorter edge would be left.
+    """
+    if min_size == 0:
+        return height, width
+    scale = min_size * 1.0 / min(height, width)
+    new_height, new_width = (min_size, scale * width) if height < width else (scale * height, min_size)
+    if max(new_height, new_width) > max_size:
+        scale = max_size * 1.0 / max(new_height, new_width)
+        new_height, new_width = new_height * scale, new_width * scale
+    new_height, new_width = int(new_height + 0.5), int(new_width + 0.5)
+    if new_height == 0 or new_width == 0:
+        raise DatasetError(
+            f"an image of {height} x {width} pixels has an edge of 0 when it is resized to at most {max_size}; "
+            "remove it from the dataset or raise INPUT.MAX_SIZE_TEST"
+        )
+    return new_height, new_width
+
+
+def resize_shortest_edge(image: NDArray[np.uint8], min_size: int, max_size: int) -> NDArray[np.uint8]:
+    """An (H, W, C) uint8 image at its `resized_size`, by Pillow's bilinear filter."""
+    height, width, channels = image.shape
+    new_height, new_width = resized_size(height, width, min_size, max_size)
+    if (new_height, new_width) == (height, width):
+        return image
+    source = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image))
+    resized = np.asarray(source.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    return resized[:, :, None] if channels == 1 else resized
+
+
+def to_input(source: ImageRecord | Path | str, config: CfgNode) -> dict[str, Any]:
+    """What a detector takes for one image: detectron2's input dict.
+
+    Args:
+        source: an image file, or a dataset's record of one, whose size must be the file's.
+
+    Returns:
+        "image": (C, H, W) float32, 0..255, in INPUT.FORMAT's order and resized for testing; "height" and "width" of the
+        image before that; "image_id" where `source` is a record.
+
+    Raises:
+        DatasetError, ConfigError: as `read_image`; a file whose size is not what the dataset says.
+    """
+    path = source.path if isinstance(source, ImageRecord) else source
+    pixels = read_image(path, config.INPUT.FORMAT)
+    height, width = pixels.shape[:2]
+    if isinstance(source, ImageRecord) and (height, width) != (source.height, source.width):
+        raise DatasetError(
+            f"{path}: is {height} x {width} pixels (height x width), but the dataset says "
+            f"{source.height} x {source.width}; correct the annotations or replace the image"
+        )
+    resized = resize_shortest_edge(pixels, config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST)
+    image = torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))
+    entry: dict[str, Any] = {"image": image, "height": height, "width": width}
+    if isinstance(source, ImageRecord):
+        entry["image_id"] = source.id
+    return entry
+
+
+def pad_and_batch(
+    images: Sequence[Tensor], size_divisibility: int, pad_value: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """The images in one batch, padded at the right and the bottom.
+
+    Args:
+        images: (C, h, w) tensors, 0..255, of one C and any sizes.
+        size_divisibility: height and width of the batch are multiples of it; 0 and 1 ask for nothing.
+        pad_value: what to pad with, one value a channel: the pixel mean, so that the padding is 0 once normalised.
+
+    Returns:
+        data (N, C, H, W) float32, and im_info (N, 3) float32: h, w, 1.0 of each image.
+
+    Raises:
+        DatasetError: no images, or one that is not (C, h, w) with at least one pixel.
+    """
+    channels = len(pad_value)
+    for image in images:
+        if image.dim() != 3 or image.shape[0] != channels or image.numel() == 0:
+            raise DatasetError(
+                f"an image of shape {tuple(image.shape)} is not ({channels}, height, width); give images channels first"
+            )
+    if not images:
+        raise DatasetError("a batch of no images cannot be made; give at least one")
+    divisor = max(size_divisibility, 1)
+    height, width = (-(-max(image.shape[axis] for image in images) // divisor) * divisor for axis in (1, 2))
+    data = torch.tensor(pad_value, dtype=torch.float32).reshape(1, channels, 1, 1)
+    data = data.repeat(len(images), 1, height, width)
+    for padded, image in zip(data, images, strict=True):
+        padded[:, : image.shape[1], : image.shape[2]].copy_(image)
+    im_info = torch.tensor([[*image.shape[1:], 1.0] for image in images], dtype=torch.float32)
+    return data, im_info
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DECODING_ERRORS:
+        # detectron2 takes an image whose EXIF block is damaged as it lies.
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
