@@ -34,6 +34,10 @@ class ModelFileError(UserError):
     """A model.pb, model_init.pb, model.onnx or model.pt2 that is missing, damaged or not what it should be."""
 
 
+class OutputError(UserError):
+    """A folder that cannot be written to: it is a file, holds what is not ours, or its disk is full."""
+
+
 class GateFailed(UserError):
     """The converted model is not as good as the original; it was not registered as such."""
 
