@@ -142,6 +142,30 @@ def _fully_connected(node: ir.Node) -> NetOperator:
     return NetOperator("FC", _names(node.inputs), _names(node.outputs))
 
 
+@_entry("GroupNormalization")
+def _group_norm(node: ir.Node) -> NetOperator:
+    epsilon = _attribute(node, "epsilon", 1e-5)
+    arguments: dict[str, ArgumentValue] = {
+        "group": _attribute(node, "num_groups", 1),
+        "epsilon": epsilon,
+        # Caffe2 reads `epsilon`; the original's nets say `eps`, and programs may look for it.
+        "eps": epsilon,
+        "order": "NCHW",
+    }
+    return NetOperator("GroupNorm", _names(node.inputs), _names(node.outputs), arguments)
+
+
+@_entry("Reshape")
+def _reshape(node: ir.Node) -> NetOperator:
+    shape = constant_value(node.inputs[1])
+    if shape is None:
+        raise _refuse(node, "its shape is computed; only constants can be a Reshape's")
+    if _attribute(node, "allowzero", 0) and 0 in shape:
+        raise _refuse(node, "a size of 0 means 'as before' in Caffe2")
+    output = _names(node.outputs)[0]
+    return NetOperator("Reshape", _names(node.inputs[:1]), (output, f"{output}_old_shape"), {"shape": shape.tolist()})
+
+
 @_entry("Flatten")
 def _flatten(node: ir.Node) -> NetOperator:
     return NetOperator("Flatten", _names(node.inputs), _names(node.outputs), {"axis": _attribute(node, "axis", 1)})

@@ -7,16 +7,16 @@ not copied on its way to a file or a NetDef.
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
 import torch
 from google.protobuf.message import DecodeError
-from onnxscript import opset21
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.trace import Traced
+from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
 from roastery.ops.definition import translations
 
@@ -44,7 +44,7 @@ def export_onnx(traced: Traced) -> ir.Model:
                 opset_version=OPSET,
                 input_names=list(INPUT_NAMES),
                 output_names=list(traced.output_names),
-                custom_translation_table={**translations(), torch.ops.aten.flatten.using_ints: _flatten},
+                custom_translation_table={**translations(), **plain_translations()},
                 optimize=False,
                 verbose=False,
             )
@@ -53,6 +53,8 @@ def export_onnx(traced: Traced) -> ir.Model:
     if exported is None:
         raise UnsupportedOperator("the traced program has no ONNX form: the exporter gave none")
     model = exported.model
+    # The sizes that torch.export asserts on are computed, and then used by nothing.
+    RemoveUnusedNodesPass()(model)
     _strip(model)
     model.metadata_props[NET_ARGUMENTS_KEY] = json.dumps(traced.net_arguments, sort_keys=True)
     return model
@@ -83,13 +85,6 @@ def load_onnx(path: Path) -> ir.Model:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
     return ir.from_proto(proto)
-
-
-def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """aten::flatten to 2d as ONNX's Flatten, which needs no shape arithmetic."""
-    if end_dim != -1 or start_dim != 1:
-        raise UnsupportedOperator(f"flatten from {start_dim} to {end_dim} has no Caffe2 form; flatten from 1 to the end")
-    return opset21.Flatten(x, axis=1)
 
 
 def _strip(model: ir.Model) -> None:

@@ -1,0 +1,83 @@
+"""Translations of PyTorch operators to ONNX where the exporter's own say too much for Caffe2.
+
+The exporter computes a zero bias for a convolution without one, spells group normalisation out in ten nodes, and turns a
+flatten into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one node.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+
+from roastery.errors import UnsupportedOperator
+
+
+def plain_translations() -> dict[Any, Callable[..., Any]]:
+    """`custom_translation_table` entries for PyTorch's own operators."""
+    aten = torch.ops.aten
+    return {
+        aten.conv2d.default: _conv2d,
+        aten._native_batch_norm_legit_no_training.default: _batch_norm,
+        aten.group_norm.default: _group_norm,
+        aten.view.default: _view,
+        aten._unsafe_view.default: _view,
+        aten.reshape.default: _view,
+    }
+
+
+def _conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Any:
+    return op.Conv(
+        *([x, weight] if bias is None else [x, weight, bias]),
+        strides=_pair(stride),
+        pads=_pair(padding) * 2,
+        dilations=_pair(dilation),
+        group=groups,
+        kernel_shape=[int(size) for size in weight.shape[2:]],
+    )
+
+
+def _batch_norm(
+    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
+) -> tuple[Any, Any, Any]:
+    if weight is None or bias is None:
+        raise UnsupportedOperator("batch normalisation without weight and bias has no Caffe2 form; set affine=True")
+    y = op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
+    # The saved statistics that PyTorch also gives have no users at inference; the exporter wants values all the same.
+    return y, op.Identity(running_mean), op.Identity(running_var)
+
+
+def _group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True
+) -> Any:
+    if weight is None or bias is None:
+        raise UnsupportedOperator("group normalisation without weight and bias has no Caffe2 form; set affine=True")
+    return op.GroupNormalization(x, weight, bias, num_groups=num_groups, epsilon=eps)
+
+
+def _view(x: Any, size: Sequence[Any]) -> Any:
+    """A view whose first size alone is symbolic is a flatten or a reshape by constants; Caffe2 has no other."""
+    sizes = [value if isinstance(value, int) else None for value in size]
+    known = [value if isinstance(value, int) else None for value in (x.shape or [])]
+    if sizes.count(None) + sizes.count(-1) > 1:
+        raise UnsupportedOperator(f"a view to {list(size)} with more than one size that depends on the image has no Caffe2 form")
+    if len(sizes) == 2 and len(known) > 2 and None not in known[1:] and sizes[1] == prod(n or 0 for n in known[1:]):
+        return op.Flatten(x, axis=1)
+    shape = [-1 if value is None else value for value in sizes]
+    return op.Reshape(x, op.Constant(value=ir.tensor(shape, dtype=ir.DataType.INT64)))
+
+
+def _pair(value: int | Sequence[int]) -> list[int]:
+    if isinstance(value, int):
+        return [value, value]
+    return list(value) * (2 // len(value))
