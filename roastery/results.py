@@ -40,6 +40,15 @@ class ResolvedModel(_Frozen):
     weights_bytes: int
 
 
+class PinnedDataset(_Frozen):
+    """A dataset as it was when the run began: what is evaluated on and what is sampled from."""
+
+    name: str
+    sha256: str
+    images: int
+    sample_sha256: str
+
+
 class ParitySummary(_Frozen):
     """How far the converted net's outputs are from the eager detector's on the sample."""
 
@@ -95,6 +104,13 @@ class StageTiming(_Frozen):
     cached: bool
 
 
+class StageResult(_Frozen):
+    """What every stage gives: its artifact and its cost. A stage's own result adds the facts that others need."""
+
+    artifact: ArtifactRef
+    timing: StageTiming
+
+
 class Conversion(_Frozen):
     """One model's way through the pipeline: what is logged, reported and printed."""
 
@@ -123,3 +139,32 @@ class Registered(_Frozen):
     tracking_uri: str
     created: bool
     """False where an earlier attempt had made the version already."""
+
+
+class ModelOutcome(_Frozen):
+    """How a model's run through the pipeline ended: converted and filed, or with what error."""
+
+    model: str
+    conversion: Conversion | None = None
+    registered: Registered | None = None
+    error: str | None = None
+    """One line; None where the model was converted (its gate may have failed all the same)."""
+    mistake: bool = False
+    """Whether the error is the user's to mend."""
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model was converted and its gate passed."""
+        return self.conversion is not None and self.conversion.evaluation.passed
+
+
+class FleetSummary(_Frozen):
+    """How each model of a fleet ended, in the order in which they were asked for."""
+
+    outcomes: tuple[ModelOutcome, ...]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The models that were not converted, or failed their gate."""
+        return tuple(outcome.model for outcome in self.outcomes if not outcome.passed)

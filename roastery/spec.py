@@ -1,0 +1,219 @@
+"""What is registered: models, datasets, and how the pipeline treats them.
+
+`configs/models/*.yaml` holds a ModelSpec each, `configs/datasets/*.yaml` a DatasetSpec each, `configs/pipeline.yaml` the
+PipelineConfig. A relative path in a model's or a dataset's YAML starts at the project's root: the folder that holds the
+`configs` folder in which the YAML lies; a YAML that lies in no folder of that name is its own root's only file, so its
+paths start beside it. Relative places in PipelineConfig (store, registry) start at the folder that a run is started in.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from roastery.errors import ConfigError
+
+Runtimes = Literal["torch", "caffe2", "both", "auto"]
+"""Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
+
+# A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
+_SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+_SHA256 = r"^[0-9a-f]{64}$"
+_PROJECT_MARK = "configs"
+
+DEFAULT_STORE = ".roastery/store"
+DEFAULT_TRACKING_URI = "sqlite:///.roastery/mlflow.db"
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GateSpec(_Spec):
+    """How much a converted model may differ. See `roastery.evaluation.gate.GatePolicy`."""
+
+    max_ap_delta: float = Field(0.1, ge=0, le=100, description="AP points, 0..100, that may be lost")
+    two_sided: bool = Field(True, description="whether AP gained counts as a difference too")
+    require_parity: bool = Field(True, description="whether the net's outputs must equal the detector's on the sample")
+
+
+class ModelSpec(_Spec):
+    """A registered model: where its config, weights and data are, and how it is judged."""
+
+    name: str = Field(pattern=_SAFE_NAME, description="its name in the registry; the converted one is <name>.caffe2")
+    config: Path = Field(description="detectron2's YAML: dumped whole, or with _BASE_")
+    weights: str = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
+    weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
+    dataset: str = Field(pattern=_SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
+    overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
+    source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
+    runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
+    gate: GateSpec | None = Field(None, description="a gate of its own, instead of the pipeline's")
+
+
+class DatasetSpec(_Spec):
+    """A COCO dataset: what a model is evaluated on, and other images to sample from."""
+
+    name: str = Field(pattern=_SAFE_NAME)
+    images: Path = Field(description="folder of the evaluation images")
+    annotations: Path = Field(description="COCO JSON of the evaluation images")
+    sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")
+    sample_annotations: Path | None = Field(None, description="COCO JSON of the images to sample from")
+
+    @property
+    def sampled_from(self) -> tuple[Path, Path]:
+        """Folder and annotations that samples come from."""
+        return self.sample_images or self.images, self.sample_annotations or self.annotations
+
+
+class SampleSpec(_Spec):
+    """How many images the net is compared on with the detector, and which."""
+
+    n: int = Field(4, ge=1, le=1000)
+    seed: int = Field(0, ge=0)
+
+
+class Timeouts(_Spec):
+    """Seconds after which a stage is killed, and retried."""
+
+    resolve: float = Field(300, gt=0)
+    sample: float = Field(300, gt=0)
+    trace: float = Field(900, gt=0)
+    export_onnx: float = Field(900, gt=0)
+    convert_caffe2: float = Field(900, gt=0)
+    predict: float = Field(3600, gt=0, description="one shard of one target")
+    evaluate: float = Field(1800, gt=0)
+    log: float = Field(300, gt=0)
+
+    def of(self, stage: str) -> float:
+        return float(getattr(self, stage))
+
+
+class RetrySpec(_Spec):
+    """How a stage is tried again after an error that may pass."""
+
+    times: int = Field(3, ge=0, le=20)
+    delay: float = Field(2.0, ge=0, description="seconds before the first retry; each further one waits twice as long")
+    jitter: float = Field(0.5, ge=0, description="how much of the delay is left to chance")
+
+
+class PipelineConfig(_Spec):
+    """Where artifacts and versions go, and how stages are run and judged."""
+
+    store: str = Field(DEFAULT_STORE, min_length=1, description="folder or fsspec URL of the artifacts")
+    tracking_uri: str = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
+    experiment: str = Field("roastery", min_length=1, description="MLflow's experiment")
+    shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
+    sample: SampleSpec = SampleSpec()
+    gate: GateSpec = GateSpec()
+    timeouts: Timeouts = Timeouts()
+    retries: RetrySpec = RetrySpec()
+
+
+_AnySpec = TypeVar("_AnySpec", bound=_Spec)
+
+
+def load_models(directory: Path) -> dict[str, ModelSpec]:
+    """The registered models by name, in the order of their names.
+
+    Raises:
+        ConfigError: no such folder, nothing in it, a YAML that is not a ModelSpec, or a name that is there twice.
+    """
+    return _load_folder(directory, ModelSpec, ("config", "weights"))
+
+
+def load_datasets(directory: Path) -> dict[str, DatasetSpec]:
+    """The registered datasets by name.
+
+    Raises:
+        ConfigError: as `load_models`.
+    """
+    return _load_folder(directory, DatasetSpec, ("images", "annotations", "sample_images", "sample_annotations"))
+
+
+def load_pipeline(path: Path) -> PipelineConfig:
+    """The pipeline's configuration.
+
+    Raises:
+        ConfigError: no such file, or not a PipelineConfig.
+    """
+    return _parse(path, _read(path), PipelineConfig)
+
+
+def project_root(path: Path) -> Path:
+    """Where the relative paths of a YAML start: the folder over the nearest `configs`, else the YAML's own folder."""
+    path = path.absolute()
+    for folder in path.parents:
+        if folder.name == _PROJECT_MARK:
+            return folder.parent
+    return path.parent
+
+
+def _load_folder(directory: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> dict[str, _AnySpec]:
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: no such folder; say where the {_plural(kind)} are registered")
+    files = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
+    if not files:
+        raise ConfigError(f"{directory}: holds no YAML; register a {_plural(kind)[:-1]} there, one file each")
+    specs: dict[str, _AnySpec] = {}
+    found_in: dict[str, Path] = {}
+    for file in files:
+        content = _read(file)
+        rooted = {key: _rooted(file, value) if key in path_keys else value for key, value in content.items()}
+        spec = _parse(file, rooted, kind)
+        name: str = getattr(spec, "name")  # noqa: B009  (the bound of the type variable has no name)
+        if name in specs:
+            raise ConfigError(f"{file}: name: {name!r} is registered in {found_in[name]} too; rename one of them")
+        specs[name], found_in[name] = spec, file
+    return dict(sorted(specs.items()))
+
+
+def _plural(kind: type[_Spec]) -> str:
+    return f"{kind.__name__.removesuffix('Spec').lower()}s"
+
+
+def _rooted(file: Path, value: Any) -> Any:
+    """A relative path as an absolute one; what is no path (a URI, a number) as it stands, for the spec to judge."""
+    if not isinstance(value, str) or not value or "://" in value:
+        return value
+    return str(project_root(file) / Path(value).expanduser())
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not YAML ({_one_line(error)}); mend it") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{file}: not a mapping of keys to values; write `key: value` lines")
+    return content
+
+
+def _parse(file: Path, content: dict[str, Any], kind: type[_AnySpec]) -> _AnySpec:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{file}: {_describe(problems[0], kind)}{more}") from error
+
+
+def _describe(problem: Any, kind: type[_Spec]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    ways: dict[str, Callable[[], str]] = {
+        "extra_forbidden": lambda: f"unknown key; a {kind.__name__} has {', '.join(kind.model_fields)}",
+        "missing": lambda: "is missing; add it",
+    }
+    way = ways.get(problem["type"])
+    text = way() if way else f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+    return f"{key}: {text}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,45 @@
+"""Genuine Caffe2: whether it is there, and which one, without starting it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from roastery.caffe2.caffe2_runtime import find_caffe2_python
+from roastery.errors import UserError
+from roastery.spec import Runtimes
+
+RuntimeName = Literal["torch", "caffe2"]
+
+
+def chosen_runtimes(wanted: Runtimes) -> tuple[RuntimeName, ...]:
+    """The runtimes that judge, the embedded one first. `auto` takes genuine Caffe2 where it is installed.
+
+    Raises:
+        UserError: genuine Caffe2 is wanted by name and is not there.
+    """
+    if wanted == "torch":
+        return ("torch",)
+    try:
+        find_caffe2_python()
+    except UserError:
+        if wanted == "auto":
+            return ("torch",)
+        raise
+    return ("caffe2",) if wanted == "caffe2" else ("torch", "caffe2")
+
+
+def caffe2_identity() -> str:
+    """Which genuine Caffe2: the version of the PyTorch that holds it.
+
+    Raises:
+        UserError: it is not there.
+    """
+    return _torch_version(find_caffe2_python())
+
+
+@cache
+def _torch_version(python: Path) -> str:
+    for prefix in (python.parent.parent, python.resolve().parent.parent):
+        for found in sorted(prefix.glob("lib/python3.*/site-packages/torch-*.dist-info")):
+            return found.name.removeprefix("torch-").removesuffix(".dist-info")
+    return "unknown"

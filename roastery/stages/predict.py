@@ -1,0 +1,169 @@
+"""Predict: the detections of the original, or of the converted model in a runtime, on one shard of the images."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roastery.digest import JSON
+from roastery.errors import RuntimeFailed
+from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming, Target
+from roastery.spec import DatasetSpec
+from roastery.stages.genuine import caffe2_identity
+from roastery.stages.resolve import CONFIG_FILE
+from roastery.stages.stage import Facts, Request, Stage
+from roastery.store import Store
+
+DETECTIONS_FILE = "detections.json"
+"""The shard's detections, as COCO's results: boxes xywh in pixels of the original image."""
+LATENCIES_FILE = "latencies.json"
+"""Milliseconds of each image that did not fail, the model's call alone."""
+NET_FILES = ("model.pb", "model_init.pb")
+
+Model = Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
+
+
+class PredictRequest(Request):
+    """Detect on shard `shard` (counted from 1) of `shards`: every `shards`-th image of the dataset."""
+
+    stage = "predict"
+    packages = ("torch", "numpy", "Pillow", "pycocotools")
+
+    target: Target
+    shard: int
+    shards: int
+    resolved: ResolvedModel
+    dataset: DatasetSpec
+    pinned: PinnedDataset
+    converted: ArtifactRef | None = None
+
+    def inputs(self) -> Mapping[str, JSON]:
+        model: dict[str, JSON] = {"source_sha256": self.resolved.source_sha256}
+        if self.target != "original":
+            # The net alone: that it was compared in another runtime too does not change what it detects.
+            model = {name: self.net().files[name] for name in NET_FILES}
+        return {
+            "target": self.target,
+            "model": model,
+            "config_sha256": self.resolved.config_sha256,
+            "dataset_sha256": self.pinned.sha256,
+            "shard": [self.shard, self.shards],
+            "caffe2": caffe2_identity() if self.target == "caffe2" else None,
+        }
+
+    def net(self) -> ArtifactRef:
+        """The converted model, which every target but the original needs."""
+        if self.converted is None:
+            raise ValueError(f"target {self.target!r} needs a converted model")
+        return self.converted
+
+
+class PredictFacts(Facts):
+    """What was detected, and which images failed and why."""
+
+    images: int
+    detections: int
+    failures: tuple[str, ...]
+
+
+class PredictResult(StageResult):
+    """Detections of one shard by one target."""
+
+    facts: PredictFacts
+
+
+def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
+    """Write `detections.json` and `latencies.json`.
+
+    An image that raises, or whose detections are no numbers, is recorded as failed, and the gate fails on it. One on
+    which the runtime died is tried once more, in a runtime that starts afresh.
+
+    Raises:
+        DatasetError: the dataset has fewer categories than the model has classes.
+        UserError: genuine Caffe2 is not there.
+    """
+    from roastery.config import load_config
+    from roastery.data.coco import load_coco
+    from roastery.evaluation.predict import detect
+
+    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    dataset = load_coco(request.dataset.name, request.dataset.images, request.dataset.annotations)
+    image_ids = [record.id for record in dataset.images][request.shard - 1 :: request.shards]
+    detected = detect(_twice(_model(request, store)), dataset, image_ids, config, dataset.category_ids)
+    failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
+    broken = {result["image_id"] for result in detected.detections if not _is_finite(result)}
+    names = {record.id: record.path.name for record in dataset.images}
+    failures += [f"{names[image_id]}: a detection that is no number" for image_id in sorted(broken)]
+    detections = [result for result in detected.detections if result["image_id"] not in broken]
+    (directory / DETECTIONS_FILE).write_text(json.dumps(detections, allow_nan=False), encoding="utf-8")
+    (directory / LATENCIES_FILE).write_text(json.dumps(list(detected.milliseconds)), encoding="utf-8")
+    return PredictFacts(images=len(image_ids), detections=len(detections), failures=tuple(failures))
+
+
+def _is_finite(result: Mapping[str, Any]) -> bool:
+    return math.isfinite(result["score"]) and all(math.isfinite(value) for value in result["bbox"])
+
+
+def _twice(model: Model) -> Model:
+    """The model, given a second chance where its runtime died: that need not have been the image's fault."""
+
+    def detect(inputs: list[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        try:
+            return model(inputs)
+        except RuntimeFailed:
+            return model(inputs)
+
+    return detect
+
+
+class _Loaded:
+    """The model that this process has loaded last: the shards of a target come one after another."""
+
+    key: tuple[str, ...] = ()
+    model: Any = None
+
+
+_loaded = _Loaded()
+
+
+def _model(request: PredictRequest, store: Store) -> Model:
+    digests = request.inputs()["model"]
+    key = (request.target, request.resolved.config_sha256, json.dumps(digests, sort_keys=True))
+    if _loaded.key != key:
+        unload()
+        _loaded.model = _load_original(request, store) if request.target == "original" else _load_net(request, store)
+        _loaded.key = key
+    model: Model = _loaded.model
+    return model
+
+
+def unload() -> None:
+    """Let go of the loaded model, and end the runtime that it may have started."""
+    close = getattr(_loaded.model, "close", None)
+    _loaded.key, _loaded.model = (), None
+    if close is not None:
+        close()
+
+
+def _load_original(request: PredictRequest, store: Store) -> Any:
+    from roastery.config import load_config
+    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.sources.native import load_detector
+
+    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    return ReferenceDetector(config, load_detector(config, request.resolved.weights, request.resolved.source_sha256))
+
+
+def _load_net(request: PredictRequest, store: Store) -> Any:
+    from roastery.caffe2.model import Caffe2Model
+
+    assert request.target != "original"
+    return Caffe2Model.load_protobuf(store.fetch(request.net()), runtime=request.target)
+
+
+def _result(artifact: ArtifactRef, timing: StageTiming, facts: PredictFacts) -> PredictResult:
+    return PredictResult(artifact=artifact, timing=timing, facts=facts)
+
+
+STAGE = Stage(PredictRequest, PredictFacts, _result, run)

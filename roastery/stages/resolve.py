@@ -1,0 +1,132 @@
+"""Resolve: pin what a registered model is now: its whole config, and the digests of its checkpoint and its images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roastery.config import dump_config, load_config
+from roastery.data.coco import load_coco
+from roastery.digest import JSON, known_file_sha256
+from roastery.errors import CheckpointError
+from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.spec import DatasetSpec, ModelSpec
+from roastery.stages.stage import Facts, Request, Stage
+from roastery.store import Store
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+CONFIG_FILE = "config.yaml"
+
+
+class ResolveRequest(Request):
+    """Pin this model and the dataset that it is evaluated on."""
+
+    stage = "resolve"
+    packages = ()
+
+    spec: ModelSpec
+    dataset: DatasetSpec
+
+    def inputs(self) -> Mapping[str, JSON]:
+        dataset = pin_dataset(self.dataset)
+        return {
+            "config": dump_config(pinned_config(self.spec)),
+            "source_sha256": weights_sha256(self.spec),
+            "dataset": [dataset.name, dataset.sha256, dataset.images, dataset.sample_sha256],
+        }
+
+
+class ResolveFacts(Facts):
+    """What was pinned. `iou_types` is what the model's detections have: "bbox", and "segm" with a mask head."""
+
+    meta_architecture: str
+    config_sha256: str
+    source_sha256: str
+    weights_bytes: int
+    iou_types: tuple[str, ...]
+    dataset: PinnedDataset
+
+
+class ResolveResult(StageResult):
+    """A pinned model."""
+
+    facts: ResolveFacts
+
+    def model(self, spec: ModelSpec) -> ResolvedModel:
+        """The model under its registered name."""
+        return ResolvedModel(
+            name=spec.name,
+            meta_architecture=self.facts.meta_architecture,
+            artifact=self.artifact,
+            config_sha256=self.facts.config_sha256,
+            weights=spec.weights,
+            source_sha256=self.facts.source_sha256,
+            weights_bytes=self.facts.weights_bytes,
+        )
+
+
+def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
+    """Write `config.yaml`.
+
+    Raises:
+        ConfigError, CheckpointError, DatasetError: what is not there, not readable or not what the spec says.
+    """
+    config = pinned_config(request.spec)
+    (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+    return ResolveFacts(
+        meta_architecture=config.MODEL.META_ARCHITECTURE,
+        config_sha256=known_file_sha256(directory / CONFIG_FILE),
+        source_sha256=weights_sha256(request.spec),
+        weights_bytes=Path(request.spec.weights).stat().st_size,
+        iou_types=("bbox", "segm") if config.MODEL.MASK_ON else ("bbox",),
+        dataset=pin_dataset(request.dataset),
+    )
+
+
+def pinned_config(spec: ModelSpec) -> "CfgNode":
+    """The model's whole config, without the places where its author kept things: they make no other model.
+
+    Raises:
+        ConfigError: see `roastery.config.load_config`.
+    """
+    return load_config(spec.config, [*spec.overrides, "MODEL.WEIGHTS", "", "OUTPUT_DIR", ""])
+
+
+def weights_sha256(spec: ModelSpec) -> str:
+    """The checkpoint's digest.
+
+    Raises:
+        CheckpointError: no such file, or not the digest that the spec says.
+    """
+    path = Path(spec.weights)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; mend `weights` of model {spec.name!r}")
+    sha256 = known_file_sha256(path)
+    if spec.weights_sha256 not in (None, sha256):
+        raise CheckpointError(
+            f"{path}: its sha256 is {sha256}, not {spec.weights_sha256} as model {spec.name!r} says; "
+            "fetch the right checkpoint or mend `weights_sha256`"
+        )
+    return sha256
+
+
+def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
+    """The dataset's digests as they are now.
+
+    Raises:
+        DatasetError: see `roastery.data.coco.load_coco`.
+    """
+    dataset = load_coco(spec.name, spec.images, spec.annotations)
+    images, annotations = spec.sampled_from
+    sampled = dataset if annotations == spec.annotations else load_coco(spec.name, images, annotations)
+    return PinnedDataset(
+        name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
+    )
+
+
+def _result(artifact: ArtifactRef, timing: StageTiming, facts: ResolveFacts) -> ResolveResult:
+    return ResolveResult(artifact=artifact, timing=timing, facts=facts)
+
+
+STAGE = Stage(ResolveRequest, ResolveFacts, _result, run)

@@ -1,0 +1,79 @@
+"""Sample: a few images, as the net sees them, on which it is compared with the detector."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from roastery.digest import JSON
+from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.spec import DatasetSpec, SampleSpec
+from roastery.stages.resolve import CONFIG_FILE
+from roastery.stages.stage import Facts, Request, Stage
+from roastery.store import Store
+
+INPUTS_FILE = "inputs.npz"
+"""`<k>/data` (1, 3, H, W) float32 BGR 0..255, padded; `<k>/im_info` (1, 3) float32: height, width, 1.0."""
+
+
+class SampleRequest(Request):
+    """Sample the dataset for this model."""
+
+    stage = "sample"
+    packages = ("torch", "numpy", "Pillow")
+
+    resolved: ResolvedModel
+    dataset: DatasetSpec
+    pinned: PinnedDataset
+    sample: SampleSpec
+
+    def inputs(self) -> Mapping[str, JSON]:
+        return {
+            "config_sha256": self.resolved.config_sha256,
+            "sample_sha256": self.pinned.sample_sha256,
+            "n": self.sample.n,
+            "seed": self.sample.seed,
+        }
+
+
+class SampleFacts(Facts):
+    """Which images."""
+
+    image_ids: tuple[int, ...]
+
+
+class SampleResult(StageResult):
+    """Sampled images."""
+
+    facts: SampleFacts
+
+
+def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
+    """Write `inputs.npz`.
+
+    Raises:
+        ConfigError: a model that has no deployable form.
+        DatasetError: fewer images than asked for, or one that cannot be read.
+    """
+    from roastery.config import load_config
+    from roastery.data.coco import load_coco
+    from roastery.data.preprocess import pad_and_batch, to_input
+    from roastery.data.sampling import sample_images
+    from roastery.sources.native import build_detector
+    from roastery.stages.arrays import save_samples
+
+    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    divisibility = build_detector(config).size_divisibility
+    records = sample_images(load_coco(request.dataset.name, *request.dataset.sampled_from), **dict(request.sample))
+    samples = []
+    for record in records:
+        image = to_input(record.path, config)["image"]
+        data, im_info = pad_and_batch([image], divisibility, list(config.MODEL.PIXEL_MEAN))
+        samples.append({"data": data.numpy(), "im_info": im_info.numpy()})
+    save_samples(directory / INPUTS_FILE, samples)
+    return SampleFacts(image_ids=tuple(record.id for record in records))
+
+
+def _result(artifact: ArtifactRef, timing: StageTiming, facts: SampleFacts) -> SampleResult:
+    return SampleResult(artifact=artifact, timing=timing, facts=facts)
+
+
+STAGE = Stage(SampleRequest, SampleFacts, _result, run)

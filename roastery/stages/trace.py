@@ -1,0 +1,81 @@
+"""Trace: the detector as one graph, and what it gives, eagerly, on the sample."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from roastery.digest import JSON
+from roastery.results import ArtifactRef, ResolvedModel, StageResult, StageTiming
+from roastery.stages.resolve import CONFIG_FILE
+from roastery.stages.sample import INPUTS_FILE
+from roastery.stages.stage import Facts, Request, Stage
+from roastery.store import Store
+
+PROGRAM_FILE = "model.pt2"
+OUTPUTS_FILE = "outputs.npz"
+"""`<k>/<output>` for each sampled image: what the eager detector gives."""
+
+
+class TraceRequest(Request):
+    """Trace this model and run it on this sample."""
+
+    stage = "trace"
+    packages = ("torch", "numpy")
+
+    resolved: ResolvedModel
+    sample: ArtifactRef
+
+    def inputs(self) -> Mapping[str, JSON]:
+        return {
+            "config_sha256": self.resolved.config_sha256,
+            "source_sha256": self.resolved.source_sha256,
+            "sample": self.sample.files[INPUTS_FILE],
+        }
+
+
+class TraceFacts(Facts):
+    """What the traced program gives: names in their order, and detections on each sampled image."""
+
+    outputs: tuple[str, ...]
+    detections: tuple[int, ...]
+
+
+class TraceResult(StageResult):
+    """A traced model."""
+
+    facts: TraceFacts
+
+
+def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
+    """Write `model.pt2` and `outputs.npz`.
+
+    Raises:
+        ConfigError: a model that has no deployable form.
+        CheckpointError: a checkpoint that is damaged, unsafe, or not this model's.
+    """
+    import torch
+
+    from roastery.config import load_config
+    from roastery.export.trace import save_program, trace
+    from roastery.sources.native import load_detector, net_arguments
+    from roastery.stages.arrays import load_samples, save_samples
+
+    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    detector = load_detector(config, request.resolved.weights, request.resolved.source_sha256)
+    traced = trace(detector, net_arguments(config, detector))
+    save_program(traced, directory / PROGRAM_FILE)
+    outputs = []
+    for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
+        with torch.no_grad():
+            given = detector(torch.from_numpy(sample["data"]), torch.from_numpy(sample["im_info"]))
+        outputs.append({name: value.numpy() for name, value in zip(traced.output_names, given, strict=True)})
+    save_samples(directory / OUTPUTS_FILE, outputs)
+    return TraceFacts(
+        outputs=traced.output_names, detections=tuple(len(sample[traced.output_names[0]]) for sample in outputs)
+    )
+
+
+def _result(artifact: ArtifactRef, timing: StageTiming, facts: TraceFacts) -> TraceResult:
+    return TraceResult(artifact=artifact, timing=timing, facts=facts)
+
+
+STAGE = Stage(TraceRequest, TraceFacts, _result, run)
