@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roastery.report_pictures import SHOWN_SCORE, Comparison
+from roastery.report_pictures import RUNTIME_NAMES, SHOWN_SCORE, Comparison
 from roastery.results import Evaluation, StageTiming
 
 REPORT_FILE = "report.md"
 _HEADINGS = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
-_RUNTIME_NAMES = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
 _PICTURES_CAPTION = (
     "The images with the largest disagreement first (0: they agree). Drawn are detections with a score of at least "
     f"{SHOWN_SCORE}; all count."
@@ -92,17 +91,17 @@ def _summary(evaluation: Evaluation, facts: ReportFacts) -> str:
         f"# {escape(evaluation.model)}: {verdict}",
         f"The Caffe2 model{kind} beside its original, on the same {_count(evaluation.images, 'image')} of "
         f"{escape(evaluation.dataset)} in the same run. The original was {original}; the verdict is that of the "
-        f"{_RUNTIME_NAMES[evaluation.judged_by]}.",
+        f"{RUNTIME_NAMES[evaluation.judged_by]}.",
     ]
     return "\n\n".join(lines)
 
 
 def _accuracy(evaluation: Evaluation) -> str:
     original = evaluation.metrics.get("original", {})
-    runtimes = [target for target in _RUNTIME_NAMES if target in evaluation.metrics]
+    runtimes = [target for target in RUNTIME_NAMES if target in evaluation.metrics]
     header = ["metric", "original"]
     for runtime in runtimes:
-        header += [_RUNTIME_NAMES[runtime], "difference"]
+        header += [RUNTIME_NAMES[runtime], "difference"]
     parts = ["## AP"]
     every_type = dict.fromkeys(iou_type for metrics in evaluation.metrics.values() for iou_type in metrics)
     for iou_type in every_type:
@@ -135,7 +134,7 @@ def _worst(classes: list[tuple[float, list[str]]]) -> list[list[str]]:
 def _verdicts(evaluation: Evaluation) -> str:
     parts = ["## Verdict"]
     for runtime, verdict in evaluation.verdicts.items():
-        name = _RUNTIME_NAMES.get(runtime, runtime)
+        name = RUNTIME_NAMES.get(runtime, runtime)
         parts.append(f"**{name}**: {'passed' if verdict.passed else 'failed'}")
         if verdict.reasons:
             parts.append(_listing(verdict.reasons))
@@ -161,7 +160,7 @@ def _parity(evaluation: Evaluation) -> str:
     outputs = list(dict.fromkeys(name for parity in evaluation.parity for name in parity.largest))
     rows = [
         [
-            _RUNTIME_NAMES.get(parity.runtime, parity.runtime),
+            RUNTIME_NAMES.get(parity.runtime, parity.runtime),
             str(parity.images),
             "passed" if parity.passed else "failed",
             *(f"{parity.largest[name]:.2g}" if name in parity.largest else _NONE for name in outputs),
@@ -176,7 +175,7 @@ def _parity(evaluation: Evaluation) -> str:
     ]
     for parity in evaluation.parity:
         if parity.differences:
-            parts += [f"{_RUNTIME_NAMES.get(parity.runtime, parity.runtime)}:", _listing(parity.differences)]
+            parts += [f"{RUNTIME_NAMES.get(parity.runtime, parity.runtime)}:", _listing(parity.differences)]
     return "\n\n".join(parts)
 
 
@@ -184,7 +183,7 @@ def _latency(evaluation: Evaluation) -> str:
     if not evaluation.latency:
         return ""
     rows = [
-        [_RUNTIME_NAMES.get(target, target), f"{latency.median_ms:.1f}", f"{latency.p90_ms:.1f}", str(latency.images)]
+        [RUNTIME_NAMES.get(target, target), f"{latency.median_ms:.1f}", f"{latency.p90_ms:.1f}", str(latency.images)]
         for target, latency in evaluation.latency.items()
     ]
     return "\n\n".join(["## Latency", table(["milliseconds an image", "median", "90 %", "images"], rows)])

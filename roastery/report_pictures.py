@@ -16,6 +16,9 @@ from roastery.data.coco import CocoDataset, ImageRecord
 Results = Sequence[Mapping[str, Any]]
 """Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score, segmentation (RLE)."""
 
+RUNTIME_NAMES = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
+"""As a person reads them."""
+
 SHOWN_SCORE = 0.5
 """Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
 
@@ -48,9 +51,11 @@ def draw_comparisons(
 
     Args:
         image_ids: the images that were evaluated.
-        results: detections by whose they are; the first entry is the original's, the others are compared with it.
+        results: detections of "original" and of the converted model by runtime ("torch", "caffe2").
     """
-    grouped = {name: _by_image(found) for name, found in results.items()}
+    grouped = {
+        name: _by_image(results[name]) for name in ("original", *sorted({*results} - {"original"}, reverse=True))
+    }
     original, *converted = grouped
     records = {record.id: record for record in dataset.images}
     measured = []
@@ -125,7 +130,7 @@ def _draw(record: ImageRecord, panels: Mapping[str, Results], names: Mapping[int
         left = index * (column + _GAP)
         shown = sorted((d for d in found if d["score"] >= SHOWN_SCORE), key=lambda detection: detection["score"])
         canvas.paste(_panel(image, size, zoom, shown, names, colours), (left, _HEADER))
-        text = f"{title}: {len(shown)} of {len(found)} shown"
+        text = f"{RUNTIME_NAMES.get(title, title)}: {len(shown)} of {len(found)} shown"
         ImageDraw.Draw(canvas).text((left + 2, 4), text, fill=_INK, font=font)
     return canvas
 
