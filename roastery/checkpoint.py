@@ -7,6 +7,7 @@ and float64 are accepted and become float32 in the module.
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,12 @@ _SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
 _NAMED = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What torch's reader raises when it stumbles over a damaged file.
-_TORCH_ERRORS = (RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError)
+_TORCH_ERRORS = (
+    *(RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError),
+    *(ArithmeticError, MemoryError, struct.error),
+)
+# What zipfile raises for a damaged directory.
+_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
 # What detectron2 writes, or once wrote, beside the weights: the config says them, or training alone needs them.
 _NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
 
@@ -152,7 +158,7 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile:
+    except _ZIP_ERRORS:
         raise CheckpointError(
             f"{path}: is not a whole torch checkpoint, truncated or damaged; fetch it again"
         ) from None
@@ -202,10 +208,12 @@ def _tensor(value: Any, name: str, path: Path) -> Tensor:
         return torch.from_numpy(value)
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise CheckpointError(f"{path}: {name} is a sparse, quantized or empty tensor; save plain tensors")
+            raise CheckpointError(
+                f"{path}: {_printable(name)} is a sparse, quantized or empty tensor; save plain tensors"
+            )
         return value.detach()
     raise CheckpointError(
-        f"{path}: {name[:80]} is a {type(value).__name__}, not a tensor; save the weights under 'model', "
+        f"{path}: {_printable(name)} is a {type(value).__name__}, not a tensor; save the weights under 'model', "
         "{'model': model.state_dict()}"
     )
 
@@ -224,7 +232,13 @@ def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: int) 
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(name if len(name) <= 120 else f"{name[:117]}..." for name in names[:_NAMED]) + more
+    return ", ".join(_printable(name) for name in names[:_NAMED]) + more
+
+
+def _printable(name: str) -> str:
+    """A name out of a file in one short line, whatever is in it."""
+    name = name if name.isprintable() else repr(name)
+    return name if len(name) <= 120 else f"{name[:117]}..."
 
 
 def _shape(tensor: Tensor) -> str:
@@ -237,4 +251,4 @@ def _dtype(tensor: Tensor) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    return repr(lines[0][:160]) if lines else type(error).__name__

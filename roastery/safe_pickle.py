@@ -105,7 +105,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.large_texts: dict[int, int] = {}
+        self.weights_as_text: dict[int, int] = {}
 
     def run(self, name: str, argument: Any) -> None:
         if name in _PUSHES:
@@ -144,8 +144,9 @@ class _Machine:
         value = self.top(object)
         index = len(self.memo) if index is None else index
         self.memo[index] = value
-        if isinstance(value, str) and len(value) > _IN_PLACE_BYTES:
-            self.large_texts[id(value)] = index
+        text = value[0] if isinstance(value, tuple) and len(value) == 2 else value
+        if isinstance(text, str) and len(text) > _IN_PLACE_BYTES:
+            self.weights_as_text[id(value)] = index
 
     def set_items(self, pairs: list[Any]) -> None:
         target = self.top(dict)
@@ -159,7 +160,7 @@ class _Machine:
     def find(self, module: Any, name: Any) -> None:
         known = _NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
         if known is None:
-            raise PickleRefusedError(f"names {str(module)[:60]}.{str(name)[:60]}, which is not data; it was not run")
+            raise PickleRefusedError(f"names {f'{module}.{name}'[:120]!r}, which is not data; it was not run")
         self.stack.append(known)
 
     def reduce(self) -> None:
@@ -175,8 +176,9 @@ class _Machine:
             case "buffer", (raw, dtype, shape, order):
                 self.stack.append(array_from(raw, dtype, shape, order))
             case "encode", (str() as text, "latin1" | "latin-1"):
-                # Protocol 2 has no bytes. The text is not asked for again, and is as large as the weights.
-                self.memo.pop(self.large_texts.pop(id(text), -1), None)
+                # Protocol 2 has no bytes. The text is not asked for again, and is as large as the weights: let it go.
+                for value in (text, arguments):
+                    self.memo.pop(self.weights_as_text.pop(id(value), -1), None)
                 self.stack.append(latin1(text))
             case "empty bytes", ():
                 self.stack.append(b"")
