@@ -26,6 +26,6 @@ def batch_permutation(x: Tensor, indices: Tensor) -> Tensor:
     """
     if len(indices) != len(x):
         raise OperatorError(f"BatchPermutation: {len(indices)} indices for {len(x)} rows")
-    if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < len(x)):
+    if not bool(((indices >= 0) & (indices < len(x))).all()):
         raise OperatorError(f"BatchPermutation: an index lies outside [0, {len(x)})")
     return x.index_select(0, indices)

@@ -82,7 +82,7 @@ def _count_per_image(rois: Tensor, images: int) -> list[int]:
             raise OperatorError(f"BBoxTransform: rois without image indices, but im_info of {images} images")
         return [rois.shape[0]]
     indices = rois[:, 0].long()
-    if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < images):
+    if not bool(((indices >= 0) & (indices < images)).all()):
         raise OperatorError(f"BBoxTransform: an image index lies outside [0, {images})")
     counts: list[int] = torch.bincount(indices, minlength=images).tolist()
     return counts

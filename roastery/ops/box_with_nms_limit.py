@@ -10,7 +10,7 @@ from torch import Tensor
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
 from roastery.ops.nms import grouped_nms, soft_nms
-from roastery.ops.std_sort import INSERTION_SORT_SIZE, descending
+from roastery.ops.std_sort import descending
 
 _SOFT_NMS_METHODS = ("linear", "gaussian")
 
@@ -179,9 +179,8 @@ def _sort_within(classes: NDArray[np.intp], values: NDArray[np.float32]) -> NDAr
     ties = (sorted_classes[1:] == sorted_classes[:-1]) & (sorted_values[1:] == sorted_values[:-1])
     for number in np.unique(sorted_classes[1:][ties]):
         start, stop = np.searchsorted(sorted_classes, [number, number + 1])
-        if stop - start > INSERTION_SORT_SIZE:
-            # `nonzero` gave the rows of a class one after another, so its candidates are start to stop there too.
-            order[start:stop] = start + descending(values[start:stop])
+        # The candidates came class by class, so those of this class are start to stop before sorting too.
+        order[start:stop] = start + descending(values[start:stop])
     return order
 
 

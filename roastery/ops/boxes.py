@@ -24,13 +24,18 @@ def decode_deltas(boxes: Tensor, deltas: Tensor, weights: list[float], plus_one:
     Returns:
         (n, k, 4) float32 xyxy.
     """
-    sides = boxes[:, 2:] - boxes[:, :2] + plus_one
-    centres = boxes[:, :2] + 0.5 * sides
-    # One division by a tensor of divisors, because Caffe2 rounds x / weight and not x * (1 / weight).
-    scaled = deltas if all(weight == 1.0 for weight in weights) else deltas / deltas.new_tensor(weights)
-    new_centres = scaled[..., :2] * sides[:, None] + centres[:, None]
-    half_sides = 0.5 * (scaled[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * sides[:, None])
-    return torch.cat([new_centres - half_sides, new_centres + half_sides - plus_one], dim=-1)
+    decoded = torch.empty_like(deltas)
+    for axis in (0, 1):
+        sides = boxes[:, axis + 2, None] - boxes[:, axis, None] + plus_one
+        centres = boxes[:, axis, None] + 0.5 * sides
+        shift, log_scale = deltas[..., axis] / weights[axis], deltas[..., axis + 2] / weights[axis + 2]
+        new_centres = shift * sides + centres
+        half_sides = 0.5 * (log_scale.clamp_(max=MAX_LOG_SCALE).exp_() * sides)
+        torch.sub(new_centres, half_sides, out=decoded[..., axis])
+        torch.add(new_centres, half_sides, out=decoded[..., axis + 2])
+        if plus_one:
+            decoded[..., axis + 2] -= 1
+    return decoded
 
 
 def clip_boxes(boxes: Tensor, height: int, width: int, plus_one: int) -> Tensor:

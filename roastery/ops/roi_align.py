@@ -1,13 +1,16 @@
 """RoIAlign: the features inside each box, averaged over a grid of bins."""
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
 
-# Taps (indices with their weights, 8 bytes each) that are held at once.
-_MAX_TAPS = 1 << 20
+# Taps (a cell and its weight, 12 bytes) and boxes (for their output) that are worked on at once: few enough for the cache.
+_MAX_TAPS = 1 << 18
+_MAX_BOXES = 64
 
 
 def _fake(x: Tensor, rois: Tensor, *, order: str = "NCHW", pooled_h: int = 1, pooled_w: int = 1, **_: object) -> Tensor:
@@ -56,12 +59,18 @@ def roi_align(
         raise OperatorError(f"RoIAlign: rois {tuple(rois.shape)} must be (n, 4) or (n, 5)")
     features = x.permute(0, 2, 3, 1) if order == "NCHW" else x
     images, height, width, channels = features.shape
-    pooled = rois.new_empty(rois.shape[0], pooled_h, pooled_w, channels)
+    if order == "NCHW":
+        y = x.new_empty(rois.shape[0], channels, pooled_h, pooled_w)
+        pooled = y.permute(0, 2, 3, 1)
+    else:
+        y = pooled = x.new_empty(rois.shape[0], pooled_h, pooled_w, channels)
     if pooled.numel():
         starts, sizes = _place(rois, spatial_scale, aligned)
         first_rows = _image_indices(rois, images) * height
-        _pool(features.reshape(-1, channels), (height, width), first_rows, starts, sizes, sampling_ratio, pooled)
-    return pooled.permute(0, 3, 1, 2).contiguous() if order == "NCHW" else pooled
+        horizontal = _Axis(starts[:, 0], sizes[:, 0], pooled_w, width, sampling_ratio)
+        vertical = _Axis(starts[:, 1], sizes[:, 1], pooled_h, height, sampling_ratio)
+        _pool(_channels_last(features), first_rows, vertical, horizontal, pooled)
+    return y
 
 
 def _place(rois: Tensor, spatial_scale: float, aligned: bool) -> tuple[Tensor, Tensor]:
@@ -81,78 +90,114 @@ def _image_indices(rois: Tensor, images: int) -> Tensor:
     if rois.shape[1] == 4:
         return torch.zeros(len(rois), dtype=torch.long)
     indices = rois[:, 0].long()
-    if not (0 <= int(indices.min()) and int(indices.max()) < images):
+    if not bool(((indices >= 0) & (indices < images)).all()):
         raise OperatorError(f"RoIAlign: an image index lies outside [0, {images})")
     return indices
 
 
-def _pool(
-    table: Tensor,
-    extent: tuple[int, int],
-    first_rows: Tensor,
-    starts: Tensor,
-    sizes: Tensor,
-    sampling_ratio: int,
-    pooled: Tensor,
-) -> None:
+def _channels_last(features: Tensor) -> Tensor:
+    """(images, H, W, C) as a table (images * H * W, C) with one cell's channels side by side."""
+    images, height, width, channels = features.shape
+    if features.is_contiguous():
+        return features.view(-1, channels)
+    table = features.new_empty(images, height * width, channels)
+    for image, cells in zip(features, table, strict=True):
+        # Two-dimensional, because torch transposes those by blocks, several times faster.
+        cells.copy_(image.reshape(height * width, channels))
+    return table.view(-1, channels)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The samples of n boxes along one axis."""
+
+    starts: Tensor
+    """(n,) where each box starts, in cells."""
+    sizes: Tensor
+    bins: int
+    extent: int
+    """Cells of the features."""
+    sampling_ratio: int
+
+    @property
+    def samples(self) -> Tensor:
+        """(n,) samples of a bin."""
+        if self.sampling_ratio > 0:
+            return torch.full_like(self.sizes, self.sampling_ratio, dtype=torch.long)
+        return (self.sizes / self.bins).ceil().long()
+
+    @property
+    def windows(self) -> Tensor:
+        """(n,) cells that a bin is summed over.
+
+        Adaptive samples lie at most one cell apart, so those of a bin touch one cell more than they are; samples of a
+        fixed number may lie anywhere, and bring two cells each.
+        """
+        if self.sampling_ratio > 0:
+            return 2 * self.samples
+        return (self.samples + 1).clamp(max=self.extent)
+
+    def __getitem__(self, rows: Tensor) -> "_Axis":
+        return replace(self, starts=self.starts[rows], sizes=self.sizes[rows])
+
+    def taps(self) -> tuple[Tensor, Tensor]:
+        """Cells and weights (n, bins, largest window); of a box, those beyond its own window do not count."""
+        samples = self.samples
+        bin_sizes = (self.sizes / self.bins)[:, None, None]
+        number = torch.arange(max(1, int(samples.max())))
+        counted = number < samples[:, None, None]
+        number = torch.minimum(number, (samples[:, None, None] - 1).clamp(min=0))
+        places = self.starts[:, None, None] + torch.arange(self.bins)[:, None] * bin_sizes
+        places = places + (number + 0.5) * (bin_sizes / samples[:, None, None].clamp(min=1))
+        # A box of no size has no samples where they are adaptive: Caffe2 divides by their number and so gives NaN.
+        share = (counted & (places >= -1) & (places <= self.extent)) / samples[:, None, None]
+        places = places.clamp_(0, self.extent - 1)
+        cells = places.long()
+        upper = (places - cells) * share
+        lower = share - upper
+        if self.sampling_ratio > 0:
+            both = torch.cat([cells, (cells + 1).clamp(max=self.extent - 1)], dim=2)
+            return both, torch.cat([lower, upper], dim=2)
+        first = cells[:, :, :1]
+        offsets = cells - first
+        # One place more than the window has, for the weight 0 that rounding may put there.
+        weights = upper.new_zeros(*upper.shape[:2], upper.shape[2] + 2)
+        weights.scatter_add_(2, offsets, lower).scatter_add_(2, offsets + 1, upper)
+        window = (first + torch.arange(weights.shape[2])).clamp(max=self.extent - 1)
+        return window, weights
+
+
+def _pool(table: Tensor, first_rows: Tensor, vertical: _Axis, horizontal: _Axis, pooled: Tensor) -> None:
     """Fill `pooled` (n, pooled_h, pooled_w, C) from `table` (images * H * W, C).
 
-    A bin is a weighted sum of a few rows of the table, which is what `embedding_bag` works out. Samples lie at most one
-    cell apart along each axis, so those of a bin touch a window of (samples + 1) cells, and a window's weights are the
-    product of one vector for each axis. Boxes with windows of one size go together.
+    A bin is a weighted sum of some rows of the table, which is what `embedding_bag` works out; the weights of its
+    window are the product of one vector for each axis. Boxes with windows of one size go together.
     """
-    bins_h, bins_w = pooled.shape[1:3]
-    height, width = extent
-    windows_x, windows_y = (
-        _window_sizes(sizes[:, axis] / bins, sampling_ratio) for axis, bins in ((0, bins_w), (1, bins_h))
-    )
+    windows_y, windows_x = vertical.windows, horizontal.windows
     key = windows_y * (int(windows_x.max()) + 1) + windows_x
     order = torch.argsort(key, stable=True)
-    counts = torch.unique_consecutive(key[order], return_counts=True)[1].tolist()
-    for group in order.split(counts):
-        taps = int(windows_x[group[0]] * windows_y[group[0]]) * bins_h * bins_w
-        for rows in group.split(max(1, _MAX_TAPS // taps)):
-            y, weights_y = _taps(starts[rows, 1], sizes[rows, 1], bins_h, height, sampling_ratio)
-            x, weights_x = _taps(starts[rows, 0], sizes[rows, 0], bins_w, width, sampling_ratio)
-            cells = ((first_rows[rows, None, None] + y) * width)[:, :, None, :, None] + x[:, None, :, None, :]
-            weights = weights_y[:, :, None, :, None] * weights_x[:, None, :, None, :]
-            bags = torch.nn.functional.embedding_bag(
-                cells.reshape(len(rows) * bins_h * bins_w, -1),
-                table,
-                mode="sum",
-                per_sample_weights=weights.reshape(len(rows) * bins_h * bins_w, -1),
-            )
-            pooled[rows] = bags.reshape(len(rows), bins_h, bins_w, table.shape[1])
-
-
-def _window_sizes(bin_sizes: Tensor, sampling_ratio: int) -> Tensor:
-    if sampling_ratio > 0:
-        return torch.full_like(bin_sizes, 2 * sampling_ratio, dtype=torch.long)
-    return bin_sizes.ceil().long() + 1
-
-
-def _taps(starts: Tensor, sizes: Tensor, bins: int, extent: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Cells and weights (n, bins, window) along one axis, of boxes with equally many samples a bin."""
-    bin_sizes = (sizes / bins)[:, None, None]
-    samples = sampling_ratio if sampling_ratio > 0 else int(bin_sizes[0].ceil())
-    places = starts[:, None, None] + torch.arange(bins)[:, None] * bin_sizes
-    places = places + (torch.arange(samples) + 0.5) * (bin_sizes / samples)
-    inside = (places >= -1) & (places <= extent)
-    places = places.clamp(0, extent - 1)
-    low = places.floor()
-    upper_weight = (places - low) * inside / samples
-    lower_weight = inside / samples - upper_weight
-    cells = low.long()
-    if sampling_ratio > 0:
-        cells = torch.cat([cells, (cells + 1).clamp(max=extent - 1)], dim=2)
-        return cells, torch.cat([lower_weight, upper_weight], dim=2)
-    if samples == 0:
-        # Caffe2 divides by the number of samples.
-        return cells.new_zeros(len(starts), bins, 1), upper_weight.new_full((len(starts), bins, 1), torch.nan)
-    first = cells[:, :, :1]
-    offsets = cells - first
-    # One place more than the window has, for the weight 0 that rounding may put there.
-    weights = upper_weight.new_zeros(len(starts), bins, samples + 2)
-    weights.scatter_add_(2, offsets, lower_weight).scatter_add_(2, offsets + 1, upper_weight)
-    window = (first + torch.arange(samples + 1)).clamp(max=extent - 1)
-    return window, weights[:, :, :-1]
+    most = max(int((axis.samples.max() + 2) * axis.bins) for axis in (vertical, horizontal))
+    for band in order.split(max(1, _MAX_TAPS // most)):
+        cells_y, weights_y = vertical[band].taps()
+        cells_x, weights_x = horizontal[band].taps()
+        cells_y = (first_rows[band, None, None] + cells_y) * horizontal.extent
+        start = 0
+        for size in torch.unique_consecutive(key[band], return_counts=True)[1].tolist():
+            window_y, window_x = int(windows_y[band[start]]), int(windows_x[band[start]])
+            bins = vertical.bins * horizontal.bins
+            step = max(1, min(_MAX_BOXES, _MAX_TAPS // (window_y * window_x * bins)))
+            for first in range(start, start + size, step):
+                some = slice(first, min(first + step, start + size))
+                y, x = cells_y[some, :, None, :window_y, None], cells_x[some, None, :, None, :window_x]
+                weight_y, weight_x = (
+                    weights_y[some, :, None, :window_y, None],
+                    weights_x[some, None, :, None, :window_x],
+                )
+                bags = torch.nn.functional.embedding_bag(
+                    (y + x).view(-1, window_y * window_x),
+                    table,
+                    mode="sum",
+                    per_sample_weights=(weight_y * weight_x).view(-1, window_y * window_x),
+                )
+                pooled[band[some]] = bags.view(-1, vertical.bins, horizontal.bins, table.shape[1])
+            start += size
