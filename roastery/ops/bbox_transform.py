@@ -61,15 +61,11 @@ def bbox_transform(
     counts = _count_per_image(rois, im_info.shape[0])
     plus_one = int(legacy_plus_one)
     pieces = []
-    images = zip(
-        rois[:, -4:].split(counts),
-        deltas.reshape(len(rois), deltas.shape[1] // 4, 4).split(counts),
-        im_info,
-        strict=True,
-    )
+    per_class = deltas.reshape(len(rois), deltas.shape[1] // 4, 4)
+    images = zip(torch.split(rois[:, -4:], counts), torch.split(per_class, counts), im_info, strict=True)
     for boxes, image_deltas, (height, width, scale) in images:
-        boxes = boxes if float(scale) == 1.0 else boxes / scale
-        decoded = decode_deltas(boxes, image_deltas, weights, plus_one)
+        unscaled = boxes if float(scale) == 1.0 else boxes / scale
+        decoded = decode_deltas(unscaled, image_deltas, weights, plus_one)
         clip_boxes(decoded, int(height / scale + 0.5), int(width / scale + 0.5), plus_one)
         pieces.append(decoded * scale if apply_scale and float(scale) != 1.0 else decoded)
     boxes_out = torch.cat(pieces).reshape(deltas.shape) if pieces else torch.empty_like(deltas)

@@ -1,6 +1,7 @@
 """BoxWithNMSLimit: detections from the scores and boxes of all classes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +32,15 @@ def _fake(
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """The detections of one image by rising class (from 1), each class's in Caffe2's order."""
+class _Detections:
+    """Of one image, by rising class (from 1), each class's in Caffe2's order."""
 
     classes: NDArray[np.intp]
     rows: NDArray[np.intp]
     scores: NDArray[np.float32]
+
+    def __getitem__(self, chosen: NDArray[np.intp]) -> "_Detections":
+        return _Detections(self.classes[chosen], self.rows[chosen], self.scores[chosen])
 
 
 @operator(
@@ -103,45 +107,54 @@ def box_with_nms_limit(
     if sum(splits) != total:
         raise OperatorError(f"BoxWithNMSLimit: batch_splits add up to {sum(splits)}, not to the {total} rows of scores")
     first_score = 1 if input_boxes_include_bg_cls else 0
-    found_scores, found_boxes, found = [], [], []
+    plus_one = int(legacy_plus_one)
+    found: list[_Detections] = []
+    found_boxes = [np.empty((0, 4), np.float32)]
     start = 0
     for count in splits:
         image_scores = all_scores[start : start + count, first_score : first_score + classes - 1]
+        # Boxes of the foreground classes; of one class, where all share theirs.
         image_boxes = all_boxes[start : start + count].reshape(count, box_classes, 4)
-        if box_classes == classes and not cls_agnostic_bbox_reg:
+        if input_boxes_include_bg_cls and not cls_agnostic_bbox_reg:
             image_boxes = image_boxes[:, 1:]
         if soft_nms_enabled:
-            kept = _soft(
+            detections = _soft(
                 image_scores,
                 image_boxes,
-                np.float32(score_thresh),
+                score_thresh,
                 sigma=soft_nms_sigma,
                 threshold=nms,
                 min_score=soft_nms_min_score_thres,
                 gaussian=soft_nms_method == "gaussian",
-                plus_one=int(legacy_plus_one),
+                plus_one=plus_one,
             )
         else:
-            kept = _hard(
-                image_scores, image_boxes, np.float32(score_thresh), nms, detections_per_im, int(legacy_plus_one)
-            )
-        if 0 < detections_per_im < len(kept.rows):
-            kept = _best(kept, detections_per_im)
-        found.append(kept)
-        found_scores.append(kept.scores)
-        found_boxes.append(image_boxes[kept.rows, 0 if image_boxes.shape[1] == 1 else kept.classes - 1])
+            detections = _hard(image_scores, image_boxes, score_thresh, nms, detections_per_im, plus_one)
+        if 0 < detections_per_im < len(detections.rows):
+            detections = _best(detections, detections_per_im)
+        found.append(detections)
+        found_boxes.append(image_boxes[detections.rows, _box_classes(image_boxes, detections.classes - 1)])
         start += count
-    numbers = np.concatenate([kept.classes for kept in found]) if found else np.empty(0, np.intp)
-    rows = np.concatenate([kept.rows for kept in found]) if found else np.empty(0, np.intp)
-    sizes = [np.bincount(kept.classes, minlength=classes) for kept in found]
+    numbers = _concatenate([detections.classes for detections in found], np.dtype(np.float32))
     return (
-        torch.from_numpy(np.concatenate(found_scores) if found else np.empty(0, np.float32)),
-        torch.from_numpy(np.concatenate(found_boxes) if found else np.empty((0, 4), np.float32)),
-        torch.from_numpy((numbers - (not output_classes_include_bg_cls)).astype(np.float32)),
-        torch.tensor([len(kept.rows) for kept in found], dtype=torch.float32),
-        torch.from_numpy(rows.astype(np.int32)),
-        torch.from_numpy(np.array(sizes, dtype=np.int32).reshape(len(found), classes)),
+        torch.from_numpy(_concatenate([detections.scores for detections in found], np.dtype(np.float32))),
+        torch.from_numpy(np.concatenate(found_boxes)),
+        torch.from_numpy(numbers if output_classes_include_bg_cls else numbers - 1),
+        torch.tensor([len(detections.rows) for detections in found], dtype=torch.float32),
+        torch.from_numpy(_concatenate([detections.rows for detections in found], np.dtype(np.int32))),
+        torch.tensor(
+            [np.bincount(detections.classes, minlength=classes).tolist() for detections in found], dtype=torch.int32
+        ).reshape(len(found), classes),
     )
+
+
+def _concatenate(arrays: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *(array.astype(dtype) for array in arrays)])
+
+
+def _box_classes(boxes: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where in `boxes` (n, foreground or 1, 4) the boxes of foreground classes (from 0) lie."""
+    return classes if boxes.shape[1] > 1 else np.zeros_like(classes)
 
 
 def _matrix(tensor: Tensor, name: str) -> NDArray[np.float32]:
@@ -156,29 +169,29 @@ def _matrix(tensor: Tensor, name: str) -> NDArray[np.float32]:
 def _hard(
     scores: NDArray[np.float32],
     boxes: NDArray[np.float32],
-    score_thresh: np.float32,
+    score_thresh: float,
     threshold: float,
     limit: int,
     plus_one: int,
-) -> _Kept:
+) -> _Detections:
     """NMS within each class. scores: (n, foreground), boxes: (n, foreground or 1, 4)."""
-    classes, rows = np.nonzero(scores.T > score_thresh)
+    classes, rows = np.nonzero(np.greater(scores.T, np.float32(score_thresh)))
     values = scores[rows, classes]
     order = _sort_within(classes, values)
     classes, rows, values = classes[order], rows[order], values[order]
-    candidates = boxes[rows, 0 if boxes.shape[1] == 1 else classes]
     sizes = np.bincount(classes, minlength=scores.shape[1])
+    candidates = boxes[rows, _box_classes(boxes, classes)]
     kept = grouped_nms(candidates, sizes, threshold, limit if limit > 0 else -1, plus_one)
-    return _Kept(classes[kept] + 1, rows[kept], values[kept])
+    return _Detections(classes[kept] + 1, rows[kept], values[kept])
 
 
 def _sort_within(classes: NDArray[np.intp], values: NDArray[np.float32]) -> NDArray[np.intp]:
     """The order by class and falling score, where `std::sort` sorted each class alone."""
     order = np.lexsort((-values, classes))
-    sorted_classes, sorted_values = classes[order], values[order]
-    ties = (sorted_classes[1:] == sorted_classes[:-1]) & (sorted_values[1:] == sorted_values[:-1])
-    for number in np.unique(sorted_classes[1:][ties]):
-        start, stop = np.searchsorted(sorted_classes, [number, number + 1])
+    in_order, sorted_values = classes[order], values[order]
+    ties = (in_order[1:] == in_order[:-1]) & (sorted_values[1:] == sorted_values[:-1])
+    for number in np.unique(in_order[1:][ties]):
+        start, stop = np.searchsorted(in_order, [number, number + 1])
         # The candidates came class by class, so those of this class are start to stop before sorting too.
         order[start:stop] = start + descending(values[start:stop])
     return order
@@ -187,37 +200,35 @@ def _sort_within(classes: NDArray[np.intp], values: NDArray[np.float32]) -> NDAr
 def _soft(
     scores: NDArray[np.float32],
     boxes: NDArray[np.float32],
-    score_thresh: np.float32,
+    score_thresh: float,
     *,
     sigma: float,
     threshold: float,
     min_score: float,
     gaussian: bool,
     plus_one: int,
-) -> _Kept:
+) -> _Detections:
     """Soft NMS within each class. scores: (n, foreground), boxes: (n, foreground or 1, 4)."""
-    classes, rows, values = [], [], []
+    nothing = np.empty(0, np.intp)
+    classes, rows, values = [nothing], [nothing], [np.empty(0, np.float32)]
     for number in range(scores.shape[1]):
         kept, lowered = soft_nms(
-            boxes[:, 0 if boxes.shape[1] == 1 else number],
+            boxes[:, number if boxes.shape[1] > 1 else 0],
             scores[:, number],
-            np.flatnonzero(scores[:, number] > score_thresh),
+            np.flatnonzero(np.greater(scores[:, number], np.float32(score_thresh))),
             sigma=sigma,
             threshold=threshold,
             min_score=min_score,
             gaussian=gaussian,
             plus_one=plus_one,
         )
-        classes.append(np.full(len(kept), number + 1))
+        classes.append(np.full(len(kept), number + 1, np.intp))
         rows.append(kept)
         values.append(lowered[kept])
-    if not classes:
-        return _Kept(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32))
-    return _Kept(np.concatenate(classes), np.concatenate(rows), np.concatenate(values))
+    return _Detections(np.concatenate(classes), np.concatenate(rows), np.concatenate(values))
 
 
-def _best(kept: _Kept, limit: int) -> _Kept:
+def _best(detections: _Detections, limit: int) -> _Detections:
     """The `limit` best of an image's detections, grouped by class again."""
-    best = descending(kept.scores)[:limit]
-    best = best[np.argsort(kept.classes[best], kind="stable")]
-    return _Kept(kept.classes[best], kept.rows[best], kept.scores[best])
+    best = descending(detections.scores)[:limit]
+    return detections[best[np.argsort(detections.classes[best], kind="stable")]]

@@ -61,7 +61,7 @@ def distribute_fpn_proposals(
     if rois.shape[1] == 4:
         rois = torch.nn.functional.pad(rois, (1, 0))
     # Copies, because outputs of one operator must not share their memory.
-    outputs = [rois.index_select(0, rows) for rows in order.split(counts)]
+    outputs = [rois.index_select(0, rows) for rows in torch.split(order, counts)]
     restore = torch.empty(len(order), dtype=torch.int32)
     restore[order] = torch.arange(len(order), dtype=torch.int32)
     return *outputs, restore

@@ -71,7 +71,7 @@ def _neighbourhood(flat: Tensor, row: Tensor, column: Tensor, size: int) -> Tens
     rows = _mirror(row[..., None] + offsets, size)
     columns = _mirror(column[..., None] + offsets, size)
     cells = (rows[..., :, None] * size + columns[..., None, :]).flatten(-2)
-    return flat.gather(2, cells).unflatten(-1, (3, 3))
+    return flat.gather(2, cells).reshape(*row.shape, 3, 3)
 
 
 def _mirror(positions: Tensor, size: int) -> Tensor:

@@ -137,7 +137,7 @@ def _overlaps(
     left, top, right, bottom = columns[:, rows, None]
     other_left, other_top, other_right, other_bottom = columns[:, others]
     extra = np.float32(plus_one)
-    width = np.minimum(right, other_right)
+    width: NDArray[np.float32] = np.minimum(right, other_right)
     scratch = np.maximum(left, other_left)
     width -= scratch
     height = np.minimum(bottom, other_bottom)

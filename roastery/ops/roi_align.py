@@ -8,7 +8,7 @@ from torch import Tensor
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
 
-# Taps (a cell and its weight, 12 bytes) and boxes (for their output) that are worked on at once: few enough for the cache.
+# Taps (a cell and its weight, 12 bytes) and boxes that are worked on at once: few enough for the cache.
 _MAX_TAPS = 1 << 18
 _MAX_BOXES = 64
 
@@ -177,7 +177,7 @@ def _pool(table: Tensor, first_rows: Tensor, vertical: _Axis, horizontal: _Axis,
     key = windows_y * (int(windows_x.max()) + 1) + windows_x
     order = torch.argsort(key, stable=True)
     most = max(int((axis.samples.max() + 2) * axis.bins) for axis in (vertical, horizontal))
-    for band in order.split(max(1, _MAX_TAPS // most)):
+    for band in torch.split(order, max(1, _MAX_TAPS // most)):
         cells_y, weights_y = vertical[band].taps()
         cells_x, weights_x = horizontal[band].taps()
         cells_y = (first_rows[band, None, None] + cells_y) * horizontal.extent
