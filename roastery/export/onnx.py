@@ -6,6 +6,9 @@ not copied on its way to a file or a NetDef.
 
 import json
 import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -26,7 +29,7 @@ INPUT_NAMES = ("data", "im_info")
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
-def export_onnx(traced: Traced) -> ir.Model:
+def export_onnx(traced: Traced, input_names: Sequence[str] = INPUT_NAMES) -> ir.Model:
     """Translate a traced program to ONNX and check it.
 
     Returns:
@@ -42,7 +45,7 @@ def export_onnx(traced: Traced) -> ir.Model:
                 traced.program,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(INPUT_NAMES),
+                input_names=list(input_names),
                 output_names=list(traced.output_names),
                 custom_translation_table={**translations(), **plain_translations()},
                 optimize=False,
@@ -111,13 +114,15 @@ def _innermost(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-class _quiet_exporter:  # noqa: N801  (a context manager used like a function)
-    """The exporter warns of torchvision, which nothing here uses."""
-
-    def __enter__(self) -> None:
-        self.logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *exception: object) -> None:
-        self.logger.setLevel(self.level)
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of torchvision, which nothing here uses, and of its own deprecations."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -57,7 +57,7 @@ def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batc
         program = torch.export.export(
             _frozen(detector), (data, im_info), dynamic_shapes={"data": sizes, "im_info": None}, strict=False
         )
-    return Traced(_without_origin(program), tuple(detector.output_names), dict(net_arguments))
+    return Traced(_portable(program), tuple(detector.output_names), dict(net_arguments))
 
 
 def save_program(traced: Traced, file: Path | IO[bytes]) -> None:
@@ -93,9 +93,16 @@ def _frozen(detector: nn.Module) -> nn.Module:
     return detector.eval().requires_grad_(False)
 
 
-def _without_origin(program: ExportedProgram) -> ExportedProgram:
-    """Without sample inputs (they would be pickled into the file) and without the stack traces' paths."""
+def _portable(program: ExportedProgram) -> ExportedProgram:
+    """Without sample inputs (they would be pickled into the file), stack traces' paths and ranges of derived sizes.
+
+    A range for an expression (`32 * height`) is read back as if the expression were a symbol, and then the program cannot
+    be decomposed (torch 2.13); the range of `height` says the same.
+    """
     program._example_inputs = None
+    ranges = {str(size): (size, bounds) for size, bounds in program.range_constraints.items() if size.is_Symbol}
+    # They come in a set's order, which changes from process to process.
+    program._range_constraints = dict(ranges[name] for name in sorted(ranges))
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
