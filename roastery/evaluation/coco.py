@@ -41,8 +41,8 @@ def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[
     unknown = sorted({label for label in classes if not 0 <= label < len(category_ids)})
     if unknown:
         raise DatasetError(
-            f"image {image_id}: the model found class {unknown[0]}, but the dataset has {len(category_ids)} categories; "
-            "evaluate on the dataset that the model was trained for"
+            f"image {image_id}: the model found class {unknown[0]}, but the dataset has "
+            f"{len(category_ids)} categories; evaluate on the dataset that the model was trained for"
         )
     boxes = instances.pred_boxes.tensor.numpy().copy()
     boxes[:, 2:] -= boxes[:, :2]

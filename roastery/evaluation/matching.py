@@ -20,7 +20,7 @@ class Pairs:
 
 
 def match(near: NDArray[np.float64], further: Callable[[int, int], float] | None = None) -> Pairs:
-    """Match n rows with n rows so that as few pairs as possible are beyond their tolerance, then as closely as possible.
+    """Match n rows with n rows: as few pairs as possible beyond their tolerance, then all as closely as possible.
 
     So if any matching keeps all pairs within, one is found: that does not depend on the order of the rows.
 
@@ -46,7 +46,8 @@ def pairwise(expected: NDArray[Any], actual: NDArray[Any]) -> NDArray[np.float64
     left, right = (
         rows.reshape(len(rows), -1).astype(np.float64) if len(rows) else np.zeros((0, 1)) for rows in (expected, actual)
     )
-    difference: NDArray[np.float64] = np.abs(left[:, None, :] - right[None, :, :]).max(axis=2, initial=0.0)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is beyond every tolerance
+        difference: NDArray[np.float64] = np.abs(left[:, None, :] - right[None, :, :]).max(axis=2, initial=0.0)
     return difference
 
 

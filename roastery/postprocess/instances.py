@@ -82,7 +82,7 @@ def _of_predicted_class(maps: Tensor, classes: Tensor) -> Tensor:
     """(n, C, S, S) to (n, 1, S, S)."""
     if maps.shape[1] == 1:
         return maps
-    if len(classes) and not (0 <= int(classes.min()) and int(classes.max()) < maps.shape[1]):
+    if ((classes < 0) | (classes >= maps.shape[1])).any():
         raise RuntimeFailed(
             f"the net gave classes {int(classes.min())} to {int(classes.max())}, but maps of {maps.shape[1]} classes"
         )

@@ -42,8 +42,8 @@ def propose(
         flat = logits.permute(1, 2, 0).reshape(-1)
         best, chosen = flat.topk(min(len(flat), rpn.PRE_NMS_TOPK_TEST))
         # Decoding only what was chosen gives the same boxes as decoding all and then choosing.
-        moves = moves.reshape(count, 4, height, width).permute(2, 3, 0, 1).reshape(-1, 4)[chosen]
-        boxes.append(decode(moves[:, None], anchors[chosen], rpn.BBOX_REG_WEIGHTS)[:, 0])
+        by_anchor = moves.reshape(count, 4, height, width).permute(2, 3, 0, 1).reshape(-1, 1, 4)
+        boxes.append(decode(by_anchor[chosen], anchors[chosen], rpn.BBOX_REG_WEIGHTS)[:, 0])
         scores.append(best)
         levels.append(torch.full_like(chosen, level))
     candidates, logits, groups = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
@@ -51,4 +51,4 @@ def propose(
     candidates = clip(candidates, size)
     sound &= larger_than(candidates, config.MODEL.PROPOSAL_GENERATOR.MIN_SIZE)
     candidates, logits, groups = candidates[sound], logits[sound], groups[sound]
-    return candidates[grouped_nms(candidates, logits, groups, rpn.NMS_THRESH)[: rpn.POST_NMS_TOPK_TEST]]
+    return candidates[grouped_nms(candidates, logits, groups, rpn.NMS_THRESH, rpn.POST_NMS_TOPK_TEST)]

@@ -65,7 +65,7 @@ class ReferenceDetector:
         strides = [self.detector.backbone.strides[name] for name in names]
         box_node = self.config.MODEL.ROI_BOX_HEAD
         logits, deltas = heads.box_predictor(heads.box_head(pool(box_node, levels, strides, proposals)))
-        boxes = decode(deltas.reshape(len(deltas), -1, 4), proposals, box_node.BBOX_REG_WEIGHTS)
+        boxes = decode(deltas.reshape(len(deltas), deltas.shape[1] // 4, 4), proposals, box_node.BBOX_REG_WEIGHTS)
         found = self._select(boxes, torch.softmax(logits, dim=-1), size)
         if heads.mask_head is not None:
             pooled = pool(self.config.MODEL.ROI_MASK_HEAD, levels, strides, found.pred_boxes.tensor)
@@ -99,9 +99,8 @@ class ReferenceDetector:
         heads = self.config.MODEL.ROI_HEADS
         rows, classes = (scores > heads.SCORE_THRESH_TEST).nonzero(as_tuple=True)
         chosen = boxes[rows, classes if boxes.shape[1] > 1 else torch.zeros_like(classes)]
-        kept = grouped_nms(chosen, scores[rows, classes], classes, heads.NMS_THRESH_TEST)
         most = self.config.TEST.DETECTIONS_PER_IMAGE
-        kept = kept[:most] if most >= 0 else kept
+        kept = grouped_nms(chosen, scores[rows, classes], classes, heads.NMS_THRESH_TEST, most)
         return Instances(
             size,
             pred_boxes=Boxes(chosen[kept]),
