@@ -46,6 +46,9 @@ def replaced_folder(output: Path, ours: Collection[str]) -> Iterator[Path]:
         _put(staging, output)
         whole = True
     except OSError as error:
+        # The block may meet an error that has nothing to do with the folder: that one is not ours to explain.
+        if error.errno not in _FULL and not str(error.filename).startswith((str(staging), str(output))):
+            raise
         raise _refusal(output, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

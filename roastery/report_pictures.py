@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 
 from roastery.data.coco import CocoDataset, ImageRecord
+from roastery.data.preprocess import read_image
 
 Results = Sequence[Mapping[str, Any]]
 """Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score, segmentation (RLE)."""
@@ -116,8 +117,7 @@ def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
 
 
 def _draw(record: ImageRecord, panels: Mapping[str, Results], names: Mapping[int, str]) -> Image.Image:
-    with Image.open(record.path) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")
+    image = Image.fromarray(read_image(record.path, "RGB"))
     zoom = _PANEL_SIDE / max(image.size)
     size = (round(image.width * zoom), round(image.height * zoom))
     colours = {category: _colour(index) for index, category in enumerate(names)}

@@ -136,6 +136,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, code):
     assert tree(tmp_path) == []
 
 
+def test_an_error_of_another_file_is_not_blamed_on_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        write_and_raise(tmp_path / "out", FileNotFoundError(errno.ENOENT, "No such file", "/elsewhere/x"))
+
+    assert tree(tmp_path) == []
+
+
 @pytest.fixture
 def tiny_disk():
     """A disk of 64 KB, where this user may mount one."""

@@ -1,0 +1,249 @@
+"""One model converted into a folder, without a pipeline or a registry: what `roastery convert` does.
+
+The steps are the pipeline's, one after another in this process; the folder is whole or not there.
+"""
+
+import io
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from yacs.config import CfgNode
+
+from roastery.caffe2.caffe2_runtime import Caffe2Runtime
+from roastery.caffe2.convert import convert
+from roastery.caffe2.draw import DrawingUnavailable, draw_svg
+from roastery.caffe2.interpreter import find_caffe2_python
+from roastery.caffe2.model import Caffe2Model
+from roastery.caffe2.nets import SVG_FILE, Nets, save_nets
+from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.config import load_config
+from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
+from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
+from roastery.data.coco import CocoDataset, load_coco
+from roastery.data.preprocess import pad_and_batch
+from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.digest import file_sha256
+from roastery.errors import DatasetError, OperatorError
+from roastery.evaluation.gate import GatePolicy
+from roastery.evaluation.parity import compare_detections
+from roastery.evaluation.predict import Model
+from roastery.evaluation.side_by_side import evaluate_side_by_side
+from roastery.export.onnx import export_onnx, save_onnx
+from roastery.export.trace import save_program, trace
+from roastery.output_folder import replaced_folder
+from roastery.reference.rcnn import ReferenceDetector
+from roastery.results import Evaluation, ParitySummary, Target
+from roastery.sources.native import load_detector, net_arguments
+
+RuntimeName = Literal["torch", "caffe2"]
+Advance = Callable[[], None]
+DATASETS_FOLDER = Path("configs/datasets")
+
+
+class Progress(Protocol):
+    """What is told of a conversion that goes on."""
+
+    def step(self, text: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """A step begins, and ends with the context; `total` is how often what it gives will be called."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    @contextmanager
+    def step(self, text: str, total: int | None = None) -> Iterator[Advance]:
+        yield lambda: None
+
+
+@dataclass(frozen=True)
+class ConversionOutcome:
+    """What a conversion left and found.
+
+    Attributes:
+        files: name to bytes, of what lies in `directory`.
+        operators: type to count.
+        parity: for each runtime, how far the net is from the detector on the sample.
+        sample: what the sample was, for a person.
+        evaluation: None where it was not asked for.
+        warnings: what could not be done and was done without.
+        seconds: step to its wall time.
+    """
+
+    directory: Path
+    files: Mapping[str, int]
+    operators: Mapping[str, int]
+    parity: tuple[ParitySummary, ...]
+    sample: str
+    evaluation: Evaluation | None
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """Parity in every runtime and, where it was evaluated, the gate."""
+        return all(parity.passed for parity in self.parity) and (self.evaluation is None or self.evaluation.passed)
+
+
+def convert_to_directory(
+    config_file: Path,
+    output: Path,
+    overrides: Sequence[str] = (),
+    runtimes: Sequence[RuntimeName] = ("torch",),
+    run_eval: bool = False,
+    sample_images: Sequence[Path] = (),
+    datasets: Path = DATASETS_FOLDER,
+    policy: GatePolicy | None = None,
+    progress: Progress | None = None,
+) -> ConversionOutcome:
+    """Convert a model and leave `FILES` in a folder, which appears only when it is whole.
+
+    A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
+
+    Args:
+        config_file: detectron2's YAML. MODEL.WEIGHTS is relative to the working directory, else to this file.
+        output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
+        overrides: KEY VALUE KEY VALUE ..., over the config.
+        runtimes: in which the net is compared with the detector, and evaluated.
+        run_eval: evaluate the original and the net on the config's first DATASETS.TEST, found in the folder `datasets`.
+        sample_images: images to compare on; default: some of that dataset, else a drawn one.
+
+    Raises:
+        UserError: what the user can mend, in one line.
+        RuntimeFailed: genuine Caffe2 died.
+    """
+    steps = _Steps(progress or Silent())
+    with replaced_folder(output, FILES) as staging:
+        if "caffe2" in runtimes:
+            find_caffe2_python()
+        with steps.step("read the model"):
+            config = load_config(config_file, overrides)
+            weights = find_weights(config, config_file)
+            detector = load_detector(config, weights)
+            spec = find_dataset(config, datasets, required=run_eval)
+            sample, sampled_from = sample_inputs(config, spec, sample_images)
+            dataset = load_coco(spec.name, spec.images, spec.annotations) if spec and run_eval else None
+            if dataset is not None and len(dataset.category_ids) != config.MODEL.ROI_HEADS.NUM_CLASSES:
+                raise DatasetError(
+                    f"{dataset.annotations}: has {len(dataset.category_ids)} categories, but the model "
+                    f"{config.MODEL.ROI_HEADS.NUM_CLASSES} classes; evaluate on the dataset that it was trained for"
+                )
+        nets = _export(config, detector, staging, steps)
+        warnings = _draw(nets, staging, steps)
+        parity = tuple(_parity(runtime, nets, config, detector, sample, steps) for runtime in runtimes)
+        evaluation = None
+        if dataset is not None:
+            evaluation = _evaluate(config, config_file, detector, nets, dataset, parity, policy or GatePolicy(), steps)
+        operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
+        source = Source(config, weights.name, file_sha256(weights), weights.stat().st_size)
+        sizes = write_manifest(staging, nets, source, operators, parity, evaluation)
+    return ConversionOutcome(
+        output, sizes, operators, parity, sampled_from, evaluation, tuple(warnings), dict(steps.seconds)
+    )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Tells of each step, and keeps what it took."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, text: str, total: int | None = None) -> Iterator[Advance]:
+        started = time.perf_counter()
+        with self.progress.step(text, total) as advance:
+            yield advance
+        self.seconds[text] = time.perf_counter() - started
+
+
+def _export(config: CfgNode, detector: GeneralizedRCNN, staging: Path, steps: _Steps) -> Nets:
+    with steps.step("trace"):
+        traced = trace(detector, net_arguments(config, detector))
+        # Through memory: torch's own writer gives a full disk no errno.
+        buffer = io.BytesIO()
+        save_program(traced, buffer)
+        (staging / PROGRAM_FILE).write_bytes(buffer.getbuffer())
+    with steps.step("export to ONNX"):
+        model = export_onnx(traced)
+        save_onnx(model, staging / ONNX_FILE)
+    with steps.step("convert to Caffe2"):
+        nets = convert(model)
+        save_nets(nets, staging)
+    return nets
+
+
+def _draw(nets: Nets, staging: Path, steps: _Steps) -> list[str]:
+    try:
+        with steps.step("draw the graph"):
+            draw_svg(nets.predict_net, staging / SVG_FILE)
+    except DrawingUnavailable as error:
+        return [str(error)]
+    return []
+
+
+def _parity(
+    runtime: RuntimeName,
+    nets: Nets,
+    config: CfgNode,
+    detector: GeneralizedRCNN,
+    sample: Sequence[Mapping[str, Any]],
+    steps: _Steps,
+) -> ParitySummary:
+    differences: list[str] = []
+    largest: dict[str, float] = {}
+    with (
+        steps.step(f"compare in {runtime}", len(sample)) as advance,
+        TorchRuntime(nets) if runtime == "torch" else Caffe2Runtime(nets) as running,
+    ):
+        for index, single in enumerate(sample):
+            data, im_info = pad_and_batch([single["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+            with torch.no_grad():
+                eager = detector(data, im_info)
+            expected = {name: value.numpy() for name, value in zip(detector.output_names, eager, strict=True)}
+            try:
+                report = compare_detections(expected, running.run({"data": data.numpy(), "im_info": im_info.numpy()}))
+            except OperatorError as error:
+                differences.append(f"sample {index}: {str(error).splitlines()[0]}")
+            else:
+                differences += [f"sample {index}: {difference}" for difference in report.differences]
+                for name, value in report.largest.items():
+                    largest[name] = float(np.fmax(largest.get(name, 0.0), value))
+            advance()
+    return ParitySummary(
+        passed=not differences,
+        images=len(sample),
+        differences=tuple(differences),
+        largest=largest,
+        runtime=runtime,
+    )
+
+
+def _evaluate(
+    config: CfgNode,
+    config_file: Path,
+    detector: GeneralizedRCNN,
+    nets: Nets,
+    dataset: CocoDataset,
+    parity: Sequence[ParitySummary],
+    policy: GatePolicy,
+    steps: _Steps,
+) -> Evaluation:
+    converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
+    models: dict[Target, Model] = {"original": ReferenceDetector(config, detector), **converted}
+    name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem
+    try:
+        with steps.step("evaluate", len(models) * len(dataset.images)) as advance:
+            return evaluate_side_by_side(name, dataset, config, models, parity, policy, lambda record: advance())
+    finally:
+        for model in converted.values():
+            model.close()
+
+
+__all__ = ["FILES", "MANIFEST_FILE", "ConversionOutcome", "Progress", "Silent", "convert_to_directory"]

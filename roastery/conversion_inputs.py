@@ -1,0 +1,95 @@
+"""What `roastery convert` starts from beside the config: a checkpoint, a dataset, images to compare on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from yacs.config import CfgNode
+
+from roastery.data.coco import load_coco
+from roastery.data.preprocess import resize_shortest_edge, to_input
+from roastery.data.sampling import sample_images
+from roastery.errors import CheckpointError, ConfigError, DatasetError
+from roastery.spec import DatasetSpec, load_datasets
+
+SAMPLED = 4
+SEED = 0
+
+
+def find_weights(config: CfgNode, config_file: Path) -> Path:
+    """MODEL.WEIGHTS, relative to the working directory, else to the config's folder.
+
+    Raises:
+        ConfigError: it is not set, or an address.
+        CheckpointError: no such file.
+    """
+    name: str = config.MODEL.WEIGHTS
+    if not name:
+        raise ConfigError(
+            f"{config_file}: MODEL.WEIGHTS is not set; end the command with MODEL.WEIGHTS model_final.pkl"
+        )
+    if "://" in name:
+        raise ConfigError(
+            f"{config_file}: MODEL.WEIGHTS is {name}; checkpoints are not fetched: download it and name the file"
+        )
+    places = [Path(name).expanduser(), config_file.parent / name]
+    for place in places:
+        if place.is_file():
+            return place
+    elsewhere = f" (nor in {config_file.parent})" if places[0] != places[1] and not places[0].is_absolute() else ""
+    raise CheckpointError(f"{places[0]}: no such checkpoint{elsewhere}; end the command with MODEL.WEIGHTS path")
+
+
+def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec | None:
+    """The registered dataset that the config's first DATASETS.TEST names; None where there is none.
+
+    Raises:
+        ConfigError: `required`, and there is none; a spec that is not one.
+    """
+    names = config.DATASETS.TEST
+    specs = load_datasets(folder) if folder.is_dir() else {}
+    if names and names[0] in specs:
+        return specs[names[0]]
+    if not required:
+        return None
+    if not names:
+        raise ConfigError(
+            "DATASETS.TEST is empty: nothing to evaluate on; end the command with DATASETS.TEST \"('name',)\""
+        )
+    known = f"it has {', '.join(specs)}" if specs else "there is no such folder"
+    raise ConfigError(f"DATASETS.TEST: no dataset {names[0]!r} in {folder} ({known}); register it there as YAML")
+
+
+def sample_inputs(
+    config: CfgNode, spec: DatasetSpec | None, images: Sequence[Path] = ()
+) -> tuple[list[Mapping[str, Any]], str]:
+    """Inputs to compare the net with the detector on, and where they are from.
+
+    Returns:
+        Detectron2's input dicts: of `images`, else of a few images of the dataset, else of one drawn here.
+
+    Raises:
+        DatasetError: an image or a dataset that cannot be read.
+    """
+    if images:
+        return [to_input(path, config) for path in images], f"{len(images)} given image{'s' if len(images) > 1 else ''}"
+    if spec is not None:
+        records = sample_images(load_coco(spec.name, *spec.sampled_from), SAMPLED, SEED)
+        return [to_input(record, config) for record in records], f"{len(records)} images of {spec.name}"
+    return [{"image": _drawn(config)}], "one drawn image (name others with --sample-image)"
+
+
+def _drawn(config: CfgNode) -> torch.Tensor:
+    """An image with edges and plain areas: no model was trained for it, but every operator has work to do."""
+    generator = np.random.default_rng(SEED)
+    pixels = np.full((240, 320, len(config.MODEL.PIXEL_MEAN)), 128, dtype=np.uint8)
+    for _ in range(24):
+        top, left = generator.integers(0, 200), generator.integers(0, 280)
+        height, width = generator.integers(20, 120, 2)
+        pixels[top : top + height, left : left + width] = generator.integers(0, 256, pixels.shape[2])
+    resized = resize_shortest_edge(pixels, config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST)
+    if not resized.size:
+        raise DatasetError("INPUT.MIN_SIZE_TEST leaves no pixel of an image; raise it")
+    return torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))

@@ -1,0 +1,97 @@
+"""manifest.json of a converted model: what it was made from, by what, what lies beside it, and the verdict."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+import roastery
+from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, SVG_FILE, TEXT_FILE, Nets, net_argument
+from roastery.config import dump_config
+from roastery.digest import file_sha256
+from roastery.results import Evaluation, ParitySummary
+
+ONNX_FILE = "model.onnx"
+PROGRAM_FILE = "model.pt2"
+MANIFEST_FILE = "manifest.json"
+FILES = frozenset({PREDICT_FILE, INIT_FILE, TEXT_FILE, SVG_FILE, ONNX_FILE, PROGRAM_FILE, MANIFEST_FILE})
+"""All that a conversion leaves."""
+
+# Parity stands beside the evaluation; latencies differ from run to run, and the same inputs give the same manifest.
+_NOT_REPEATED = {"parity", "latency"}
+_PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "numpy", "Pillow", "protobuf", "pycocotools")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The config and the checkpoint that were converted."""
+
+    config: CfgNode
+    weights_file: str
+    weights_sha256: str
+    weights_bytes: int
+
+    @property
+    def config_sha256(self) -> str:
+        """The digest of the whole config, without the places where its author kept things."""
+        config = self.config.clone()
+        config.defrost()
+        config.MODEL.WEIGHTS, config.OUTPUT_DIR = "", ""
+        return hashlib.sha256(dump_config(config).encode()).hexdigest()
+
+
+def write_manifest(
+    directory: Path,
+    nets: Nets,
+    source: Source,
+    operators: Mapping[str, int],
+    parity: Sequence[ParitySummary],
+    evaluation: Evaluation | None,
+) -> dict[str, int]:
+    """Write `manifest.json` beside the files that it describes.
+
+    Returns:
+        Name to bytes of every file in the folder.
+    """
+    files = sorted(path for path in directory.iterdir())
+    content: dict[str, Any] = {
+        "format": 1,
+        "meta_architecture": source.config.MODEL.META_ARCHITECTURE,
+        "source": {
+            "config_sha256": source.config_sha256,
+            "weights": source.weights_file,
+            "weights_bytes": source.weights_bytes,
+            "weights_sha256": source.weights_sha256,
+        },
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
+        "net": {
+            "inputs": ["data", "im_info"],
+            "outputs": list(nets.predict_net.external_output),
+            "arguments": {
+                argument.name: net_argument(nets.predict_net, argument.name, None) for argument in nets.predict_net.arg
+            },
+            "operators": dict(operators),
+        },
+        "verdict": {
+            "passed": all(summary.passed for summary in parity) and (evaluation is None or evaluation.passed),
+            "parity": [summary.model_dump(mode="json") for summary in parity],
+            "evaluation": None if evaluation is None else evaluation.model_dump(mode="json", exclude=_NOT_REPEATED),
+        },
+        "versions": versions(),
+    }
+    (directory / MANIFEST_FILE).write_text(
+        json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    return {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
+
+
+def versions() -> dict[str, str]:
+    """Of Roastery, Python and the packages that decide what a conversion gives."""
+    packages = {package: metadata.version(package) for package in _PACKAGES}
+    return {"roastery": roastery.__version__, "python": platform.python_version(), **packages}

@@ -1,0 +1,60 @@
+import json
+import pickle
+from collections import OrderedDict
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+
+@pytest.fixture
+def convert(tmp_path):
+    """`roastery convert` in this process: config file, output (tmp_path/out where it is None), further arguments."""
+
+    def run(config, *arguments, output=None):
+        where = ["--config-file", str(config), "--output", str(output or tmp_path / "out")]
+        return CliRunner().invoke(app, ["convert", *where, *arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mask_model(shapes):
+    """Folder of the example with masks: config.yaml and model_final.pkl."""
+    return shapes / "mask_rcnn_fpn"
+
+
+@pytest.fixture(scope="session")
+def tensors(mask_model):
+    """The example's checkpoint: name to array. Its pickle is our own."""
+    return pickle.loads((mask_model / "model_final.pkl").read_bytes())["model"]
+
+
+@pytest.fixture
+def write_checkpoint(tmp_path):
+    """Write tensors as detectron2 does and give the path."""
+
+    def write(tensors):
+        path = tmp_path / "checkpoint.pkl"
+        path.write_bytes(pickle.dumps({"model": OrderedDict(tensors), "__author__": "a test"}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_datasets(shapes, tmp_path_factory):
+    """A folder in which the dataset `shapes_val` is registered, with its first images only."""
+    content = json.loads((shapes / "val/instances.json").read_text())
+    content["images"] = sorted(content["images"], key=lambda image: image["id"])[:4]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+    folder = tmp_path_factory.mktemp("datasets")
+    (folder / "instances.json").write_text(json.dumps(content))
+    registered = folder / "registered"
+    registered.mkdir()
+    (registered / "shapes_val.yaml").write_text(
+        f"name: shapes_val\nimages: {shapes / 'val/images'}\nannotations: {folder / 'instances.json'}\n"
+    )
+    return registered

@@ -1,0 +1,337 @@
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import roastery.conversion
+from roastery.conversion import FILES
+from roastery.digest import file_sha256
+
+ROOT = Path(__file__).parents[2]
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def refused(result, *words):
+    """One line on stderr that holds the words, and exit code 2."""
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+    return True
+
+
+def test_a_model_is_converted_whole_and_found_the_same(convert, mask_model, small_datasets, tmp_path):
+    result = convert(mask_model / "config.yaml", "--run-eval", "--datasets", str(small_datasets), "MODEL.DEVICE", "cpu")
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert tree(tmp_path / "out") == sorted(FILES - ({"model.svg"} if shutil.which("dot") is None else set()))
+    assert "the same on 4 images of shapes_val" in result.stdout
+    assert "AP on 4 images of shapes_val" in result.stdout
+    assert "Gate, torch: passed" in result.stdout
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    for name, facts in manifest["files"].items():
+        assert facts["sha256"] == file_sha256(tmp_path / "out" / name)
+    assert manifest["source"]["weights_sha256"] == file_sha256(mask_model / "model_final.pkl")
+    assert manifest["net"]["outputs"] == ["bbox_nms", "score_nms", "class_nms", "mask_fcn_probs"]
+    assert manifest["net"]["arguments"]["size_divisibility"] == 32
+    assert manifest["net"]["operators"]["BoxWithNMSLimit"] == 1
+    evaluation = manifest["verdict"]["evaluation"]
+    assert set(evaluation["metrics"]) == {"original", "torch"}
+    assert abs(evaluation["verdicts"]["torch"]["deltas"]["segm/AP"]) <= 0.05
+    assert manifest["verdict"]["passed"] is True
+    assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_the_same_command_leaves_the_same_bytes_and_replaces_what_it_left(convert, shapes, tmp_path):
+    config = shapes / "faster_rcnn_fpn/config.yaml"
+    assert convert(config).exit_code == 0
+    first = {path.name: file_sha256(path) for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out/model.pb").write_bytes(b"damaged")
+
+    result = convert(config)
+
+    assert result.exit_code == 0
+    assert {path.name: file_sha256(path) for path in (tmp_path / "out").iterdir()} == first
+
+
+def test_a_value_may_be_negative_and_an_override_reaches_the_net(convert, mask_model, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        roastery.conversion, "load_config", lambda path, overrides: seen.append(list(overrides)) or 1 / 0
+    )
+
+    convert(mask_model / "config.yaml", "MODEL.RPN.BOUNDARY_THRESH", "-1", "TEST.DETECTIONS_PER_IMAGE", "--run-eval")
+
+    assert seen == [["MODEL.RPN.BOUNDARY_THRESH", "-1", "TEST.DETECTIONS_PER_IMAGE", "--run-eval"]]
+
+
+def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdict(
+    convert, mask_model, monkeypatch, tmp_path
+):
+    genuine = roastery.conversion.convert
+
+    def with_another_threshold(model):
+        nets = genuine(model)
+        (limit,) = (operator for operator in nets.predict_net.op if operator.type == "BoxWithNMSLimit")
+        next(argument for argument in limit.arg if argument.name == "score_thresh").f = 0.9
+        return nets
+
+    monkeypatch.setattr(roastery.conversion, "convert", with_another_threshold)
+
+    image = ROOT / "examples/shapes/val/images/000001.jpg"
+    result = convert(mask_model / "config.yaml", "--sample-image", str(image))
+
+    assert result.exit_code == 1
+    assert "not the same on 1 given image" in result.stdout
+    assert (tmp_path / "out/model.pb").is_file()
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["verdict"]["passed"] is False
+    assert manifest["verdict"]["parity"][0]["differences"]
+
+
+def test_without_graphviz_the_rest_goes_on(convert, mask_model, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = convert(mask_model / "config.yaml")
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "graphviz" in result.stdout
+    assert tree(tmp_path / "out") == sorted(FILES - {"model.svg"})
+
+
+@pytest.mark.caffe2
+def test_both_runtimes_find_the_net_the_same(convert, mask_model, small_datasets):
+    result = convert(mask_model / "config.yaml", "--runtime", "both", "--run-eval", "--datasets", str(small_datasets))
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "Gate, torch: passed" in result.stdout
+    assert "Gate, caffe2: passed" in result.stdout
+
+
+class Touch:
+    """A pickle that makes a file when it is loaded as Python loads pickles."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def no_config(mask_model, tmp_path):
+    return tmp_path / "none.yaml", [], ["none.yaml"]
+
+
+def no_weights(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", "none.pkl"], ["none.pkl", "no such checkpoint"]
+
+
+def weights_not_set(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", ""], ["MODEL.WEIGHTS is not set"]
+
+
+def weights_at_an_address(mask_model, tmp_path):
+    address = "detectron2://x/model_final.pkl"
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", address], [address, "not fetched"]
+
+
+def truncated(mask_model, tmp_path):
+    whole = (mask_model / "model_final.pkl").read_bytes()
+    (tmp_path / "cut.pkl").write_bytes(whole[: len(whole) // 2])
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", str(tmp_path / "cut.pkl")], ["cut.pkl"]
+
+
+def running_code(mask_model, tmp_path):
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"model": {"weight": Touch(tmp_path / "executed")}}))
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", str(tmp_path / "evil.pkl")], ["evil.pkl"]
+
+
+def unknown_key(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.WEIGHTZ", "x"], ["MODEL.WEIGHTZ", "did you mean MODEL.WEIGHTS"]
+
+
+def key_without_value(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS"], ["MODEL.WEIGHTS", "pairs of KEY VALUE"]
+
+
+def another_architecture(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "ProposalNetwork"], ["ProposalNetwork"]
+
+
+def another_mask_head(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.ROI_MASK_HEAD.NAME", "PointRendMaskHead"], ["PointRendMaskHead"]
+
+
+def a_dataset_that_is_not_registered(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["DATASETS.TEST", "('nowhere',)"], ["nowhere", "register it"]
+
+
+def an_image_that_is_none(mask_model, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    return mask_model / "config.yaml", [], ["text.jpg"]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        no_config,
+        no_weights,
+        weights_not_set,
+        weights_at_an_address,
+        truncated,
+        running_code,
+        unknown_key,
+        key_without_value,
+        another_architecture,
+        another_mask_head,
+        a_dataset_that_is_not_registered,
+        an_image_that_is_none,
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(convert, mask_model, tmp_path, mistake):
+    config, overrides, words = mistake(mask_model, tmp_path)
+    options = {a_dataset_that_is_not_registered: ["--run-eval"]}.get(mistake, [])
+    options += ["--sample-image", str(tmp_path / "text.jpg")] if mistake is an_image_that_is_none else []
+    before = tree(tmp_path)
+
+    result = convert(config, *options, *overrides)
+
+    assert refused(result, *words)
+    assert tree(tmp_path) == before
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_evil_pickle_of_these_tests_would_run_its_code(tmp_path):
+    pickle.loads(pickle.dumps(Touch(tmp_path / "executed")))
+
+    assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop("roi_heads.box_head.fc1.weight"), ["roi_heads.box_head.fc1.weight"]),
+        (lambda tensors: tensors.update({"roi_heads.extra": np.zeros(3, np.float32)}), ["roi_heads.extra"]),
+        (
+            lambda tensors: tensors.update({"roi_heads.box_head.fc1.weight": np.zeros((3, 4), np.float32)}),
+            ["roi_heads.box_head.fc1.weight", "3", "4"],
+        ),
+        (
+            lambda tensors: tensors["roi_heads.box_head.fc1.weight"].__setitem__((0, 0), np.nan),
+            ["roi_heads.box_head.fc1.weight"],
+        ),
+    ],
+    ids=["missing", "surplus", "misshapen", "NaN"],
+)
+def test_a_checkpoint_of_another_model_is_one_line_and_leaves_nothing(
+    convert, mask_model, tensors, write_checkpoint, tmp_path, change, words
+):
+    changed = {name: array.copy() for name, array in tensors.items()}
+    change(changed)
+    path = write_checkpoint(changed)
+
+    result = convert(mask_model / "config.yaml", "MODEL.WEIGHTS", str(path))
+
+    assert refused(result, "checkpoint.pkl", *words)
+    assert tree(tmp_path) == ["checkpoint.pkl"]
+
+
+def test_weights_are_found_beside_the_config_and_first_in_the_working_directory(
+    convert, mask_model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model_final.pkl").write_bytes(b"not a checkpoint")
+
+    # `model_final.pkl` is what the config says; the one of the working directory is damaged.
+    assert refused(convert(mask_model / "config.yaml"), "model_final.pkl")
+
+
+def test_an_output_that_is_a_file_or_holds_others_files_is_left_alone(convert, mask_model, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/thesis.tex").write_text("mine")
+
+    assert refused(convert(mask_model / "config.yaml", output=tmp_path / "file"), "is a file")
+    assert refused(convert(mask_model / "config.yaml", output=tmp_path / "folder"), "thesis.tex")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert tree(tmp_path / "folder") == ["thesis.tex"]
+
+
+def test_after_a_mistake_the_earlier_conversion_is_as_it_was(convert, mask_model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/model.pb").write_bytes(b"an earlier net")
+
+    assert refused(convert(mask_model / "config.yaml", "MODEL.WEIGHTS", "none.pkl"), "none.pkl")
+
+    assert tree(tmp_path) == ["out", "out/model.pb"]
+    assert (tmp_path / "out/model.pb").read_bytes() == b"an earlier net"
+
+
+def test_a_file_that_may_not_grow_is_one_line_and_leaves_nothing(convert, mask_model, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        result = convert(mask_model / "config.yaml")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert refused(result, "a file may not become that large", "Nothing was written")
+    assert tree(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk():
+    """A disk of 1 MB, which the example does not fit on, where this user may mount one."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            pytest.skip("mounting a disk takes root's rights; the test above limits a file's size instead")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(convert, mask_model, small_disk):
+    result = convert(mask_model / "config.yaml", output=small_disk / "out")
+
+    assert refused(result, "no space is left on its disk", "Nothing was written")
+    assert tree(small_disk) == []
+
+
+def test_without_genuine_caffe2_asking_for_it_is_one_line(convert, mask_model, monkeypatch, tmp_path):
+    monkeypatch.setenv("CAFFE2_PYTHON", str(tmp_path / "no-python"))
+
+    assert refused(convert(mask_model / "config.yaml", "--runtime", "caffe2"), "no-python")
+    assert tree(tmp_path) == []
+
+
+def test_the_help_shows_the_options_and_examples(convert):
+    result = convert("x", "--help")
+
+    assert result.exit_code == 0
+    for word in ("--config-file", "--output", "--run-eval", "--runtime", "--sample-image", "KEY VALUE", "Examples"):
+        assert word in result.stdout
+
+
+def test_as_a_program_a_mistake_is_one_line_on_stderr_and_exit_code_2(mask_model, tmp_path):
+    command = [sys.executable, "-m", "cli.main", "convert", "--config-file", str(mask_model / "config.yaml")]
+    command += ["--output", str(tmp_path / "out"), "MODEL.WEIGHTS", "none.pkl"]
+
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "none.pkl: no such checkpoint" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from roastery.config import load_config
+from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
+from roastery.errors import CheckpointError, ConfigError
+
+
+@pytest.fixture
+def config_with(shapes):
+    def load(*overrides):
+        return load_config(shapes / "mask_rcnn_fpn/config.yaml", overrides)
+
+    return load
+
+
+@pytest.fixture
+def registered(tmp_path, shapes):
+    folder = tmp_path / "registered"
+    folder.mkdir()
+    val, sample = shapes / "val", shapes / "sample"
+    (folder / "a.yaml").write_text(
+        f"name: shapes_val\nimages: {val / 'images'}\nannotations: {val / 'instances.json'}\n"
+        f"sample_images: {sample / 'images'}\nsample_annotations: {sample / 'instances.json'}\n"
+    )
+    return folder
+
+
+def test_weights_are_taken_from_the_working_directory_before_the_configs_folder(config_with, tmp_path, monkeypatch):
+    config_file = tmp_path / "model/config.yaml"
+    config_file.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    beside = config_file.parent / "w.pkl"
+    beside.touch()
+
+    assert find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), config_file).resolve() == beside
+    (tmp_path / "w.pkl").touch()
+    assert find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), config_file).resolve() == tmp_path / "w.pkl"
+    assert find_weights(config_with("MODEL.WEIGHTS", str(beside)), config_file) == beside
+
+
+def test_weights_that_are_nowhere_are_named_with_the_places_looked_at(config_with, tmp_path):
+    with pytest.raises(CheckpointError, match=rf"w.pkl: no such checkpoint \(nor in {tmp_path}\)"):
+        find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), tmp_path / "config.yaml")
+
+
+def test_the_dataset_is_the_first_that_the_config_tests_on(config_with, registered):
+    spec = find_dataset(config_with("DATASETS.TEST", "('shapes_val', 'other')"), registered, required=True)
+
+    assert spec is not None
+    assert spec.name == "shapes_val"
+
+
+def test_a_dataset_that_is_not_registered_is_missed_only_where_it_is_needed(config_with, registered, tmp_path):
+    config = config_with("DATASETS.TEST", "('other',)")
+
+    assert find_dataset(config, registered, required=False) is None
+    assert find_dataset(config, tmp_path / "none", required=False) is None
+    with pytest.raises(ConfigError, match=r"no dataset 'other' in .*registered \(it has shapes_val\)"):
+        find_dataset(config, registered, required=True)
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        find_dataset(config, tmp_path / "none", required=True)
+    with pytest.raises(ConfigError, match="DATASETS.TEST is empty"):
+        find_dataset(config_with("DATASETS.TEST", "()"), registered, required=True)
+
+
+def test_images_that_are_given_are_the_sample(config_with, registered, shapes):
+    config = config_with()
+    image = shapes / "val/images/000001.jpg"
+
+    inputs, told = sample_inputs(config, find_dataset(config, registered, required=True), [image])
+
+    assert len(inputs) == 1
+    assert told == "1 given image"
+
+
+def test_else_the_datasets_own_sample_is_taken_the_same_each_time(config_with, registered):
+    config = config_with()
+    spec = find_dataset(config, registered, required=True)
+
+    one, told = sample_inputs(config, spec)
+    two, _ = sample_inputs(config, spec)
+
+    assert told == "4 images of shapes_val"
+    assert [single["image_id"] for single in one] == [single["image_id"] for single in two]
+    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(one, two, strict=True))
+
+
+def test_without_any_an_image_is_drawn_of_the_size_that_the_model_takes(config_with):
+    config = config_with()
+
+    (one,), told = sample_inputs(config, None)
+    (two,), _ = sample_inputs(config, None)
+
+    assert "drawn" in told
+    assert min(one["image"].shape[1:]) == config.INPUT.MIN_SIZE_TEST
+    assert torch.equal(one["image"], two["image"])
+    assert one["image"].unique().numel() > 20
