@@ -1,0 +1,54 @@
+"""A detector from detectron2's config and checkpoint: what loads, and what is refused with which words."""
+
+from pathlib import Path
+
+import pytest
+
+from roastery.config import load_config
+from roastery.errors import ConfigError
+from roastery.sources.native import build_detector, load_detector, net_arguments
+
+MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_checkpoint_that_detectron2_wrote_fills_every_slot(shapes: Path, name: str) -> None:
+    config = load_config(shapes / name / "config.yaml")
+    detector = load_detector(config, shapes / name / "model_final.pkl")
+    assert not detector.training
+    assert not any(parameter.requires_grad for parameter in detector.parameters())
+
+
+def test_the_nets_arguments_say_how_to_prepare_an_image(shapes: Path) -> None:
+    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml")
+    arguments = net_arguments(config, build_detector(config))
+    assert arguments["size_divisibility"] == 32
+    assert arguments["meta_architecture"] == "GeneralizedRCNN"
+    assert arguments["device"] == "cpu"
+    assert arguments["pixel_mean"] == pytest.approx([103.53, 116.28, 123.675])
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "message"),
+    [
+        ("MODEL.META_ARCHITECTURE", "SemanticSegmentor", "META_ARCHITECTURE: 'SemanticSegmentor'"),
+        ("MODEL.BACKBONE.NAME", "build_vit_backbone", "BACKBONE.NAME: 'build_vit_backbone'"),
+        ("MODEL.PROPOSAL_GENERATOR.NAME", "RRPN", "PROPOSAL_GENERATOR.NAME: 'RRPN'"),
+        ("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "ROI_HEADS.NAME: 'CascadeROIHeads'"),
+        ("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignRotated", "POOLER_TYPE: 'ROIAlignRotated'"),
+        ("MODEL.ROI_MASK_HEAD.NAME", "PointRendMaskHead", "ROI_MASK_HEAD.NAME: 'PointRendMaskHead'"),
+        ("MODEL.RESNETS.DEPTH", "42", "RESNETS.DEPTH: 42"),
+        ("MODEL.RESNETS.NORM", "LN", "RESNETS.NORM: normalisation 'LN'"),
+        ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, False, True]", "DEFORM_ON_PER_STAGE"),
+        ("MODEL.FPN.FUSE_TYPE", "max", "FUSE_TYPE: 'max'"),
+        ("MODEL.FPN.IN_FEATURES", "['res2', 'res4']", "must double from level to level"),
+        ("MODEL.RPN.HEAD_NAME", "MyRPNHead", "RPN.HEAD_NAME: 'MyRPNHead'"),
+        ("MODEL.RPN.IN_FEATURES", "['p2', 'p9']", "RPN.IN_FEATURES"),
+        ("MODEL.LOAD_PROPOSALS", "True", "LOAD_PROPOSALS"),
+    ],
+)
+def test_what_has_no_form_here_is_refused_by_its_key(shapes: Path, override: str, value: str, message: str) -> None:
+    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml", [override, value])
+    with pytest.raises(ConfigError, match=message) as refused:
+        build_detector(config)
+    assert "\n" not in str(refused.value)
