@@ -60,7 +60,7 @@ def test_a_dataset_that_is_not_registered_is_missed_only_where_it_is_needed(conf
         find_dataset(config, registered, required=True)
     with pytest.raises(ConfigError, match="there is no such folder"):
         find_dataset(config, tmp_path / "none", required=True)
-    with pytest.raises(ConfigError, match="DATASETS.TEST is empty"):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty"):
         find_dataset(config_with("DATASETS.TEST", "()"), registered, required=True)
 
 
