@@ -21,7 +21,7 @@ from roastery.errors import ConfigError
 from roastery.safe_yaml import read_yaml
 
 BASE_KEY = "_BASE_"
-MAX_BASES = 32
+MAX_FILES = 32
 """Files that one config may be made of."""
 _NAMED = 5
 _LONGEST_LITERAL = 4096
@@ -45,7 +45,11 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
         ConfigError: a file that is missing or not plain YAML, a key that detectron2 does not have, a value of another
             type, a `_BASE_` that leads back to itself, a config of VERSION 1.
     """
-    files = list(_read_with_bases(Path(path), ()))
+    files = []
+    for file in _read_with_bases(Path(path), ()):
+        files.append(file)
+        if len(files) > MAX_FILES:
+            raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
     _check_version(files)
     tree = deepcopy(DEFAULTS)
     for source, content in files:
@@ -82,8 +86,8 @@ def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Iterator[tuple[P
     identity = path.expanduser().resolve()
     if identity in children:
         raise ConfigError(f"{children[-1]}: {BASE_KEY} leads back to {path}; remove one of them from the circle")
-    if len(children) >= MAX_BASES:
-        raise ConfigError(f"{path}: more than {MAX_BASES} files deep in {BASE_KEY}; write fewer layers")
+    if len(children) >= MAX_FILES:
+        raise ConfigError(f"{path}: lies under more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
     content = _read_file(path)
     bases = content.pop(BASE_KEY, [])
     for base in bases if isinstance(bases, list) else [bases]:
