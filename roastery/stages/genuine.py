@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from roastery.caffe2.caffe2_runtime import find_caffe2_python
 from roastery.errors import UserError
 from roastery.spec import Runtimes
 
@@ -20,7 +19,7 @@ def chosen_runtimes(wanted: Runtimes) -> tuple[RuntimeName, ...]:
     if wanted == "torch":
         return ("torch",)
     try:
-        find_caffe2_python()
+        _interpreter()
     except UserError:
         if wanted == "auto":
             return ("torch",)
@@ -34,7 +33,13 @@ def caffe2_identity() -> str:
     Raises:
         UserError: it is not there.
     """
-    return _torch_version(find_caffe2_python())
+    return _torch_version(_interpreter())
+
+
+def _interpreter() -> Path:
+    from roastery.caffe2.caffe2_runtime import find_caffe2_python
+
+    return find_caffe2_python()
 
 
 @cache

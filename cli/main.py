@@ -1,0 +1,71 @@
+"""The `roastery` command. A subcommand's module is imported when it is called: `roastery --version` waits for nothing."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from roastery import __version__
+from roastery.errors import UserError
+
+COMMANDS = {
+    "convert": "Convert one model: a config and a checkpoint to a folder with its Caffe2 model.",
+    "run": "Convert registered models, measure them beside their originals, and file them.",
+}
+"""Each is the function of its name in `cli/<name>.py`, with its line of help."""
+
+MISTAKE = 2
+"""The exit code of what the user can mend."""
+
+
+class LazyCommands(TyperGroup):
+    """A group whose commands are imported when they are looked up, and whose user errors are one line."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        app = typer.Typer(add_completion=False)
+        module = import_module(f"cli.{cmd_name}")
+        function = getattr(module, cmd_name)
+        settings = getattr(module, "CONTEXT_SETTINGS", {})
+        app.command(cmd_name, help=function.__doc__ or COMMANDS[cmd_name], context_settings=settings)(function)
+        return typer.main.get_command(app)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"roastery: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+            raise typer.Exit(MISTAKE) from error
+
+
+app = typer.Typer(cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"roastery {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def roastery(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """detectron2 models to Caffe2, measured."""
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

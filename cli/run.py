@@ -1,0 +1,172 @@
+"""`roastery run`: the fleet flow over the registered models, and one table of how they ended."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roastery.errors import ConfigError
+from roastery.results import FleetSummary, ModelOutcome
+from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+
+FAILED = 1
+MISTAKE = 2
+MODELS = Path("configs/models")
+HOME = Path(".roastery")
+
+
+def run(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all.")] = None,
+    models: Annotated[Path, typer.Option(help="Folder of the registered models' YAML.")] = MODELS,
+    datasets: Annotated[
+        Path | None, typer.Option(help="Folder of the datasets' YAML.  [default: beside --models]")
+    ] = None,
+    pipeline: Annotated[Path | None, typer.Option(help="pipeline.yaml.  [default: beside --models]")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder or URL of the artifacts, over pipeline.yaml's.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI, over pipeline.yaml's.")] = None,
+    runtime: Annotated[
+        Runtimes | None, typer.Option(help="Which runtimes judge the converted models, over the models' own.")
+    ] = None,
+) -> None:
+    """Convert registered models, measure them beside their originals, and file them.
+
+    Ends with 0 where all passed, 1 where a conversion or a gate failed, 2 where something is to be mended.
+    """
+    chosen = choose(names or [], load_models(models), models)
+    if runtime is not None:
+        chosen = [model.model_copy(update={"runtimes": runtime}) for model in chosen]
+    known = load_datasets(datasets or _beside(models, "datasets"))
+    config = _configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri})
+    summary = convert(chosen, list(known.values()), config)
+    if any(outcome.mistake for outcome in summary.outcomes):
+        raise typer.Exit(MISTAKE)
+    if summary.failed:
+        raise typer.Exit(FAILED)
+
+
+def choose(names: Sequence[str], registered: Mapping[str, ModelSpec], folder: Path) -> list[ModelSpec]:
+    """The models of these names, in this order, each once; all of them for no names.
+
+    Raises:
+        ConfigError: a name that is not registered, with those that are close to it.
+    """
+    for name in names:
+        if name not in registered:
+            close = difflib.get_close_matches(name, registered, n=3, cutoff=0.5)
+            way = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(registered)}"
+            raise ConfigError(f"no model {name!r} is registered in {folder}; {way}")
+    return [registered[name] for name in dict.fromkeys(names or registered)]
+
+
+def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config: PipelineConfig) -> FleetSummary:
+    """Run the fleet flow with its progress on the console, and print the table."""
+    prepare_environment(HOME)
+    from rich.console import Console
+
+    from cli.progress import ConsoleProgress
+    from flows.progress import listening
+
+    console = Console()
+    with console.status("starting Prefect"):
+        from flows.convert_fleet import convert_fleet
+    with ConsoleProgress(console) as progress, listening(progress):
+        state = convert_fleet(models, datasets, config, return_state=True)
+    summary = state.result(raise_on_failure=False)
+    if not isinstance(summary, FleetSummary):
+        raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")
+    show(console, summary, config)
+    return summary
+
+
+def prepare_environment(home: Path) -> None:
+    """Before Prefect is imported: a home of its own, a server of its own where none is named, quiet, and telling nobody."""
+    quiet = {
+        "PREFECT_HOME": str(home.absolute() / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        # A busy machine starts it late, and the run would be lost.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+
+
+def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:  # noqa: F821
+    """Print how each model ended, and where its report, artifacts and versions lie."""
+    from rich.table import Table
+
+    table = Table(title="Converted models", title_justify="left")
+    for heading in ("model", "AP", "original", "Caffe2", "difference", "verdict", "seconds", "version"):
+        table.add_column(heading, justify="left" if heading in ("model", "AP", "verdict", "version") else "right")
+    for outcome in summary.outcomes:
+        for row in _rows(outcome):
+            table.add_row(*row)
+    console.print(table)
+    for outcome in summary.outcomes:
+        _explain(console, outcome)
+    console.print(f"MLflow: {_absolute(config.tracking_uri)}", soft_wrap=True)
+    console.print(f"store:  {config.store}", soft_wrap=True)
+
+
+def _rows(outcome: ModelOutcome) -> list[list[str]]:
+    seconds = f"{outcome.seconds:.1f}"
+    if outcome.conversion is None:
+        return [[outcome.model, "", "", "", "", "[red]not converted[/red]", seconds, ""]]
+    evaluation = outcome.conversion.evaluation
+    verdict = "[green]passed[/green]" if evaluation.passed else "[red]FAILED[/red]"
+    version = f"{outcome.registered.name} {outcome.registered.version}" if outcome.registered else ""
+    rows = []
+    for iou_type in evaluation.metrics["original"]:
+        before, after = (evaluation.metrics[target][iou_type]["AP"] for target in ("original", evaluation.judged_by))
+        difference = "-" if before is None or after is None else f"{after - before:+.2f}"
+        figures = [_figure(before), _figure(after), difference]
+        if rows:
+            rows.append(["", iou_type, *figures, "", "", ""])
+        else:
+            rows.append([outcome.model, iou_type, *figures, f"{verdict} ({evaluation.judged_by})", seconds, version])
+    return rows
+
+
+def _explain(console: "Console", outcome: ModelOutcome) -> None:  # noqa: F821
+    if outcome.error is not None:
+        console.print(f"{outcome.model}: {outcome.error}", style="red", markup=False, soft_wrap=True)
+    if outcome.conversion is None:
+        return
+    conversion = outcome.conversion
+    for runtime, verdict in conversion.evaluation.verdicts.items():
+        for reason in verdict.reasons:
+            console.print(f"{outcome.model}: {runtime}: {reason}", style="red", markup=False, soft_wrap=True)
+    console.print(f"{outcome.model}", markup=False)
+    console.print(f"  report:    {conversion.evaluated.uri}/report.md", markup=False, soft_wrap=True)
+    console.print(f"  artifacts: {conversion.converted.uri}", markup=False, soft_wrap=True)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _absolute(tracking_uri: str) -> str:
+    start = "sqlite:///"
+    return (
+        f"{start}{Path(tracking_uri.removeprefix(start)).absolute()}"
+        if tracking_uri.startswith(start)
+        else tracking_uri
+    )
+
+
+def _beside(models: Path, name: str) -> Path:
+    """What lies beside the models' folder, else the project's own."""
+    beside = models.parent / name
+    return beside if beside.exists() else MODELS.parent / name
+
+
+def _configured(path: Path | None, models: Path, over: Mapping[str, str | None]) -> PipelineConfig:
+    config = load_pipeline(path or _beside(models, "pipeline.yaml"))
+    return config.model_copy(update={key: value for key, value in over.items() if value is not None})

@@ -1,0 +1,1 @@
+"""The flows that the Prefect UI shows: one model, and a fleet of them."""

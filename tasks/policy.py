@@ -1,0 +1,91 @@
+"""What all tasks have in common: when they are tried again, and when their result may be taken from Prefect's cache."""
+
+import hashlib
+from functools import cache
+from typing import Any
+
+from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.tasks import exponential_backoff
+
+from roastery.errors import RegistryUnavailable, RuntimeFailed, StoreUnavailable, UserError
+from roastery.results import ArtifactRef
+from roastery.spec import PipelineConfig
+from roastery.stages.stage import Request
+from roastery.store import Store
+
+MAY_PASS = (RuntimeFailed, StoreUnavailable, RegistryUnavailable, TimeoutError, ConnectionError)
+"""What may be gone when a task is tried again: a worker that died or hung, a store or a registry that was busy.
+
+All else is the user's to mend, or a fault of the program, and would only fail again.
+"""
+
+# A stage that hangs is killed in its worker when its time is up; Prefect's own timeout is there should that fail.
+_GRACE_SECONDS = 30.0
+
+
+@cache
+def open_store(url: str) -> Store:
+    """The store, one a process: it remembers what it has verified. A relative folder starts where it is first opened."""
+    return Store(url)
+
+
+def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether to try a task again after its error."""
+    return isinstance(state.data, MAY_PASS)
+
+
+def stage_cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+    """A stage's own key, for Prefect's cache; none where an input is not there, so that the task itself says so."""
+    request, pipeline = parameters["request"], parameters["pipeline"]
+    key = known_key(request)
+    if key is None:
+        return None
+    where = hashlib.sha256(open_store(pipeline.store).url.encode()).hexdigest()[:12]
+    return f"{request.stage}-{key}-{where}"
+
+
+def known_key(request: Request) -> str | None:
+    """The request's key, or none where an input is not there."""
+    try:
+        return request.key()
+    except UserError:
+        return None
+
+
+def find_artifact(request: Request, pipeline: PipelineConfig) -> ArtifactRef | None:
+    """What the store has for a request: the truth that Prefect's cache is measured by."""
+    key = known_key(request)
+    return None if key is None else open_store(pipeline.store).find(request.stage, key)
+
+
+def configured(task: Task[..., Any], stage: str, pipeline: PipelineConfig, in_main_thread: bool = True) -> Task[..., Any]:
+    """The task with the pipeline's retries and timeout.
+
+    Args:
+        in_main_thread: Prefect can time a task out only there; in a thread the worker's own timeout must do.
+    """
+    retries = pipeline.retries
+    options: dict[str, Any] = {"retries": retries.times, "retry_jitter_factor": retries.jitter}
+    options["retry_delay_seconds"] = exponential_backoff(retries.delay)(retries.times) if retries.delay else 0
+    if in_main_thread:
+        options["timeout_seconds"] = pipeline.timeouts.of(stage) + _GRACE_SECONDS
+    return task.with_options(**options)
+
+
+def remembered(task: Task[..., Any], artifact: ArtifactRef | None) -> Task[..., Any]:
+    """The task, allowed to take its result from Prefect's cache only where the store has the artifact."""
+    return task.with_options(refresh_cache=artifact is None)
+
+
+TASK_OPTIONS: dict[str, Any] = {
+    "retries": PipelineConfig().retries.times,
+    "retry_delay_seconds": exponential_backoff(PipelineConfig().retries.delay),
+    "retry_jitter_factor": PipelineConfig().retries.jitter,
+    "retry_condition_fn": may_pass,
+    "persist_result": True,
+    "result_serializer": "json",
+    "log_prints": False,
+}
+"""For `@task`: every one is retried with a delay that doubles, and leaves its result as JSON."""
