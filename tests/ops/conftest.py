@@ -1,6 +1,12 @@
 """What the operators' tests share: random boxes, and genuine Caffe2 for a batch of cases."""
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,3 +26,47 @@ def random_boxes() -> RandomBoxes:
         return boxes.clip(0, (width, height, width, height)).astype(np.float32)
 
     return make
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of one operator."""
+
+    op: str
+    inputs: tuple[NDArray[Any], ...]
+    arguments: dict[str, Any]
+    outputs: int = 1
+
+
+Answers = list[list[NDArray[Any]] | None]
+
+
+@pytest.fixture(scope="session")
+def ask_caffe2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[Case]], Answers]:
+    """`ask_caffe2(cases)`: what genuine Caffe2 gives for each, None where it refuses. One process for all."""
+
+    def ask(cases: Sequence[Case]) -> Answers:
+        folder = tmp_path_factory.mktemp("caffe2")
+        described = []
+        for index, case in enumerate(cases):
+            np.savez(folder / f"{index}.npz", **{f"in{i}": array for i, array in enumerate(case.inputs)})
+            n_in = len(case.inputs)
+            described.append({"op": case.op, "n_in": n_in, "n_out": case.outputs, "args": case.arguments})
+        (folder / "cases.json").write_text(json.dumps(described))
+        root = Path(__file__).parent.parent.parent
+        python = os.environ.get("CAFFE2_PYTHON") or str(root / ".caffe2" / "bin" / "python")
+        script = Path(__file__).parent / "answer_with_caffe2.py"
+        subprocess.run([python, str(script), str(folder)], check=True, capture_output=True, timeout=120)
+        answers: Answers = []
+        for index, case in enumerate(cases):
+            answer = folder / f"{index}.answer.npz"
+            outputs = np.load(answer) if answer.exists() else None
+            answers.append(outputs and [outputs[f"out{i}"] for i in range(case.outputs)])
+        return answers
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def case_type() -> type[Case]:
+    return Case

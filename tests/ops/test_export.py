@@ -23,8 +23,10 @@ class Apply(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         first = inputs[0] * 1.0
         rest = list(inputs[1:])
-        outputs = self.operator([first, *rest], **self.arguments) if self.operator.takes_list else self.operator(
-            first, *rest, **self.arguments
+        outputs = (
+            self.operator([first, *rest], **self.arguments)
+            if self.operator.takes_list
+            else self.operator(first, *rest, **self.arguments)
         )
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output + 1 for output in outputs)
