@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # One thread a worker, before torch or numpy are imported: two workers on two cores must not share them.
@@ -63,3 +64,33 @@ def golden() -> Path:
 def shapes() -> Path:
     """The folder of the demo zoo: datasets, configs and checkpoints."""
     return SHAPES
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a demo model's conversion (model.pt2, model.onnx, model.pb, model_init.pb), made once for all workers."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def convert_model(name: str) -> Path:
+        from roastery.caffe2.convert import convert
+        from roastery.caffe2.nets import save_nets
+        from roastery.config import load_config
+        from roastery.export.onnx import export_onnx, load_onnx, save_onnx
+        from roastery.export.trace import load_program, save_program, trace
+        from roastery.sources.native import load_detector, net_arguments
+
+        folder = shared / "converted" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / "model.pb").exists():
+                config = load_config(SHAPES / name / "config.yaml")
+                detector = load_detector(config, SHAPES / name / "model_final.pkl")
+                save_program(trace(detector, net_arguments(config, detector)), folder / "model.pt2")
+                save_onnx(export_onnx(load_program(folder / "model.pt2")), folder / "model.onnx")
+                save_nets(convert(load_onnx(folder / "model.onnx")), folder)
+        return folder
+
+    return convert_model

@@ -47,9 +47,9 @@ def convert(model: ir.Model) -> Nets:
     for node in graph:
         module = node.metadata_props.get(MODULE_KEY, "")
         try:
-            operator = look_up(node, module)(node)
+            operator = look_up(node)(node)
         except UnsupportedOperator as error:
-            raise error if module in str(error) else UnsupportedOperator(f"module {module!r}: {error}") from error
+            raise UnsupportedOperator(f"module {module or '(top)'!r}: {error}") from error
         predict.op.append(_operator_def(operator, module))
         for value in node.inputs:
             name = _name(value) if value is not None else ""

@@ -33,11 +33,8 @@ _TABLE: dict[str, Entry] = {}
 _WAY_OUT = "rewrite the module with operators that Caffe2 has (docs/operators.md lists them)"
 
 
-def look_up(node: ir.Node, module: str) -> Entry:
+def look_up(node: ir.Node) -> Entry:
     """The entry for a node.
-
-    Args:
-        module: the dotted name of the module that the node came from, for the error.
 
     Raises:
         UnsupportedOperator: the operator has no Caffe2 form.
@@ -47,7 +44,7 @@ def look_up(node: ir.Node, module: str) -> Entry:
     if node.domain == "" and node.op_type in _TABLE:
         return _TABLE[node.op_type]
     name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-    raise UnsupportedOperator(f"module {module or '(top)'!r}: operator {name} has no Caffe2 form; {_WAY_OUT}")
+    raise UnsupportedOperator(f"operator {name} has no Caffe2 form; {_WAY_OUT}")
 
 
 def table() -> Mapping[str, Entry]:

@@ -1,0 +1,147 @@
+"""The NetDef operator table: each entry, from a PyTorch module to a net that gives what the module gives."""
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import Dim
+
+from roastery.caffe2.caffe2_runtime import Caffe2Runtime
+from roastery.caffe2.convert import convert
+from roastery.caffe2.nets import Nets
+from roastery.caffe2.operators import table
+from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.errors import UnsupportedOperator
+from roastery.export.onnx import export_onnx
+from roastery.export.trace import Traced
+
+RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
+_RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
+
+
+class Function(nn.Module):
+    """A function as a module, with a parameter to use."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...] = (3, 1, 1)) -> None:
+        super().__init__()
+        self.function = function
+        self.parameter = nn.Parameter(torch.rand(shape) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.parameter)
+
+
+def _netdef(module: nn.Module, x: Tensor) -> Nets:
+    module = module.eval().requires_grad_(False)
+    sizes = {0: Dim("n", min=2)} if x.shape[0] > 1 else {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.export.export(module, (x,), dynamic_shapes=(sizes,), strict=False)
+        return convert(export_onnx(Traced(program, ("y",), {}), input_names=("data",)))
+
+
+_IMAGE, _ROIS, _ROWS = (1, 3, 16, 24), (5, 4, 7, 7), (5, 12)
+# ONNX type that is tested, Caffe2 types that it gives, module, input shape.
+_CASES: dict[str, tuple[str, list[str], Callable[[], nn.Module], tuple[int, ...]]] = {
+    "conv": ("Conv", ["Conv"], lambda: nn.Conv2d(3, 4, 3, padding=1), _IMAGE),
+    "conv_strided_dilated_grouped": (
+        "Conv",
+        ["Conv"],
+        lambda: nn.Conv2d(3, 6, (3, 5), stride=2, padding=(2, 4), dilation=2, groups=3),
+        _IMAGE,
+    ),
+    "conv_with_batch_norm": (
+        "Conv",
+        ["Conv", "Relu"],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), _trained_norm(4), nn.ReLU()),
+        _IMAGE,
+    ),
+    "transposed_conv": ("ConvTranspose", ["ConvTranspose"], lambda: nn.ConvTranspose2d(4, 6, 2, stride=2), _ROIS),
+    "transposed_conv_with_output_padding": (
+        "ConvTranspose",
+        ["ConvTranspose"],
+        lambda: nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, output_padding=1, groups=2),
+        _ROIS,
+    ),
+    "max_pool": ("MaxPool", ["MaxPool"], lambda: nn.MaxPool2d(3, stride=2, padding=1), _IMAGE),
+    "linear": ("Gemm", ["Flatten", "FC"], lambda: nn.Sequential(nn.Flatten(), nn.Linear(196, 9)), _ROIS),
+    "flatten": ("Flatten", ["Flatten"], lambda: nn.Flatten(), _ROIS),
+    "softmax": ("Softmax", ["Softmax"], lambda: nn.Softmax(dim=-1), _ROWS),
+    "relu": ("Relu", ["Relu"], lambda: nn.ReLU(), _IMAGE),
+    "sigmoid": ("Sigmoid", ["Sigmoid"], lambda: nn.Sigmoid(), _IMAGE),
+    "add": ("Add", ["Add"], lambda: Function(lambda x, p: x + p), _IMAGE),
+    "sub": ("Sub", ["Sub"], lambda: Function(lambda x, p: x - p), _IMAGE),
+    "mul": ("Mul", ["Mul"], lambda: Function(lambda x, p: x * p), _IMAGE),
+    "div": ("Div", ["Div"], lambda: Function(lambda x, p: x / p), _IMAGE),
+    "concat": ("Concat", ["Relu", "Concat"], lambda: Function(lambda x, p: torch.cat([x, F.relu(x)], dim=1)), _IMAGE),
+    "resize_nearest": (
+        "Resize",
+        ["ResizeNearest"],
+        lambda: nn.Upsample(scale_factor=2.0, mode="nearest"),
+        _IMAGE,
+    ),
+    "group_norm": ("GroupNormalization", ["GroupNorm"], lambda: _scaled_group_norm(2, 4), _ROIS),
+    "reshape": ("Reshape", ["Reshape"], lambda: Function(lambda x, p: x.view(x.shape[0], 2, 2, 49)), _ROIS),
+}
+
+
+def _trained_norm(channels: int) -> nn.Module:
+    norm = nn.BatchNorm2d(channels)
+    norm.running_mean, norm.running_var = torch.randn(channels), torch.rand(channels) + 0.5
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def _scaled_group_norm(groups: int, channels: int) -> nn.Module:
+    norm = nn.GroupNorm(groups, channels)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def test_every_entry_of_the_table_has_a_case() -> None:
+    assert {case[0] for case in _CASES.values()} == set(table())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("case", _CASES)
+def test_an_entry_gives_what_pytorch_gives(case: str, runtime: str) -> None:
+    _, types, build, shape = _CASES[case]
+    torch.manual_seed(0)
+    module, x = build(), torch.randn(shape)
+    nets = _netdef(module, x)
+    assert [op.type for op in nets.predict_net.op] == types
+    # Another size than the one that was traced.
+    larger = torch.randn(1, 3, 32, 24) if shape == _IMAGE else torch.randn(7, *shape[1:])
+    with _RUNTIME_TYPES[runtime](nets) as running:
+        for batch in (x, larger):
+            outputs = running.run({"data": batch.numpy()})
+            torch.testing.assert_close(torch.from_numpy(outputs["y"]), module(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "reason"),
+    [
+        (Function(lambda x, p: x.cumsum(1)), _IMAGE, "CumSum has no Caffe2 form"),
+        (nn.Softmax(dim=1), _IMAGE, "softmax over axis 1 of 4"),
+        (nn.MaxPool2d(3, stride=2, ceil_mode=True), _IMAGE, "rounds the size down"),
+        (nn.MaxPool2d(3, dilation=2), _IMAGE, "MaxPool has no dilation"),
+        (nn.ConvTranspose2d(3, 3, 3, dilation=2), _IMAGE, "ConvTranspose has no dilation"),
+        (nn.Upsample(scale_factor=2.0, mode="bilinear"), _IMAGE, "bilinear scaling is not PyTorch's"),
+        (_trained_norm(3), _IMAGE, "BatchNormalization"),
+    ],
+    ids=["unknown", "softmax_axis", "ceil_mode", "pool_dilation", "deconv_dilation", "bilinear", "lone_norm"],
+)
+def test_what_has_no_caffe2_form_stops_the_conversion_with_a_way_out(
+    module: nn.Module, shape: tuple[int, ...], reason: str
+) -> None:
+    with pytest.raises(UnsupportedOperator, match=reason) as refused:
+        _netdef(nn.Sequential(nn.Identity(), module), torch.randn(shape))
+    # The module that it came from, and what to do.
+    assert "module '1'" in str(refused.value)
+    assert "rewrite the module" in str(refused.value)
+    assert "\n" not in str(refused.value)
