@@ -1,0 +1,1 @@
+"""NetDefs: the messages, the conversion from ONNX, the runtimes, the picture."""

@@ -1,0 +1,150 @@
+"""Element by element: Add, Sub, Mul, Div, Sum, Relu, Sigmoid; and Softmax, FC."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from roastery.caffe2.arguments import Arguments
+from roastery.caffe2.kernels.registry import ANY, Build, Compute, kernel
+from roastery.errors import OperatorError, UnsupportedOperator
+
+_BINARY: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "Add": (torch.add, Tensor.add_),
+    "Sub": (torch.sub, Tensor.sub_),
+    "Mul": (torch.mul, Tensor.mul_),
+    "Div": (torch.div, Tensor.div_),
+}
+
+
+def _binary(function: Callable[..., Tensor]) -> Build:
+    def build(arguments: Arguments) -> Compute:
+        """Numpy's broadcasting; with `broadcast` Caffe2's old one: b is fitted to a's axes from `axis` on.
+
+        Source: caffe2/operators/elementwise_ops.h, PyTorch 1.10.
+        """
+        legacy, axis = arguments.flag("broadcast"), arguments.integer("axis", -1)
+        if arguments.text("axis_str", ""):
+            raise UnsupportedOperator(f"{arguments.owner}: axis_str is not supported; give axis a number")
+
+        def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+            _same_type(a, b)
+            return (function(a, _fit(a, b, axis) if legacy else b),)
+
+        return compute
+
+    return build
+
+
+def _fit(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    """b with as many axes as there are in a, its own beginning at `axis` (-1: ending at the last)."""
+    if b.numel() == 1:
+        return b.reshape([1] * a.ndim)
+    first = a.ndim - b.ndim if axis == -1 else axis
+    if not 0 <= first <= a.ndim - b.ndim or a.shape[first : first + b.ndim] != b.shape:
+        raise OperatorError(f"{tuple(b.shape)} does not fit into {tuple(a.shape)} from axis {axis} on")
+    return b.reshape([1] * first + list(b.shape) + [1] * (a.ndim - first - b.ndim))
+
+
+def _same_type(a: Tensor, b: Tensor) -> None:
+    # torch would promote; Caffe2 refuses.
+    if a.dtype != b.dtype:
+        raise OperatorError(f"inputs of two types, {a.dtype} and {b.dtype}")
+
+
+def _binary_in_place(function: Callable[..., Tensor], in_place: Callable[..., Tensor]) -> Build:
+    def build(arguments: Arguments) -> Compute:
+        if arguments.flag("broadcast"):
+            return _binary(function)(arguments)
+
+        def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+            _same_type(a, b)
+            return (in_place(a, b) if a.shape == b.shape else function(a, b),)
+
+        return compute
+
+    return build
+
+
+for _type, (_function, _in_place) in _BINARY.items():
+    kernel(_type, inputs=(2, 2), in_place=_binary_in_place(_function, _in_place))(_binary(_function))
+
+
+@kernel("Sum", inputs=(1, ANY))
+def build_sum(arguments: Arguments) -> Compute:
+    def compute(first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        if any(other.shape != first.shape for other in others):
+            raise OperatorError("the inputs of a Sum must have one shape")
+        total = first.clone()
+        for other in others:
+            _same_type(first, other)
+            total += other
+        return (total,)
+
+    return compute
+
+
+def _relu_in_place(arguments: Arguments) -> Compute:
+    return lambda x: (x.relu_(),)
+
+
+@kernel("Relu", inputs=(1, 1), in_place=_relu_in_place)
+def build_relu(arguments: Arguments) -> Compute:
+    return lambda x: (torch.relu(x),)
+
+
+def _sigmoid_in_place(arguments: Arguments) -> Compute:
+    return lambda x: (x.sigmoid_(),)
+
+
+@kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place)
+def build_sigmoid(arguments: Arguments) -> Compute:
+    return lambda x: (torch.sigmoid(x),)
+
+
+@kernel("Softmax", inputs=(1, 1))
+def build_softmax(arguments: Arguments) -> Compute:
+    """Over everything from `axis` on, together.
+
+    Source: caffe2/operators/softmax_op.cc, PyTorch 1.10.
+    """
+    axis = arguments.integer("axis", 1)
+
+    def compute(x: Tensor) -> tuple[Tensor, ...]:
+        first = canonical_axis(axis, x.ndim)
+        if x.numel() == 0:
+            return (torch.empty_like(x),)
+        return (torch.softmax(x.flatten(first), dim=-1).reshape(x.shape),)
+
+    return compute
+
+
+@kernel("FC", inputs=(3, 3))
+def build_fully_connected(arguments: Arguments) -> Compute:
+    """x w' + b, with x's axes from `axis` on taken as one, and w's from `axis_w` on.
+
+    Source: caffe2/operators/fully_connected_op.h, PyTorch 1.10.
+    """
+    axis, axis_w = arguments.integer("axis", 1), arguments.integer("axis_w", 1)
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        lead = x.shape[: canonical_axis(axis, x.ndim)]
+        if weight.ndim != 2:
+            split = canonical_axis(axis_w, weight.ndim)
+            weight = weight.reshape(weight.shape[:split].numel(), weight.shape[split:].numel())
+        rows = x.reshape(lead.numel(), weight.shape[1])
+        return (F.linear(rows, weight, bias).reshape(*lead, weight.shape[0]),)
+
+    return compute
+
+
+def canonical_axis(axis: int, rank: int) -> int:
+    """The axis counted from the front.
+
+    Raises:
+        OperatorError: there is no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise OperatorError(f"axis {axis} of a tensor with {rank} axes")
+    return axis % rank

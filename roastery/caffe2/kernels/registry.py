@@ -1,0 +1,62 @@
+"""The table of the torch runtime's kernels: for each Caffe2 operator, what makes a function of its arguments.
+
+A kernel is built once for each operator of a net: its arguments are read and checked then, not at every run.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from roastery.caffe2.arguments import Arguments
+
+# From input tensors in order to output tensors in order.
+Compute = Callable[..., tuple[Tensor, ...]]
+Build = Callable[[Arguments], Compute]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How an operator runs.
+
+    Attributes:
+        build: makes the function from the arguments.
+        inputs: how few and how many inputs it takes.
+        outputs: how few and how many outputs it gives. An operator may name fewer than the function returns.
+        fresh: the outputs are new memory that nothing else holds, so that the next operator may write into them.
+        in_place: the function that may write over its first input and returns it, where there is one.
+    """
+
+    build: Build
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    fresh: bool
+    in_place: Build | None = None
+
+
+_KERNELS: dict[str, Kernel] = {}
+ANY = 1 << 30
+
+
+def kernels() -> Mapping[str, Kernel]:
+    """Every standard operator that has a kernel. Import `roastery.caffe2.kernels` to have them all."""
+    return _KERNELS
+
+
+def kernel(
+    *types: str,
+    inputs: tuple[int, int],
+    outputs: tuple[int, int] = (1, 1),
+    fresh: bool = True,
+    in_place: Build | None = None,
+) -> Callable[[Build], Build]:
+    """Register what builds the kernel of these operator types."""
+
+    def register(build: Build) -> Build:
+        for name in types:
+            if name in _KERNELS:
+                raise ValueError(f"{name} has two kernels")
+            _KERNELS[name] = Kernel(build, inputs, outputs, fresh, in_place)
+        return build
+
+    return register

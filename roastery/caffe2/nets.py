@@ -1,0 +1,126 @@
+"""A converted model's two NetDefs and their files."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.arguments import ArgumentValue, argument_value
+from roastery.errors import ModelFileError
+
+PREDICT_FILE = "model.pb"
+INIT_FILE = "model_init.pb"
+TEXT_FILE = "model.pbtxt"
+
+_Value = TypeVar("_Value", int, float, str, list[int], list[float])
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The graph, and what fills its parameters."""
+
+    predict_net: caffe2_pb2.NetDef
+    init_net: caffe2_pb2.NetDef
+
+
+def load_nets(directory: Path) -> Nets:
+    """Read `model.pb` and `model_init.pb`, ours or the original converter's.
+
+    Raises:
+        ModelFileError: a file that is missing, unreadable or not a NetDef.
+    """
+    return Nets(_load(directory / PREDICT_FILE), _load(directory / INIT_FILE))
+
+
+def save_nets(nets: Nets, directory: Path) -> None:
+    """Write `model.pb`, `model_init.pb` and `model.pbtxt` (the graph as text); equal nets give equal bytes.
+
+    The folder is made where it is missing. Each file is there whole or not at all.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    text = text_format.MessageToString(nets.predict_net, as_utf8=True)
+    _write(directory / INIT_FILE, nets.init_net.SerializeToString(deterministic=True))
+    _write(directory / TEXT_FILE, text.encode())
+    _write(directory / PREDICT_FILE, nets.predict_net.SerializeToString(deterministic=True))
+
+
+def net_argument(net: caffe2_pb2.NetDef, name: str, default: _Value) -> _Value:
+    """The value of a net's argument; the default where there is none.
+
+    Raises:
+        ModelFileError: the argument is of another type than the default (a whole number passes for a float).
+    """
+    for argument in net.arg:
+        if argument.name == name:
+            value = _as_type_of(default, argument_value(argument))
+            if value is None:
+                raise ModelFileError(
+                    f"net argument {name!r} holds {argument_value(argument)!r}, not such as {default!r}"
+                )
+            return cast(_Value, value)
+    return default
+
+
+def _as_type_of(default: ArgumentValue, value: ArgumentValue) -> ArgumentValue | None:
+    """The value if it is of the default's type, or a whole number where the default is a float."""
+    if isinstance(default, list) and isinstance(value, list):
+        kind = type(default[0]) if default else None
+        if kind is float and all(isinstance(item, int | float) for item in value):
+            return [float(item) for item in value]
+        return value if kind is None or all(type(item) is kind for item in value) else None
+    if isinstance(default, float) and isinstance(value, int):
+        return float(value)
+    return value if type(value) is type(default) else None
+
+
+def _load(file: Path) -> caffe2_pb2.NetDef:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
+    try:
+        net = caffe2_pb2.NetDef.FromString(content)
+    except DecodeError as error:
+        raise ModelFileError(f"{file} is damaged or not a NetDef: {error}") from error
+    # protobuf takes an empty file, and reads a bare ONNX model's bytes as unknown fields.
+    if not net.op:
+        raise ModelFileError(f"{file} is not a NetDef: it has no operator")
+    if not all(isinstance(text, str) for text in _texts(net)):
+        raise ModelFileError(f"{file} is damaged: a name in it is not UTF-8 text")
+    return net
+
+
+def _texts(net: caffe2_pb2.NetDef) -> Iterable[object]:
+    """Every text that is read as one; protobuf gives bytes where it is not UTF-8."""
+    yield net.name
+    yield from net.external_input
+    yield from net.external_output
+    yield from (argument.name for argument in net.arg)
+    for operator in net.op:
+        yield from (operator.type, operator.name, operator.engine, *operator.input, *operator.output)
+        yield from (argument.name for argument in operator.arg)
+
+
+def _write(file: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        # mkstemp's own mode shuts everybody else out.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,167 @@
+"""A NetDef compiled: operators bound to kernels once, and for each set of wanted blobs the steps that give them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.arguments import Arguments
+from roastery.caffe2.kernels.detection import detection_kernels
+from roastery.caffe2.kernels.registry import Compute, Kernel, kernels
+from roastery.errors import ModelFileError, UnsupportedOperator
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An operator of the net with its kernel.
+
+    Attributes:
+        label: how errors name it: "Conv giving '367'".
+        inputs, outputs: numbers of values. A blob that is written again is another value each time.
+        compute: the kernel.
+        in_place: the kernel that writes over its first input, where there is one.
+        fresh: whether nothing else holds what `compute` returns.
+    """
+
+    label: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    compute: Compute
+    in_place: Compute | None
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: `compute` reads the inputs, the outputs are kept, then those in `frees` are let go."""
+
+    label: str
+    compute: Compute
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    frees: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled net.
+
+    Attributes:
+        operators: in the net's order.
+        entries: the value that each blob from outside is, by name.
+        finals: the value that each blob has at the end, by name.
+        size: how many values there are.
+    """
+
+    operators: tuple[Bound, ...]
+    entries: dict[str, int]
+    finals: dict[str, int]
+    size: int
+
+    def steps(self, wanted: Sequence[int]) -> tuple[Step, ...]:
+        """The steps that the wanted values need, each value let go after its last use."""
+        keep = set(wanted)
+        needed = set(wanted)
+        chosen: list[Bound] = []
+        for bound in reversed(self.operators):
+            if needed.intersection(bound.outputs):
+                chosen.append(bound)
+                needed.update(bound.inputs)
+        chosen.reverse()
+        last_use = {value: index for index, bound in enumerate(chosen) for value in (*bound.outputs, *bound.inputs)}
+        uses: dict[int, int] = {}
+        for bound in chosen:
+            for value in bound.inputs:
+                uses[value] = uses.get(value, 0) + 1
+        fresh = {value for bound in chosen if bound.fresh for value in bound.outputs}
+        steps = []
+        for index, bound in enumerate(chosen):
+            touched = {*bound.inputs, *bound.outputs}
+            frees = tuple(sorted(v for v in touched if last_use[v] == index and v not in keep))
+            compute = bound.compute
+            # Its only reader may write over what its producer alone held.
+            if bound.in_place and uses[first := bound.inputs[0]] == 1 and first in fresh and first not in keep:
+                compute = bound.in_place
+            steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees))
+        return tuple(steps)
+
+
+def compile_net(net: caffe2_pb2.NetDef, file: str) -> Program:
+    """Bind every operator.
+
+    Args:
+        file: the file that the net comes from, for errors.
+
+    Raises:
+        UnsupportedOperator: operators without a kernel, all of them named; or an argument that a kernel does not have.
+        ModelFileError: an operator with too many or too few inputs or outputs, with an argument of the wrong type, or
+            that reads a blob which nothing has written before it.
+    """
+    table = {**kernels(), **detection_kernels()}
+    _refuse_unknown(net, table, file)
+    current = {name: value for value, name in enumerate(net.external_input)}
+    entries = dict(current)
+    size = len(net.external_input)
+    operators = []
+    for index, operator in enumerate(net.op):
+        label = operator_label(operator)
+        kernel = table[operator.type]
+        _check_count(f"{file}: {label}", "inputs", len(operator.input), kernel.inputs)
+        _check_count(f"{file}: {label}", "outputs", len(operator.output), kernel.outputs)
+        for blob in operator.input:
+            if blob not in current:
+                raise ModelFileError(f"{file}: {label} reads blob {blob!r}, {_where(blob, net, index)}")
+        inputs = tuple(current[blob] for blob in operator.input)
+        outputs = tuple(range(size, size + len(operator.output)))
+        size += len(outputs)
+        current.update(zip(operator.output, outputs, strict=True))
+        arguments = Arguments(f"{file}: {label}", operator.arg, operator.type, len(outputs))
+        _refuse_order(arguments, operator.type)
+        operators.append(
+            Bound(
+                label,
+                inputs,
+                outputs,
+                kernel.build(arguments),
+                kernel.in_place(arguments) if kernel.in_place else None,
+                kernel.fresh,
+            )
+        )
+    for blob in net.external_output:
+        if blob not in current:
+            raise ModelFileError(f"{file}: nothing writes the net's output {blob!r}")
+    return Program(tuple(operators), entries, current, size)
+
+
+def operator_label(operator: caffe2_pb2.OperatorDef) -> str:
+    """Type, first output and module name: "Conv giving '367' (backbone.stem.conv1)"."""
+    output = operator.output[0] if operator.output else ""
+    return f"{operator.type} giving {output!r}" + (f" ({operator.name})" if operator.name else "")
+
+
+def _refuse_unknown(net: caffe2_pb2.NetDef, table: dict[str, Kernel], file: str) -> None:
+    unknown = sorted({operator.type for operator in net.op} - table.keys())
+    if unknown:
+        names = ", ".join(repr(name) for name in unknown[:20]) + (", ..." if len(unknown) > 20 else "")
+        raise UnsupportedOperator(
+            f"{file}: the torch runtime does not have {names}; run the model with runtime caffe2 if genuine Caffe2 does"
+        )
+
+
+def _check_count(place: str, what: str, count: int, limits: tuple[int, int]) -> None:
+    fewest, most = limits
+    if not fewest <= count <= most:
+        expected = str(fewest) if fewest == most else f"{fewest} to {most}" if most < 1 << 20 else f"at least {fewest}"
+        raise ModelFileError(f"{place} has {count} {what} where it takes {expected}")
+
+
+def _where(blob: str, net: caffe2_pb2.NetDef, index: int) -> str:
+    for later in net.op[index:]:
+        if blob in later.output:
+            return f"which only {operator_label(later)} writes, later; operators must come in the order they run"
+    return "which is neither an external input nor written by any operator"
+
+
+def _refuse_order(arguments: Arguments, operator_type: str) -> None:
+    # RoIAlign reads its own order.
+    if operator_type != "RoIAlign" and arguments.holds("order", "s") and arguments.text("order", "NCHW") != "NCHW":
+        raise UnsupportedOperator(f"{arguments.owner}: order {arguments.text('order', '')!r} is not supported, NCHW is")
