@@ -121,7 +121,9 @@ def test_a_dump_gives_back_any_value(
     config.defrost()
     config.OUTPUT_DIR, config.GLOBAL.HACK, config.DATASETS.TEST = text, number, tuple(names)
     again = load_config(write(folder, dump_config(config)))
-    assert (again.OUTPUT_DIR, again.GLOBAL.HACK, again.DATASETS.TEST) == (text, number, tuple(names))
+    assert text == again.OUTPUT_DIR
+    assert number == again.GLOBAL.HACK
+    assert tuple(names) == again.DATASETS.TEST
 
 
 def test_overrides_are_key_value_pairs_as_on_detectron2s_command_line(shapes: Path) -> None:
@@ -303,11 +305,13 @@ def test_an_alias_to_itself_deep_nesting_and_a_huge_file_are_refused(tmp_path: P
 
 
 @pytest.mark.parametrize("value", ["(" * 4000, "-" * 4000 + "1", "[" * 150 + "]" * 150, "9" * 4000, "'" + "\\" * 99])
-def test_a_literal_made_to_break_the_parser_is_only_text(tmp_path: Path, value: str) -> None:
+def test_a_literal_made_to_break_the_parser_is_text_or_refused(tmp_path: Path, value: str) -> None:
+    read = refused = None
     try:
-        assert isinstance(load_config(write(tmp_path, ""), ["OUTPUT_DIR", value]).OUTPUT_DIR, str)
+        read = load_config(write(tmp_path, ""), ["OUTPUT_DIR", value]).OUTPUT_DIR
     except ConfigError as error:
-        assert "OUTPUT_DIR is " in str(error)
+        refused = str(error)
+    assert read == value or "OUTPUT_DIR is " in str(refused)
 
 
 def test_bases_in_a_circle_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,265 @@
+"""Checkpoints: every format gives the same tensors, and a file can do nothing but give them."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from roastery.checkpoint import load_checkpoint
+from roastery.errors import CheckpointError
+
+SUFFIXES = ["pkl", "pth", "safetensors"]
+
+
+def tensors() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        # Larger than what is read in place.
+        "fc.weight": torch.randn(40, 50, generator=generator),
+        "fc.bias": torch.randn(40, generator=generator),
+        "empty": torch.zeros(0, 7),
+        "norm.num_batches_tracked": torch.tensor(7),
+    }
+
+
+def save(path: Path, state: dict[str, Tensor], **beside: Any) -> Path:
+    if path.suffix == ".pkl":
+        arrays = {name: value.numpy() for name, value in state.items()}
+        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "tests", **beside}))
+    elif path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"model": state, **beside}, path)
+    return path
+
+
+def refusal(path: Path | str, sha256: str | None = None) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, sha256)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message or not str(path)
+    return message
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        assert found[name].shape == value.shape, name
+        assert torch.equal(found[name], value), name
+
+
+# What is read
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_each_format_gives_the_tensors(tmp_path: Path, suffix: str) -> None:
+    expected = tensors()
+    found = load_checkpoint(save(tmp_path / f"model.{suffix}", expected))
+    assert_same(dict(sorted(found.items())), dict(sorted(expected.items())))
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+def test_a_training_checkpoint_gives_only_its_model(tmp_path: Path, suffix: str) -> None:
+    beside = {"iteration": 9, "scheduler": {"base_lrs": [0.1], "last_epoch": 3}, "matching_heuristics": True}
+    found = load_checkpoint(save(tmp_path / f"model.{suffix}", tensors(), **beside))
+    assert_same(found, tensors())
+
+
+def test_a_flat_state_dict_and_one_of_data_parallel_are_read(tmp_path: Path) -> None:
+    torch.save(tensors(), tmp_path / "flat.pt")
+    assert_same(load_checkpoint(tmp_path / "flat.pt"), tensors())
+    torch.save({"state_dict": {f"module.{name}": value for name, value in tensors().items()}}, tmp_path / "ddp.pth")
+    assert_same(load_checkpoint(tmp_path / "ddp.pth"), tensors())
+
+
+def test_torchs_older_format_is_read_and_parameters_are_plain_tensors(tmp_path: Path) -> None:
+    state = {"w": nn.Parameter(torch.ones(2))}
+    torch.save({"model": state}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    found = load_checkpoint(tmp_path / "old.pth")
+    assert not found["w"].requires_grad
+    assert_same(found, {"w": torch.ones(2)})
+
+
+def test_a_torch_file_under_the_name_pkl_is_read_as_what_it_is(tmp_path: Path) -> None:
+    save(tmp_path / "model.pth", tensors()).rename(tmp_path / "model.pkl")
+    assert_same(load_checkpoint(tmp_path / "model.pkl"), tensors())
+
+
+@pytest.mark.parametrize("model", ["faster_rcnn_fpn", "mask_rcnn_fpn"])
+def test_detectron2s_own_checkpoints_are_read_bit_for_bit(shapes: Path, model: str) -> None:
+    path = shapes / model / "model_final.pkl"
+    expected = pickle.loads(path.read_bytes())["model"]  # made by us, not by a stranger
+    found = load_checkpoint(path)
+    assert_same(found, {name: torch.from_numpy(np.asarray(value)) for name, value in expected.items()})
+
+
+def test_the_right_digest_is_taken_in_any_case(tmp_path: Path) -> None:
+    path = save(tmp_path / "model.pkl", tensors())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert_same(load_checkpoint(path, digest), tensors())
+    assert_same(load_checkpoint(path, digest.upper()), tensors())
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("pkl", 1.3), ("pth", 0.3), ("safetensors", 0.3)])
+def test_reading_holds_the_weights_at_most_once(tmp_path: Path, suffix: str, most: float) -> None:
+    megabytes = 48
+    state = {f"layer{number}": torch.ones(1 << 20) for number in range(megabytes // 4)}
+    path = save(tmp_path / f"model.{suffix}", state)
+    # In a process of its own, whose peak nobody else's memory hides; VmHWM counts from the reset of clear_refs.
+    script = (
+        "import sys; from roastery.checkpoint import load_checkpoint\n"
+        "def status(key):\n"
+        "    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(key))\n"
+        "open('/proc/self/clear_refs', 'w').write('5'); before = status('VmRSS')\n"
+        "state = load_checkpoint(sys.argv[1]); print((status('VmHWM') - before) / 1024)"
+    )
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("needs Linux's /proc/self/clear_refs to measure a peak")
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, cwd=root, check=True)
+    assert float(done.stdout) < most * megabytes
+
+
+# What is refused
+
+
+def test_a_view_beyond_its_storage_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"model": {"w": torch.zeros(33)}}, path)
+    forged = tmp_path / "forged.pth"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(forged, "w") as new:
+        for member in old.infolist():
+            content = old.read(member)
+            if member.filename.endswith("data.pkl"):
+                # The shape (33,) follows the offset 0 in _rebuild_tensor_v2's arguments.
+                assert content.count(b"K\x00K!\x85") == 1
+                content = content.replace(b"K\x00K!\x85", b"K\x00K\xff\x85")
+            new.writestr(member.filename, content)
+    assert "is not a whole torch checkpoint" in refusal(forged)
+
+
+def test_a_compressed_archive_and_a_torchscript_program_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "model.pth", tensors())
+    bomb = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+    assert "compressed" in refusal(bomb)
+    script = tmp_path / "script.pt"
+    with zipfile.ZipFile(script, "w") as archive:
+        archive.writestr("script/data.pkl", b"\x80\x02}.")
+        archive.writestr("script/code/__torch__.py", "")
+    assert "TorchScript" in refusal(script)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, suffix: str) -> None:
+    content = save(tmp_path / f"model.{suffix}", tensors()).read_bytes()
+    path = tmp_path / f"cut.{suffix}"
+    for kept in sorted({0, 1, 3, 4, 9, 64, 100, *range(200, len(content), 331), len(content) - 1}):
+        path.write_bytes(content[:kept])
+        refusal(path)
+
+
+@pytest.mark.parametrize("name", ["pkl", "legacy.pth"])
+def test_a_streamed_file_cut_off_says_so(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"model.{name}"
+    if name == "pkl":
+        content = save(path, tensors()).read_bytes()
+    else:
+        torch.save({"model": tensors()}, path, _use_new_zipfile_serialization=False)
+        content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "truncated" in refusal(path)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_of_any_kind_are_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("bytes")
+    for suffix in SUFFIXES:
+        path = folder / f"model.{suffix}"
+        path.write_bytes(content)
+        refusal(path)
+
+
+@given(data=st.data(), suffix=st.sampled_from(["pkl", "pth", "safetensors"]))
+def test_a_flipped_byte_gives_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, suffix: str
+) -> None:
+    path = save(tmp_path_factory.mktemp("flip") / f"model.{suffix}", {"w": torch.ones(3), "b.c": torch.zeros(2, 2)})
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    message = ""
+    try:
+        load_checkpoint(path)
+    except CheckpointError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_the_wrong_digest_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    message = refusal(path, "0" * 64)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in message
+    assert "os.system" not in message
+
+
+@pytest.mark.parametrize("state", [{}, {"model": {}}])
+def test_a_checkpoint_without_tensors_is_refused(tmp_path: Path, state: dict[str, Any]) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(state))
+    assert "no tensors" in refusal(path)
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.zeros(2), tmp_path / "tensor.pth")
+    assert "holds a Tensor, not tensors by name" in refusal(tmp_path / "tensor.pth")
+    torch.save({"w": torch.zeros(2), "lr": 0.1}, tmp_path / "mixed.pth")
+    assert "lr is a float, not a tensor" in refusal(tmp_path / "mixed.pth")
+    torch.save({"w": torch.eye(2).to_sparse()}, tmp_path / "sparse.pth")
+    assert "w is a sparse" in refusal(tmp_path / "sparse.pth")
+
+
+def test_a_detectron_1_checkpoint_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros((2, 2), np.float32)}, "cfg": "MODEL: x"}, protocol=2))
+    assert "Detectron (Caffe2) checkpoint with 'blobs'; load it in detectron2" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "detectron2://COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl",
+        "https://dl.fbaipublicfiles.com/model.pkl",
+        "http://example.com/model.pth",
+        "s3://bucket/model.pth",
+        Path("detectron2://ImageNetPretrained/MSRA/R-50.pkl"),
+    ],
+)
+def test_weights_that_would_be_fetched_are_refused(weights: str | Path) -> None:
+    assert "download the file" in refusal(weights)
+
+
+def test_a_missing_file_a_folder_an_empty_path_and_another_suffix_are_refused(tmp_path: Path) -> None:
+    assert "No such file or directory" in refusal(tmp_path / "none.pkl")
+    (tmp_path / "folder.pth").mkdir()
+    assert "Is a directory" in refusal(tmp_path / "folder.pth")
+    assert "MODEL.WEIGHTS: is empty" in refusal("")
+    assert "use one of .pkl, .pth, .pt, .safetensors" in refusal(tmp_path / "model.onnx")
