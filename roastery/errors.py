@@ -38,6 +38,14 @@ class OutputError(UserError):
     """A folder that cannot be written to: it is a file, holds what is not ours, or its disk is full."""
 
 
+class Caffe2Unavailable(UserError):
+    """No interpreter with genuine Caffe2 was found."""
+
+
+class DrawingUnavailable(UserError):
+    """A net could not be drawn, because graphviz's `dot` is missing or took too long; the rest goes on."""
+
+
 class GateFailed(UserError):
     """The converted model is not as good as the original; it was not registered as such."""
 
