@@ -1,4 +1,4 @@
-"""The `roastery` command. A subcommand's module is imported when it is called: `roastery --version` waits for nothing."""
+"""The `roastery` command. A subcommand's module is imported when it is called: `--version` waits for nothing."""
 
 import sys
 from importlib import import_module
@@ -23,10 +23,11 @@ MISTAKE = 2
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are looked up, and whose user errors are one line."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    # Typer's own copy of click is private: its contexts are `Any` here.
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         app = typer.Typer(add_completion=False)
@@ -36,7 +37,7 @@ class LazyCommands(TyperGroup):
         app.command(cmd_name, help=function.__doc__ or COMMANDS[cmd_name], context_settings=settings)(function)
         return typer.main.get_command(app)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -4,13 +4,16 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FAILED = 1
 MISTAKE = 2
@@ -82,7 +85,7 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
 
 
 def prepare_environment(home: Path) -> None:
-    """Before Prefect is imported: a home of its own, a server of its own where none is named, quiet, and telling nobody."""
+    """Before Prefect is imported: a home and a server of its own unless others are named, quiet, and telling nobody."""
     quiet = {
         "PREFECT_HOME": str(home.absolute() / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -98,7 +101,7 @@ def prepare_environment(home: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:  # noqa: F821
+def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:
     """Print how each model ended, and where its report, artifacts and versions lie."""
     from rich.table import Table
 
@@ -122,7 +125,7 @@ def _rows(outcome: ModelOutcome) -> list[list[str]]:
     evaluation = outcome.conversion.evaluation
     verdict = "[green]passed[/green]" if evaluation.passed else "[red]FAILED[/red]"
     version = f"{outcome.registered.name} {outcome.registered.version}" if outcome.registered else ""
-    rows = []
+    rows: list[list[str]] = []
     for iou_type in evaluation.metrics["original"]:
         before, after = (evaluation.metrics[target][iou_type]["AP"] for target in ("original", evaluation.judged_by))
         difference = "-" if before is None or after is None else f"{after - before:+.2f}"
@@ -134,7 +137,7 @@ def _rows(outcome: ModelOutcome) -> list[list[str]]:
     return rows
 
 
-def _explain(console: "Console", outcome: ModelOutcome) -> None:  # noqa: F821
+def _explain(console: "Console", outcome: ModelOutcome) -> None:
     if outcome.error is not None:
         console.print(f"{outcome.model}: {outcome.error}", style="red", markup=False, soft_wrap=True)
     if outcome.conversion is None:

@@ -20,13 +20,11 @@ from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
     persist_result=True,
     result_serializer="json",
 )
-def convert_fleet(
-    models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], pipeline: PipelineConfig
-) -> State[Any]:
+def convert_fleet(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], pipeline: PipelineConfig) -> State[Any]:
     """Convert models one after another.
 
-    Call it with `return_state=True`: the state's data is a FleetSummary. It is failed, and names them, where models were
-    not converted or did not pass their gates.
+    Call it with `return_state=True`: the state's data is a FleetSummary. It is failed, and names them, where models
+    were not converted or did not pass their gates.
     """
     known = {dataset.name: dataset for dataset in datasets}
     summary = FleetSummary(outcomes=tuple(_convert(model, known.get(model.dataset), pipeline) for model in models))

@@ -1,11 +1,11 @@
-"""The flow of one model, from its registered spec to its registered conversion: the stages, in the order of the data."""
+"""The flow of one model, from its registered spec to its registered conversion: the stages in their order."""
 
 import re
 import time
 from contextlib import ExitStack
 from typing import Any
 
-from prefect import flow
+from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -47,9 +47,9 @@ from tasks.trace import trace
 def convert_model(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) -> State[Any]:
     """Convert a registered model, measure it beside its original, and file it.
 
-    Call it with `return_state=True`: the state's data is a ModelOutcome, `state.result(raise_on_failure=False)`. The state
-    is failed where the model was not converted or did not pass its gate; a conversion that failed its gate is filed all
-    the same, as such.
+    Call it with `return_state=True`: the state's data is a ModelOutcome, `state.result(raise_on_failure=False)`. The
+    state is failed where the model was not converted or did not pass its gate; a conversion that failed its gate is
+    filed all the same, as such.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -157,7 +157,8 @@ def file_conversion(conversion: Conversion, pipeline: PipelineConfig) -> Registe
     name = conversion.resolved.name
     started = time.perf_counter()
     tell(Progress(name, "log", "begins"))
-    registered: Registered = configured(log, "log", pipeline)(conversion, pipeline)
+    task: Task[..., Registered] = configured(log, "log", pipeline)
+    registered = task(conversion, pipeline)
     tell(Progress(name, "log", "done", time.perf_counter() - started, not registered.created))
     return registered
 

@@ -66,7 +66,7 @@ class StageRuns:
         return done
 
     def _settled(self, given: Any, request: Request, found: ArtifactRef | None, result: type[ResultT]) -> ResultT:
-        """The stage's result. Where the artifact was there before, the store's own word on it, whatever a cache says."""
+        """The stage's result; the store's own word on it where the artifact was there before, whatever a cache says."""
         if found is None:
             return cast(ResultT, given)
         recalled = recall(load_stage(request.stage), found, open_store(self.pipeline.store))

@@ -1,8 +1,8 @@
 """A lease on a name beside a store: of several processes, on one machine or many, one holds it at a time.
 
 A lease is a small file with its holder and a beat that the holder counts up. Who finds one waits for it to go, or takes
-it over when its holder is dead: at once where the holder's process was on this machine and is no more, else when the beat
-has stood still for the lease's time, measured by the waiter's own clock (clocks of two machines need not agree).
+it over when its holder is dead: at once where the holder's process was on this machine and is no more, else when the
+beat has stood still for the lease's time, measured by the waiter's own clock (clocks of two machines need not agree).
 
 Files are only created where they must not exist, overwritten by their holder, and deleted; never renamed. To take over,
 a waiter creates the next generation of the file, which only one can.

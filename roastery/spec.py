@@ -1,9 +1,9 @@
 """What is registered: models, datasets, and how the pipeline treats them.
 
-`configs/models/*.yaml` holds a ModelSpec each, `configs/datasets/*.yaml` a DatasetSpec each, `configs/pipeline.yaml` the
-PipelineConfig. A relative path in a model's or a dataset's YAML starts at the project's root: the folder that holds the
-`configs` folder in which the YAML lies; a YAML that lies in no folder of that name is its own root's only file, so its
-paths start beside it. Relative places in PipelineConfig (store, registry) start at the folder that a run is started in.
+`configs/models/*.yaml` holds a ModelSpec each, `configs/datasets/*.yaml` a DatasetSpec each, `configs/pipeline.yaml`
+the PipelineConfig. A relative path in a model's or a dataset's YAML starts at the project's root: the folder that holds
+the `configs` folder in which the YAML lies; the paths of a YAML that lies in no such folder start beside it. Relative
+places in PipelineConfig (store, registry) start at the folder that a run is started in.
 """
 
 from collections.abc import Callable

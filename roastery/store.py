@@ -1,8 +1,8 @@
 """Artifact folders on fsspec, addressed by their inputs: `<root>/<stage>/<key>/`.
 
 A folder's `manifest.json`, with the digests of its files, is written last and makes it whole: a folder without one, or
-with a file that fails its digest, counts as absent and is built again. Nothing is renamed in the store, so that it works
-on S3 as on a folder. One lease a key (`roastery/lease.py`) keeps two runs from building the same thing twice.
+with a file that fails its digest, counts as absent and is built again. Nothing is renamed in the store, so that it
+works on S3 as on a folder. One lease a key (`roastery/lease.py`) keeps two runs from building the same thing twice.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ class Store:
             return ref if ref is not None and self._is_whole(ref) else None
 
     def fetch(self, ref: ArtifactRef) -> Path:
-        """A local folder with the artifact's files, verified. That of a local store is used in place: do not write there.
+        """A local folder with the artifact's files, verified. A local store's own is used in place: do not write there.
 
         Raises:
             ArtifactMissing: it is gone or damaged.
@@ -109,8 +109,8 @@ class Store:
     def build(self, stage: str, key: str) -> Iterator[Build]:
         """Make an artifact: fill `Build.directory`; leaving the block uploads it and writes the manifest last.
 
-        Waits while another run builds the same key, and then gives what that run made, as `Build.found`. An exception in
-        the block leaves no artifact.
+        Waits while another run builds the same key, and then gives what that run made, as `Build.found`. An exception
+        in the block leaves no artifact.
 
         Raises:
             DiskFull: no space left, here or in the store.
@@ -155,7 +155,7 @@ class Store:
         return ArtifactRef(stage=stage, key=key, uri=self.uri(stage, key), files=files)
 
     def _is_whole(self, ref: ArtifactRef) -> bool:
-        """Whether each file has its digest. A file that stands unchanged since it was last looked at is not read again."""
+        """Whether each file has its digest. A file that is unchanged since it was last verified is not read again."""
         folder = self._folder(ref.stage, ref.key)
         try:
             for name, sha256 in ref.files.items():

@@ -27,7 +27,7 @@ _GRACE_SECONDS = 30.0
 
 @cache
 def open_store(url: str) -> Store:
-    """The store, one a process: it remembers what it has verified. A relative folder starts where it is first opened."""
+    """The store, one a process: it remembers what it has verified."""
     return Store(url)
 
 
@@ -60,7 +60,9 @@ def find_artifact(request: Request, pipeline: PipelineConfig) -> ArtifactRef | N
     return None if key is None else open_store(pipeline.store).find(request.stage, key)
 
 
-def configured(task: Task[..., Any], stage: str, pipeline: PipelineConfig, in_main_thread: bool = True) -> Task[..., Any]:
+def configured(
+    task: Task[..., Any], stage: str, pipeline: PipelineConfig, in_main_thread: bool = True
+) -> Task[..., Any]:
     """The task with the pipeline's retries and timeout.
 
     Args:

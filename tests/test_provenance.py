@@ -17,7 +17,8 @@ def package(tmp_path: Path) -> Path:
     root = tmp_path / "roastery"
     files = {
         "__init__.py": '"""Words."""\n__version__ = "1"\n',
-        "stage.py": '"""Words."""\nfrom roastery.box.thing import make\n\n\ndef run():\n    """Words."""\n    return make()\n',
+        "stage.py": '"""Words."""\nfrom roastery.box.thing import make\n\n\ndef run():\n'
+        '    """Words."""\n    return make()\n',
         "box/__init__.py": "",
         "box/thing.py": "def make():\n    from . import deep\n    return deep.VALUE  # words\n",
         "box/deep.py": "from pathlib import Path\nVALUE = 1\nDATA = Path(__file__).with_name('table.yaml')\n",
@@ -56,7 +57,9 @@ def change(root: Path, name: str, old: str, new: str) -> bool:
         ("box/table.yaml", "a: 1", "a: 2"),
     ],
 )
-def test_a_changed_line_in_anything_that_the_stage_imports_changes_it(package: Path, name: str, old: str, new: str) -> None:
+def test_a_changed_line_in_anything_that_the_stage_imports_changes_it(
+    package: Path, name: str, old: str, new: str
+) -> None:
     assert change(package, name, old, new)
 
 
@@ -129,7 +132,7 @@ def test_the_trace_stage_covers_the_detectors_and_not_the_report() -> None:
 
 
 def test_every_module_that_python_loads_for_a_stage_is_covered() -> None:
-    import roastery.export.onnx  # noqa: F401  (what the stage imports when it runs)
+    import roastery.export.onnx
     import roastery.stages.export_onnx  # noqa: F401
 
     covered = modules_of("roastery.stages.export_onnx")

@@ -26,7 +26,6 @@ from roastery.stages.stage import FACTS_FILE, Facts, Request, Stage
 from roastery.store import Store
 
 if TYPE_CHECKING:
-    from roastery.data.coco import CocoDataset
     from roastery.report import ReportFacts
 
 EVALUATION_FILE = "evaluation.json"

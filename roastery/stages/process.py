@@ -41,8 +41,8 @@ class InProcess:
 class StageWorker:
     """Does the stages of one model in a process of its own, which starts with the first of them.
 
-    A crash there is that model's failure and nobody else's; the next call starts a new process. Stages that are asked for
-    from several threads are done one after another.
+    A crash there is that model's failure and nobody else's; the next call starts a new process. Stages that several
+    threads ask for are done one after another.
 
     Args:
         name: the model's, for messages.

@@ -17,9 +17,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def model(shapes: Path) -> ModelSpec:
     folder = shapes / "mask_rcnn_fpn"
-    return ModelSpec(
-        name="mask", config=folder / "config.yaml", weights=str(folder / "model_final.pkl"), dataset="few"
-    )
+    return ModelSpec(name="mask", config=folder / "config.yaml", weights=str(folder / "model_final.pkl"), dataset="few")
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""`roastery run`: what it says before anything runs, and what it does not wait for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.run import choose
+from roastery import __version__
+from roastery.errors import ConfigError
+from roastery.spec import load_models
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+
+def python(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_version_is_said_without_a_heavy_library() -> None:
+    said = python(
+        "import sys\n"
+        "from cli.main import app\n"
+        "app(['--version'], standalone_mode=False)\n"
+        "print({'torch', 'prefect', 'mlflow', 'onnx'} & set(sys.modules))\n"
+    )
+    assert said.split() == ["roastery", __version__, "set()"]
+
+
+def test_convert_comes_without_prefect_and_mlflow() -> None:
+    said = python("import sys, cli.main, cli.convert\nprint({'prefect', 'mlflow'} & set(sys.modules))\n")
+    assert said.strip() == "set()"
+
+
+def test_the_flows_come_without_torch() -> None:
+    said = python("import sys, flows.convert_fleet\nprint({'torch', 'onnx'} & set(sys.modules))\n")
+    assert said.strip().splitlines()[-1] == "set()"
+
+
+def test_an_unknown_model_is_one_line_with_the_close_names_and_exit_code_2() -> None:
+    done = CliRunner().invoke(app, ["run", "mask_rcn_fpn", "--models", str(CONFIGS / "models")])
+    assert done.exit_code == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("roastery: no model 'mask_rcn_fpn' is registered in ")
+    assert "did you mean mask_rcnn_fpn" in line
+
+
+def test_a_model_like_no_other_is_answered_with_all_there_are() -> None:
+    registered = load_models(CONFIGS / "models")
+    with pytest.raises(ConfigError, match="there are faster_rcnn_fpn, mask_rcnn_fpn"):
+        choose(["zzz"], registered, CONFIGS)
+
+
+def test_models_come_in_the_order_asked_for_each_once() -> None:
+    registered = load_models(CONFIGS / "models")
+    names = [model.name for model in choose(["mask_rcnn_fpn", "faster_rcnn_fpn", "mask_rcnn_fpn"], registered, CONFIGS)]
+    assert names == ["mask_rcnn_fpn", "faster_rcnn_fpn"]
+    assert [model.name for model in choose([], registered, CONFIGS)] == list(registered)
+
+
+def test_a_folder_without_models_is_the_users_to_mend(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "--models", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds no YAML" in done.stderr
+
+
+def test_a_pipeline_that_is_malformed_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("shards: none\n")
+    done = CliRunner().invoke(app, ["run", "--models", str(CONFIGS / "models"), "--pipeline", str(tmp_path / "p.yaml")])
+    assert done.exit_code == 2
+    assert "p.yaml: shards: " in done.stderr
+
+
+def test_a_runtime_that_there_is_none_of_is_refused() -> None:
+    done = CliRunner().invoke(app, ["run", "--runtime", "onnx"])
+    assert done.exit_code == 2
+    assert "onnx" in done.stderr

@@ -1,0 +1,115 @@
+"""Flows on a real Prefect server and a real MLflow store, with the demo's models on few images."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from roastery.results import StageResult
+from roastery.spec import DatasetSpec, GateSpec, ModelSpec, PipelineConfig, RetrySpec, SampleSpec
+from roastery.stages.process import InProcess
+from roastery.stages.stage import Request
+from roastery.store import Store
+
+IMAGES = 4
+ResultT = TypeVar("ResultT", bound=StageResult)
+
+
+class Watched:
+    """Does stages in this process, counts them, and raises what it is told to, once for each time it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.faults: dict[str, list[Exception]] = {}
+
+    def perform(self, request: Request, result: type[ResultT], store: Store, timeout: float) -> ResultT:
+        label = request.stage
+        self.asked.append(label)
+        if self.faults.get(label):
+            raise self.faults[label].pop(0)
+        return InProcess().perform(request, result, store, timeout)
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(self.asked)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    from tasks.performer import performing
+
+    with performing(Watched()) as performer:
+        assert isinstance(performer, Watched)
+        yield performer
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One ephemeral server for the session, with a database of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def few(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
+    """Four images of the demo's dataset."""
+    content = json.loads((shapes / "val" / "instances.json").read_text())
+    content["images"] = content["images"][:IMAGES]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
+    annotations = tmp_path_factory.mktemp("few") / "instances.json"
+    annotations.write_text(json.dumps(content))
+    return DatasetSpec(name="few", images=shapes / "val" / "images", annotations=annotations)
+
+
+@pytest.fixture(scope="session")
+def model(shapes: Path) -> ModelSpec:
+    folder = shapes / "faster_rcnn_fpn"
+    return ModelSpec(
+        name="faster_rcnn_fpn",
+        config=folder / "config.yaml",
+        weights=str(folder / "model_final.pkl"),
+        dataset="few",
+        runtimes="torch",
+    )
+
+
+def pipeline_in(folder: Path) -> PipelineConfig:
+    return PipelineConfig(
+        store=str(folder / "store"),
+        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        shards=2,
+        sample=SampleSpec(n=1),
+        gate=GateSpec(max_ap_delta=0.05),
+        retries=RetrySpec(times=2, delay=0.0, jitter=0.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def converted(
+    prefect_server: None, model: ModelSpec, few: DatasetSpec, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[PipelineConfig, object, list[str]]:
+    """One cold conversion in which every stage met a fault that passes: its pipeline, its state, what was asked for."""
+    from flows.convert_model import convert_model
+    from roastery.errors import RuntimeFailed, StoreUnavailable
+    from roastery.stages import STAGES
+    from tasks.performer import performing
+
+    pipeline = pipeline_in(tmp_path_factory.mktemp("pipeline"))
+    with performing(Watched()) as performer:
+        assert isinstance(performer, Watched)
+        kinds = (RuntimeFailed, StoreUnavailable)
+        performer.faults = {stage: [kinds[number % 2]("it passes")] for number, stage in enumerate(STAGES)}
+        state = convert_model(model, few, pipeline, return_state=True)
+    return pipeline, state, performer.asked
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> PipelineConfig:
+    """An empty pipeline."""
+    return pipeline_in(tmp_path)

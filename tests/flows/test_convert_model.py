@@ -1,0 +1,218 @@
+"""One model's flow: each task retries alone, what is unchanged is not done again, and a failed gate is a failed run."""
+
+import shutil
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.convert_model import convert_model
+from flows.progress import Progress, listening
+from roastery.errors import CheckpointError, RegistryUnavailable, RuntimeFailed
+from roastery.results import ModelOutcome
+from roastery.spec import DatasetSpec, GateSpec, ModelSpec, PipelineConfig
+from roastery.stages import STAGES
+
+pytestmark = pytest.mark.xdist_group("flows")
+
+Converted = tuple[PipelineConfig, Any, list[str]]
+
+
+def outcome_of(state: Any) -> ModelOutcome:
+    outcome = state.result(raise_on_failure=False)
+    assert isinstance(outcome, ModelOutcome), outcome
+    return outcome
+
+
+def versions_in(pipeline: PipelineConfig, name: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=pipeline.tracking_uri, registry_uri=pipeline.tracking_uri)
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fault_that_passes_reruns_its_own_stage_and_nothing_before_it(converted: Converted, stage: str) -> None:
+    """Every stage met one fault. So each was asked for once more than it has shards, and in one stretch."""
+    _, state, asked = converted
+    assert outcome_of(state).passed
+    stretches = [name for name, _ in groupby(asked)]
+    assert stretches == list(STAGES), "a stage was done again after a later one had begun"
+    tasks = 4 if stage == "predict" else 1
+    assert asked.count(stage) == tasks + 1
+
+
+def test_a_conversion_gives_one_registered_version_with_its_figures(converted: Converted) -> None:
+    pipeline, state, _ = converted
+    outcome = outcome_of(state)
+    assert outcome.conversion is not None
+    assert outcome.registered is not None
+    evaluation = outcome.conversion.evaluation
+    assert evaluation.images == 4
+    assert evaluation.metrics["torch"]["bbox"]["AP"] == pytest.approx(
+        evaluation.metrics["original"]["bbox"]["AP"], abs=0.05
+    )
+    assert evaluation.parity[0].passed
+    (version,) = versions_in(pipeline, "faster_rcnn_fpn.caffe2")
+    assert int(version.version) == outcome.registered.version == 1
+    assert version.tags["verdict"] == "passed"
+    assert outcome.registered.alias == "candidate"
+    assert {timing.stage for timing in outcome.conversion.timings} >= {"trace", "predict original", "predict torch"}
+
+
+def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted) -> None:
+    conversion = outcome_of(converted[1]).conversion
+    assert conversion is not None
+    folder = Path(conversion.evaluated.uri)
+    report = (folder / "report.md").read_text()
+    assert "faster_rcnn_fpn: passed" in report
+    assert (folder / "report-1.png").is_file()
+    assert (folder / "detections-original.json").is_file()
+
+
+def test_an_unchanged_model_is_taken_from_the_cache_and_makes_no_second_version(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+) -> None:
+    pipeline, first, _ = converted
+    told: list[Progress] = []
+    with listening(told.append):
+        second = outcome_of(convert_model(model, few, pipeline, return_state=True))
+    assert watched.asked == []
+    done = {progress.stage: progress.cached for progress in told if progress.event == "done"}
+    assert set(done) == {*STAGES, "predict original", "predict torch", "log"} - {"predict"}
+    assert all(done.values())
+    assert second.registered is not None
+    assert second.registered.created is False
+    assert len(versions_in(pipeline, "faster_rcnn_fpn.caffe2")) == 1
+    before = outcome_of(first).conversion
+    assert second.conversion is not None
+    assert before is not None
+    assert second.conversion.key == before.key
+    assert [timing.seconds for timing in second.conversion.timings] == [timing.seconds for timing in before.timings]
+
+
+@pytest.mark.parametrize("damage", ["manifest.json", "model.onnx"])
+def test_an_artifact_missing_or_damaged_is_built_again_whatever_the_cache_says(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, damage: str
+) -> None:
+    pipeline, state, _ = converted
+    before = outcome_of(state).conversion
+    assert before is not None
+    path = Path(before.onnx.uri) / damage
+    if damage == "manifest.json":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    after = outcome_of(convert_model(model, few, pipeline, return_state=True)).conversion
+    assert after is not None
+    assert watched.asked == ["export_onnx"]
+    assert after.onnx.files["model.onnx"] == before.onnx.files["model.onnx"]
+
+
+def test_a_users_mistake_is_not_retried_and_fails_the_run_with_its_one_line(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+) -> None:
+    watched.faults = {"resolve": [CheckpointError("x.pkl: truncated; fetch it again")] * 3}
+    state = convert_model(model, few, pipeline, return_state=True)
+    outcome = outcome_of(state)
+    assert watched.asked == ["resolve"]
+    assert state.is_failed()
+    assert (outcome.error, outcome.mistake, outcome.passed) == ("x.pkl: truncated; fetch it again", True, False)
+
+
+def test_missing_weights_are_the_users_mistake(
+    prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+) -> None:
+    lost = model.model_copy(update={"weights": "/nowhere/w.pkl"})
+    outcome = outcome_of(convert_model(lost, few, pipeline, return_state=True))
+    assert outcome.mistake
+    assert outcome.error is not None
+    assert outcome.error.startswith("/nowhere/w.pkl: no such checkpoint")
+    assert watched.asked == ["resolve"]
+
+
+def test_a_fault_that_stays_fails_the_run_after_its_retries(
+    prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+) -> None:
+    watched.faults = {"resolve": [RuntimeFailed("the worker died; its last words: out of memory")] * 5}
+    state = convert_model(model, few, pipeline, return_state=True)
+    assert watched.asked == ["resolve"] * (1 + pipeline.retries.times)
+    assert outcome_of(state).error == "the worker died; its last words: out of memory"
+    assert not outcome_of(state).mistake
+
+
+def copied(pipeline: PipelineConfig, folder: Path) -> PipelineConfig:
+    """The same store, in another place, and an empty registry."""
+    shutil.copytree(pipeline.store, folder / "store")
+    return pipeline.model_copy(update={"store": str(folder / "store"), "tracking_uri": f"sqlite:///{folder}/mlflow.db"})
+
+
+def test_a_busy_registry_is_asked_again_alone(
+    converted: Converted,
+    model: ModelSpec,
+    few: DatasetSpec,
+    watched: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from roastery.registry.catalog import Catalog
+
+    real, calls = Catalog.log, []
+
+    def busy_once(self: Catalog, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RegistryUnavailable("database is locked")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Catalog, "log", busy_once)
+    elsewhere = copied(converted[0], tmp_path)
+    outcome = outcome_of(convert_model(model, few, elsewhere, return_state=True))
+    assert len(calls) == 2
+    assert set(watched.counts) == set(STAGES), "another store is another cache"
+    assert outcome.registered is not None
+    assert len(versions_in(elsewhere, "faster_rcnn_fpn.caffe2")) == 1
+
+
+def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+) -> None:
+    """The net and the original are the same; but the images of the original's second shard were never detected."""
+    from roastery.stages.predict import PredictRequest
+
+    elsewhere = copied(converted[0], tmp_path)
+    real = watched.perform
+
+    def lose(request: Any, *args: Any) -> Any:
+        result = real(request, *args)
+        if isinstance(request, PredictRequest) and request.target == "torch" and request.shard == 2:
+            facts = result.facts.model_copy(update={"failures": ("000002.jpg: it raised",)})
+            (Path(result.artifact.uri) / "facts.json").write_text(facts.model_dump_json())
+            _forge(Path(result.artifact.uri))
+        return real(request, *args)
+
+    watched.perform = lose
+    strict = model.model_copy(update={"gate": GateSpec(max_ap_delta=0.01)})
+    state = convert_model(strict, few, elsewhere, return_state=True)
+    outcome = outcome_of(state)
+    assert state.is_failed()
+    assert not outcome.passed
+    assert outcome.error is None
+    assert "1 images failed" in str(state.message)
+    (version,) = versions_in(elsewhere, "faster_rcnn_fpn.caffe2")
+    assert version.tags["verdict"] == "failed"
+    assert outcome.registered is not None
+    assert outcome.registered.alias is None
+
+
+def _forge(folder: Path) -> None:
+    """Write the manifest of what lies there now."""
+    import json
+
+    from roastery.digest import canonical_json, file_sha256
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in manifest["files"]:
+        manifest["files"][name]["sha256"] = file_sha256(folder / name)
+    (folder / "manifest.json").write_text(canonical_json(manifest))
