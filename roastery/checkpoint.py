@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from roastery.digest import file_sha256 as file_sha256
+from roastery.digest import file_sha256
 from roastery.errors import CheckpointError
 from roastery.pickled_array import PickleRefusedError
 from roastery.safe_pickle import read_pickle

@@ -62,7 +62,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
 
 def dump_config(config: CfgNode) -> str:
     """The config as YAML with sorted keys and no aliases: equal configs give equal text, and it loads as the same."""
-    return yaml.dump(_plain(config), Dumper=_CanonicalDumper, sort_keys=True, allow_unicode=True, width=4096)
+    return yaml.dump(_plain(config), Dumper=_CanonicalDumper, sort_keys=True, width=4096)
 
 
 class _CanonicalDumper(yaml.SafeDumper):

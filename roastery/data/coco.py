@@ -5,7 +5,6 @@ Source: detectron2/data/datasets/coco.py (`load_coco_json`), for the order of im
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,10 +144,10 @@ def _record(entry: Mapping[str, Any], folder: Path, path: Path) -> ImageRecord:
 
 def _check_files(records: Sequence[ImageRecord], folder: Path, annotations: Path) -> None:
     """Refuses a file that is not there, or that is not below the folder once links and '..' are followed."""
-    root = os.path.join(os.path.realpath(folder), "")
+    root = folder.resolve()
     missing = []
     for record in records:
-        if not os.path.realpath(record.path).startswith(root):
+        if not record.path.resolve().is_relative_to(root):
             _malformed(
                 annotations, f"image {record.id} ({str(record.path)[-80:]}) lies outside the image folder {folder}"
             )

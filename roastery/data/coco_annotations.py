@@ -5,7 +5,7 @@ Source: pycocotools/cocoeval.py (the keys that it reads) and common/maskApi.c (`
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,49 +31,53 @@ def check_annotations(
         DatasetError: an unknown image or category, a key that is missing, or a value that is not what COCO says.
     """
     for annotation in annotations:
-        problem = _problem(annotation, sizes, category_ids)
-        if problem is not None:
+        for problem in _problems(annotation, sizes, category_ids):
             raise DatasetError(f"{path}: annotation {annotation['id']} {problem}; correct the annotations")
 
 
-def _problem(
+def _problems(
     annotation: Mapping[str, Any], sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
-) -> str | None:
+) -> Iterator[str]:
+    """What is wrong with it. What follows the first problem may follow from it."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
     if type(image) is not int or image not in sizes:
-        return f"names the image {str(image)[:40]}, which is not in 'images'"
+        yield f"names the image {str(image)[:40]!r}, which is not in 'images'"
     if type(category) is not int or category not in category_ids:
-        return f"names the category {str(category)[:40]}, which is not in 'categories'"
+        yield f"names the category {str(category)[:40]!r}, which is not in 'categories'"
     if annotation.get("iscrowd") not in (0, 1):
-        return "has no 'iscrowd' of 0 or 1"
+        yield "has no 'iscrowd' of 0 or 1"
     if annotation.get("ignore", 0) != 0:
-        return "has 'ignore', which detectron2 does not support"
+        yield "has 'ignore', which detectron2 does not support"
     box = annotation.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
-        return "has no 'bbox' of four numbers"
+        yield "has no 'bbox' of four numbers"
     if not _are_numbers([annotation.get("area")]):
-        return "has no 'area'"
-    return _mask_problem(annotation.get("segmentation"), sizes[image])
-
-
-def _mask_problem(mask: Any, size: tuple[int, int]) -> str | None:
+        yield "has no 'area'"
+    mask = annotation.get("segmentation")
     if isinstance(mask, dict):
-        if mask.get("size") != [*size]:
-            return f"has a mask of another size than its image's {[*size]}"
-        counts = mask.get("counts")
-        if isinstance(counts, str) and counts and _RLE_TEXT.fullmatch(counts):
-            return None
-        if isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts):
-            return None if sum(counts) == size[0] * size[1] else "has a mask whose runs do not fill its image"
-        return "has a mask that is not run-length encoded"
-    if mask is None or mask == []:
-        return None
-    if isinstance(mask, list) and all(
+        if mask.get("size") != [*sizes[image]]:
+            yield f"has a mask of another size than its image's {[*sizes[image]]}"
+        if not _are_run_lengths(mask.get("counts"), sizes[image]):
+            yield "has a mask whose run lengths are damaged or do not fill its image"
+    elif mask is not None and not _are_polygons(mask):
+        yield "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
+
+
+def _are_run_lengths(counts: Any, size: tuple[int, int]) -> bool:
+    if isinstance(counts, str):
+        return counts != "" and _RLE_TEXT.fullmatch(counts) is not None
+    return (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == size[0] * size[1]
+    )
+
+
+def _are_polygons(mask: Any) -> bool:
+    return isinstance(mask, list) and all(
         isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _are_numbers(polygon)
         for polygon in mask
-    ):
-        return None
-    return "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
+    )
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
