@@ -71,7 +71,7 @@ class DatasetSpec(_Spec):
 class SampleSpec(_Spec):
     """How many images the net is compared on with the detector, and which."""
 
-    n: int = Field(4, ge=1, le=1000)
+    n: int = Field(16, ge=1, le=1000)
     seed: int = Field(0, ge=0)
 
 

@@ -22,7 +22,7 @@ NetArgument = int | float | str | list[float]
 _INTERFACE_FILE = "roastery_interface.json"
 # The size traced with, in units of the divisibility: neither 0 nor 1, which torch.export would take for constants, and
 # unequal, so that height and width are not taken for one another.
-_TRACED_SIZE = (4, 6)
+TRACED_SIZE = (4, 6)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batc
         torch.export's errors, where a module has control flow that depends on the data.
     """
     unit = max(detector.size_divisibility, 1)
-    height, width = (unit * size for size in _TRACED_SIZE)
+    height, width = (unit * size for size in TRACED_SIZE)
     data = torch.zeros(batch, len(detector.pixel_mean), height, width)
     im_info = torch.tensor([[float(height), float(width), 1.0]] * batch)
     sizes = {2: unit * Dim("height", min=1), 3: unit * Dim("width", min=1)}
