@@ -1,8 +1,8 @@
 """`make caffe2`: genuine Caffe2 in `.caffe2/`, from PyPI's torch 1.10.2, which holds it whole.
 
 Finds CPython 3.8 or 3.9 (CAFFE2_PYTHON, the PATH, pyenv, uv), makes a virtual environment with exact versions and looks
-at the end whether Caffe2 imports and has the detection operators. Run again, it does nothing where all is well. Standard
-library only. Exit code 2: no interpreter; 1: the installation failed.
+at the end whether Caffe2 imports and has the detection operators. Run again, it does nothing where all is well.
+Standard library only. Exit code 2: no interpreter; 1: the installation failed.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os
     parser.add_argument("--target", type=Path, default=ROOT / ".caffe2", help="the virtual environment to make")
     target: Path = parser.parse_args(arguments).target
     named = environment.get(PYTHON_VARIABLE)
-    for present in filter(None, (named, target / "bin" / "python")):
-        if has_caffe2(present):
+    for present in (named, str(target / "bin" / "python")):
+        if present and has_caffe2(present):
             print(f"Caffe2 is there: {present}")
             return 0
     if named and version_of(named) not in VERSIONS:
@@ -95,7 +95,7 @@ def version_of(interpreter: str) -> str | None:
     return words[1] if len(words) == 2 and words[0] == "cpython" else None
 
 
-def has_caffe2(interpreter: str | Path) -> bool:
+def has_caffe2(interpreter: str) -> bool:
     try:
         return subprocess.run([interpreter, "-I", "-c", CHECK], capture_output=True, check=False).returncode == 0
     except OSError:
@@ -104,7 +104,7 @@ def has_caffe2(interpreter: str | Path) -> bool:
 
 def install(base: str, target: Path) -> None:
     """Make the environment and look whether Caffe2 is in it."""
-    python = target / "bin" / "python"
+    python = str(target / "bin" / "python")
     subprocess.run([base, "-I", "-m", "venv", "--clear", str(target)], check=True)
     pip = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"]
     subprocess.run([*pip, *REQUIREMENTS], check=True)
