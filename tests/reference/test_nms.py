@@ -30,7 +30,7 @@ def test_it_keeps_what_the_definition_keeps(scene, threshold, most):
     expected = []
     for index in sorted(range(len(boxes)), key=lambda index: -scores[index]):
         rivals = [other for other in expected if groups[other] == groups[index]]
-        if all(np.float32(iou(boxes[other], boxes[index])) <= threshold for other in rivals):
+        if all(float(np.float32(iou(boxes[other], boxes[index]))) <= threshold for other in rivals):
             expected.append(index)
     kept = grouped_nms(
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -55,6 +55,15 @@ def test_it_keeps_the_detections_that_genuine_caffe2_keeps(caffe2_case):
     for label in np.unique(expected_classes):
         np.testing.assert_array_equal(kept_boxes[kept_classes == label], expected_boxes[expected_classes == label])
     assert len(kept_boxes) == len(expected_boxes)
+
+
+def test_the_overlap_is_single_and_the_threshold_double_precision_as_in_torchvision():
+    # An IoU of 3 / 10 is 0.30000001 in single precision: above 0.3, while 0.5 is 0.5 in both.
+    boxes = torch.tensor([[0.0, 0.0, 6.0, 1.0], [3.0, 0.0, 10.0, 1.0]])
+    scores, groups = torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64)
+    assert grouped_nms(boxes, scores, groups, 0.3, -1).tolist() == [0]
+    halves = torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    assert grouped_nms(halves, scores, groups, 0.5, -1).tolist() == [0, 1]
 
 
 def test_a_box_of_no_area_neither_suppresses_nor_is_suppressed():

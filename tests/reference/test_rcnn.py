@@ -119,19 +119,32 @@ def test_an_image_without_a_proposal_gives_none(shapes):
     assert found.pred_masks.shape == (0, 64, 96)
 
 
+def undecided(config):
+    """A detector that finds its three classes and the background equally likely, everywhere."""
+    detector = build_detector(config)
+    with torch.no_grad():
+        detector.roi_heads.box_predictor.cls_score.weight.zero_()
+        detector.roi_heads.box_predictor.cls_score.bias.zero_()
+    return ReferenceDetector(config, detector)
+
+
 def test_class_agnostic_boxes_and_masks_serve_every_class(shapes):
     config = load_config(
         shapes / "mask_rcnn_fpn" / "config.yaml",
         ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True", "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK", "True"],
     )
-    detector = build_detector(config)
-    with torch.no_grad():
-        detector.roi_heads.box_predictor.cls_score.weight.zero_()
-        detector.roi_heads.box_predictor.cls_score.bias.zero_()
-    found = ReferenceDetector(config, detector)([{"image": torch.rand(3, 96, 96) * 255}])[0]["instances"]
+    found = undecided(config)([{"image": torch.rand(3, 96, 96) * 255}])[0]["instances"]
     assert found.scores.tolist() == [0.25] * len(found)
     assert set(found.pred_classes.tolist()) == {0, 1, 2}
     assert found.pred_masks.shape == (len(found), 96, 96)
+
+
+@pytest.mark.parametrize(("threshold", "detected"), [("0.25", False), ("0.2499", True)])
+def test_a_score_must_be_above_the_threshold(shapes, threshold, detected):
+    overrides = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", threshold]
+    config = load_config(shapes / "faster_rcnn_fpn" / "config.yaml", overrides)
+    found = undecided(config)([{"image": torch.rand(3, 96, 96) * 255}])[0]["instances"]
+    assert bool(len(found)) is detected
 
 
 def test_weights_that_are_no_numbers_give_no_detection_rather_than_a_wrong_one(shapes):
