@@ -38,10 +38,12 @@ def check_annotations(
 def _problems(
     annotation: Mapping[str, Any], sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
 ) -> Iterator[str]:
-    """What is wrong with it. What follows the first problem may follow from it."""
+    """What is wrong with it."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
-    if type(image) is not int or image not in sizes:
+    size = sizes.get(image) if type(image) is int else None
+    if size is None:
         yield f"names the image {str(image)[:40]!r}, which is not in 'images'"
+        return
     if type(category) is not int or category not in category_ids:
         yield f"names the category {str(category)[:40]!r}, which is not in 'categories'"
     if annotation.get("iscrowd") not in (0, 1):
@@ -55,9 +57,9 @@ def _problems(
         yield "has no 'area'"
     mask = annotation.get("segmentation")
     if isinstance(mask, dict):
-        if mask.get("size") != [*sizes[image]]:
-            yield f"has a mask of another size than its image's {[*sizes[image]]}"
-        if not _are_run_lengths(mask.get("counts"), sizes[image]):
+        if mask.get("size") != [*size]:
+            yield f"has a mask of another size than its image's {[*size]}"
+        if not _are_run_lengths(mask.get("counts"), size):
             yield "has a mask whose run lengths are damaged or do not fill its image"
     elif mask is not None and not _are_polygons(mask):
         yield "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
@@ -81,4 +83,8 @@ def _are_polygons(mask: Any) -> bool:
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    # `map`, since a dataset has millions of coordinates.
+    try:
+        return set(map(type, values)) <= {int, float} and all(map(math.isfinite, values))
+    except OverflowError:  # an integer beyond any float
+        return False

@@ -118,7 +118,10 @@ def to_input(source: ImageRecord | Path | str, config: CfgNode) -> dict[str, Any
             f"{path}: is {height} x {width} pixels (height x width), but the dataset says "
             f"{source.height} x {source.width}; correct the annotations or replace the image"
         )
-    resized = resize_shortest_edge(pixels, config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST)
+    try:
+        resized = resize_shortest_edge(pixels, config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
     image = torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))
     entry: dict[str, Any] = {"image": image, "height": height, "width": width}
     if isinstance(source, ImageRecord):
