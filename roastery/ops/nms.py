@@ -12,6 +12,8 @@ _BLOCK = 128
 # Groups of at least this many boxes are suppressed alone, smaller ones packed together.
 _LARGE_GROUP = 64
 _PACK = 256
+# Boxes without area, of infinite size or of NaN are no errors: what comes of them is compared and suppressed.
+_IGNORE = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
 def nms(
@@ -47,7 +49,7 @@ def nms(
             if groups is not None:
                 suppressed &= groups[chosen, None] == groups[alive]
             alive = alive[~suppressed.any(axis=0)]
-    return np.concatenate(kept) if kept else alive
+    return np.concatenate(kept) if kept else np.empty(0, np.intp)
 
 
 def grouped_nms(
@@ -119,6 +121,7 @@ def soft_nms(
     return np.array(kept, dtype=np.intp), lowered
 
 
+@_IGNORE
 def _areas(columns: NDArray[np.float32], plus_one: int) -> NDArray[np.float32]:
     x1, y1, x2, y2 = columns
     extra = np.float32(plus_one)
@@ -126,6 +129,7 @@ def _areas(columns: NDArray[np.float32], plus_one: int) -> NDArray[np.float32]:
     return areas
 
 
+@_IGNORE
 def _overlaps(
     columns: NDArray[np.float32],
     areas: NDArray[np.float32],
@@ -150,8 +154,7 @@ def _overlaps(
     width *= height
     union = np.add(areas[rows, None], areas[others], out=scratch)
     union -= width
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width /= union
+    width /= union
     return width
 
 

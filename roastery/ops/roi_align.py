@@ -34,7 +34,8 @@ def roi_align(
     """For each bin of each box the mean of bilinear samples.
 
     Args:
-        x: (images, C, H, W) float32; (images, H, W, C) with order "NHWC".
+        x: (images, C, H, W) float32; (images, H, W, C) with order "NHWC". All finite: which bins a NaN spreads to
+            depends on cells of weight 0, and is not Caffe2's. Fastest in torch's channels_last layout.
         rois: (n, 5) float32: image index, xyxy in pixels of the image; or (n, 4), which are of image 0.
         spatial_scale: cells a pixel.
         pooled_h, pooled_w: bins.

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from roastery.ops.std_sort import _sort
+
 RandomBoxes = Callable[..., NDArray[np.float32]]
 
 
@@ -24,6 +26,51 @@ def random_boxes() -> RandomBoxes:
         sides = np.exp(generator.uniform(np.log(2), np.log(60), (count, 2)))
         boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
         return boxes.clip(0, (width, height, width, height)).astype(np.float32)
+
+    return make
+
+
+class Gas:
+    """An element whose place is settled only when a sort compares it, so that each pivot turns out a bad one.
+
+    M. D. McIlroy, "A killer adversary for quicksort", Software: Practice and Experience 29 (1999).
+    """
+
+    settled = 0
+    candidate: "Gas | None" = None
+
+    def __init__(self) -> None:
+        self.place: int | None = None
+
+    def __gt__(self, other: "Gas") -> bool:
+        if self.place is None and other.place is None:
+            (self if self is Gas.candidate else other).settle()
+        if self.place is None:
+            Gas.candidate = self
+        elif other.place is None:
+            Gas.candidate = other
+        # What has no place yet comes last.
+        return other.place is None or (self.place is not None and self.place < other.place)
+
+    def __lt__(self, other: "Gas") -> bool:
+        return other > self
+
+    def settle(self) -> None:
+        self.place = Gas.settled
+        Gas.settled += 1
+
+
+@pytest.fixture(scope="session")
+def worst_scores() -> Callable[[int], NDArray[np.float32]]:
+    """`worst_scores(count)`: (count,) scores, tied by twos, on which libstdc++'s sort runs out of depth."""
+
+    def make(count: int) -> NDArray[np.float32]:
+        Gas.settled, Gas.candidate = 0, None
+        items = [Gas() for _ in range(count)]
+        _sort(list(items))
+        scores = [float(count if item.place is None else item.place) for item in items]
+        # Neighbours in pairs: ties that do not change where the pivots fall.
+        return -np.array(scores, np.float32) // 2
 
     return make
 

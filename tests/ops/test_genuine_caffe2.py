@@ -108,10 +108,23 @@ def heads(case_type: Any, random_boxes: Callable[..., Any], seed: int) -> Iterat
     yield case_type("BBoxTransform", (boxes, deltas, im_info), arguments, 2)
 
 
+def adversaries(case_type: Any, worst_scores: Callable[[int], NDArray[np.float32]]) -> Iterator[Any]:
+    """Scores on which std::sort falls back to its heap; the boxes lie apart, so the order is what comes out."""
+    anchors = np.array([[-1, -1, 1, 1]], np.float32)
+    for count in (100, 1000, 2000):
+        deltas, im_info = np.zeros((1, 4, 1, count), np.float32), np.array([[9, 8 * count, 1]], np.float32)
+        arguments = {"spatial_scale": 0.125, "pre_nms_topN": 0, "post_nms_topN": 0, "min_size": 0.0} | NO_PLUS_ONE
+        scores = worst_scores(count).reshape(1, 1, 1, count)
+        yield case_type("GenerateProposals", (scores, deltas, im_info, anchors), arguments, 2)
+
+
 def test_random_cases_agree_with_genuine_caffe2(
-    ask_caffe2: Callable[..., Any], case_type: Any, random_boxes: Callable[..., Any]
+    ask_caffe2: Callable[..., Any],
+    case_type: Any,
+    random_boxes: Callable[..., Any],
+    worst_scores: Callable[[int], NDArray[np.float32]],
 ) -> None:
-    cases = []
+    cases = list(adversaries(case_type, worst_scores))
     for seed in SEEDS:
         cases += proposals(case_type, seed)
         for make in (detections, collections, poolings, heads):
