@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from roastery.digest import file_sha256
 from roastery.errors import CheckpointError
-from roastery.pickled_array import PickleRefusedError
+from roastery.pickled_array import PickleDamagedError, PickleRefusedError
 from roastery.safe_pickle import read_pickle
 
 _SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
@@ -128,6 +128,8 @@ def _read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return read_pickle(file, path.stat().st_size)
+    except PickleDamagedError as refusal:
+        raise CheckpointError(f"{path}: {refusal}; fetch it again") from None
     except PickleRefusedError as refusal:
         raise CheckpointError(
             f"{path}: {refusal}; use a checkpoint of numpy arrays as detectron2's model zoo has them, "

@@ -15,7 +15,11 @@ _DTYPES = frozenset(f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248",
 
 
 class PickleRefusedError(Exception):
-    """The pickle is damaged, or asks for what is not allowed. The message is a clause without the file's name."""
+    """The pickle asks for what is not allowed. The message is a clause without the file's name."""
+
+
+class PickleDamagedError(PickleRefusedError):
+    """The pickle is cut off, or makes no sense."""
 
 
 class PickledDType:
@@ -36,7 +40,7 @@ class PickledDType:
         if state[1] == ">":
             self.dtype = self.dtype.newbyteorder(">")
         elif state[1] not in ("<", "|", "="):
-            raise PickleRefusedError("holds a damaged dtype")
+            raise PickleDamagedError("holds a damaged dtype")
 
 
 class PickledArray:
@@ -48,7 +52,7 @@ class PickledArray:
     def set_state(self, state: Any) -> None:
         """Makes the array from `ndarray.__reduce__`'s state: version, shape, dtype, Fortran order, bytes."""
         if not (isinstance(state, tuple) and len(state) == 5):
-            raise PickleRefusedError("holds a damaged array")
+            raise PickleDamagedError("holds a damaged array")
         _, shape, dtype, fortran, raw = state
         self.values = array_from(raw, dtype, shape, "F" if fortran else "C")
 
@@ -56,22 +60,22 @@ class PickledArray:
 def array_from(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     """The array with these bytes, writable, C-ordered, of native byte order; every part is checked first."""
     if not isinstance(dtype, PickledDType) or order not in ("C", "F"):
-        raise PickleRefusedError("holds a damaged array")
+        raise PickleDamagedError("holds a damaged array")
     if not (
         isinstance(shape, tuple)
         and len(shape) <= _MAX_DIMENSIONS
         and all(type(extent) is int and extent >= 0 for extent in shape)
     ):
-        raise PickleRefusedError("holds an array without a proper shape")
+        raise PickleDamagedError("holds an array without a proper shape")
     if isinstance(raw, str):
         # Python 2 wrote an array's bytes as a string.
         raw = latin1(raw)
     if not isinstance(raw, bytes | bytearray):
-        raise PickleRefusedError("holds an array whose values are not bytes")
+        raise PickleDamagedError("holds an array whose values are not bytes")
     # In Python's integers, which do not overflow: a huge shape is seen before anything is made of it.
     wanted = math.prod(shape) * dtype.dtype.itemsize
     if wanted != len(raw):
-        raise PickleRefusedError(f"holds an array of shape {shape} that needs {wanted} bytes and has {len(raw)}")
+        raise PickleDamagedError(f"holds an array of shape {shape} that needs {wanted} bytes and has {len(raw)}")
     array: NDArray[Any] = np.ndarray(shape, dtype.dtype, raw, order=order)
     if not array.flags.writeable or order == "F" or not dtype.dtype.isnative:
         array = np.array(array, dtype=dtype.dtype.newbyteorder("="), order="C")
@@ -83,4 +87,4 @@ def latin1(text: str) -> bytearray:
     try:
         return bytearray(text, "latin-1")
     except UnicodeEncodeError:
-        raise PickleRefusedError("holds text where bytes should be") from None
+        raise PickleDamagedError("holds text where bytes should be") from None

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, cast
 
-from roastery.pickled_array import PickledArray, PickledDType, PickleRefusedError, array_from, latin1
+from roastery.pickled_array import (
+    PickleDamagedError,
+    PickledArray,
+    PickledDType,
+    PickleRefusedError,
+    array_from,
+    latin1,
+)
 
 MAX_INSTRUCTIONS = 20_000_000
 """A checkpoint of 1000 tensors takes 30 000."""
@@ -28,7 +35,8 @@ def read_pickle(file: BinaryIO, size: int) -> Any:
         the bytes that were read, writable, and not copied unless it is small, Fortran-ordered or big-endian.
 
     Raises:
-        PickleRefusedError: the pickle is damaged or truncated, names something else, or holds an object array.
+        PickleRefusedError: the pickle names something else, or holds an array of anything but numbers.
+        PickleDamagedError: it is cut off, or makes no sense.
         OSError: the file cannot be read.
     """
     machine = _Machine()
@@ -45,8 +53,8 @@ def read_pickle(file: BinaryIO, size: int) -> Any:
         raise
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeError, EOFError) as error:
         # What pickletools raises for bytes that are not an instruction or end in the middle of one.
-        raise PickleRefusedError(f"is not a whole pickle: truncated or damaged ({type(error).__name__})") from None
-    raise PickleRefusedError("is not a whole pickle: truncated or damaged")
+        raise PickleDamagedError(f"is not a whole pickle: truncated or damaged ({type(error).__name__})") from None
+    raise PickleDamagedError("is not a whole pickle: truncated or damaged")
 
 
 class _BoundedReader:
@@ -59,7 +67,7 @@ class _BoundedReader:
     def read(self, count: int) -> bytes | bytearray:
         if count > self._left:
             # Asked before memory is taken: a damaged length can claim an exabyte.
-            raise PickleRefusedError("is truncated: it ends in the middle of a value")
+            raise PickleDamagedError("is truncated: it ends in the middle of a value")
         self._left -= count
         if count < _IN_PLACE_BYTES:
             return self._file.read(count)
@@ -68,7 +76,7 @@ class _BoundedReader:
         while done < count:
             read = self._file.readinto(view[done:])  # type: ignore[attr-defined]
             if not read:
-                raise PickleRefusedError("is truncated: it ends in the middle of a value")
+                raise PickleDamagedError("is truncated: it ends in the middle of a value")
             done += read
         return piece
 
@@ -119,17 +127,17 @@ class _Machine:
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise PickleRefusedError("is damaged: a value is missing")
+            raise PickleDamagedError("is damaged: a value is missing")
         value = self.stack.pop()
         if isinstance(value, PickledArray):
             if value.values is None:
-                raise PickleRefusedError("is damaged: an array without values")
+                raise PickleDamagedError("is damaged: an array without values")
             return value.values
         return value
 
     def pop_to_mark(self) -> list[Any]:
         if not self.marks:
-            raise PickleRefusedError("is damaged: a mark is missing")
+            raise PickleDamagedError("is damaged: a mark is missing")
         start = self.marks[-1]
         values = [self.pop() for _ in range(len(self.stack) - start)]
         self.marks.pop()
@@ -137,7 +145,7 @@ class _Machine:
 
     def top(self, *kinds: type) -> Any:
         if not self.stack or not isinstance(self.stack[-1], kinds):
-            raise PickleRefusedError("is damaged: a container is missing")
+            raise PickleDamagedError("is damaged: a container is missing")
         return self.stack[-1]
 
     def remember(self, index: int | None) -> None:
@@ -151,7 +159,7 @@ class _Machine:
     def set_items(self, pairs: list[Any]) -> None:
         target = self.top(dict)
         if len(pairs) % 2:
-            raise PickleRefusedError("is damaged: a key has no value")
+            raise PickleDamagedError("is damaged: a key has no value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if not isinstance(key, str | int):
                 raise PickleRefusedError("holds a dict whose keys are not names")
