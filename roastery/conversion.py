@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from roastery.caffe2.caffe2_runtime import Caffe2Runtime
+from roastery.caffe2.caffe2_runtime import Caffe2Runtime, find_caffe2_python
 from roastery.caffe2.convert import convert
-from roastery.caffe2.draw import DrawingUnavailable, draw_svg
-from roastery.caffe2.interpreter import find_caffe2_python
+from roastery.caffe2.draw import DRAWING_FILE, draw_svg
 from roastery.caffe2.model import Caffe2Model
-from roastery.caffe2.nets import SVG_FILE, Nets, save_nets
+from roastery.caffe2.nets import Nets, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import load_config
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
@@ -30,7 +29,7 @@ from roastery.data.coco import CocoDataset, load_coco
 from roastery.data.preprocess import pad_and_batch
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
 from roastery.digest import file_sha256
-from roastery.errors import DatasetError, OperatorError
+from roastery.errors import DatasetError, DrawingUnavailable, OperatorError
 from roastery.evaluation.gate import GatePolicy
 from roastery.evaluation.parity import compare_detections
 from roastery.evaluation.predict import Model
@@ -182,7 +181,7 @@ def _export(config: CfgNode, detector: GeneralizedRCNN, staging: Path, steps: _S
 def _draw(nets: Nets, staging: Path, steps: _Steps) -> list[str]:
     try:
         with steps.step("draw the graph"):
-            draw_svg(nets.predict_net, staging / SVG_FILE)
+            draw_svg(nets.predict_net, staging / DRAWING_FILE)
     except DrawingUnavailable as error:
         return [str(error)]
     return []

@@ -12,7 +12,9 @@ from typing import Any
 from yacs.config import CfgNode
 
 import roastery
-from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, SVG_FILE, TEXT_FILE, Nets, net_argument
+from roastery.caffe2.arguments import argument_value
+from roastery.caffe2.draw import DRAWING_FILE
+from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, TEXT_FILE, Nets
 from roastery.config import dump_config
 from roastery.digest import file_sha256
 from roastery.results import Evaluation, ParitySummary
@@ -20,7 +22,7 @@ from roastery.results import Evaluation, ParitySummary
 ONNX_FILE = "model.onnx"
 PROGRAM_FILE = "model.pt2"
 MANIFEST_FILE = "manifest.json"
-FILES = frozenset({PREDICT_FILE, INIT_FILE, TEXT_FILE, SVG_FILE, ONNX_FILE, PROGRAM_FILE, MANIFEST_FILE})
+FILES = frozenset({PREDICT_FILE, INIT_FILE, TEXT_FILE, DRAWING_FILE, ONNX_FILE, PROGRAM_FILE, MANIFEST_FILE})
 """All that a conversion leaves."""
 
 # Parity stands beside the evaluation; latencies differ from run to run, and the same inputs give the same manifest.
@@ -73,9 +75,7 @@ def write_manifest(
         "net": {
             "inputs": ["data", "im_info"],
             "outputs": list(nets.predict_net.external_output),
-            "arguments": {
-                argument.name: net_argument(nets.predict_net, argument.name, None) for argument in nets.predict_net.arg
-            },
+            "arguments": {argument.name: argument_value(argument) for argument in nets.predict_net.arg},
             "operators": dict(operators),
         },
         "verdict": {
