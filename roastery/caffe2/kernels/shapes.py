@@ -60,7 +60,9 @@ def build_split(arguments: Arguments) -> Compute:
 
 @kernel("Slice", inputs=(1, 1), fresh=False)
 def build_slice(arguments: Arguments) -> Compute:
-    """From `starts` to before `ends` along the first axes. A negative place counts from behind the last: -1 is the end.
+    """From `starts` to before `ends` along one axis. A negative place counts from behind the last: -1 is the end.
+
+    Both are given for the first axes, and at most one of them may be cut: Caffe2 can do no more.
 
     Source: caffe2/operators/slice_op.h, PyTorch 1.10.
     """
@@ -71,14 +73,17 @@ def build_slice(arguments: Arguments) -> Compute:
     def compute(x: Tensor) -> tuple[Tensor, ...]:
         if len(starts) > x.ndim:
             raise OperatorError(f"{len(starts)} starts for a tensor with {x.ndim} axes")
-        y = x
+        y, cut = x, 0
         for axis, (start, end) in enumerate(zip(starts, ends, strict=True)):
             size = x.shape[axis]
             first = start + size + 1 if start < 0 else start
             last = end + size + 1 if end < 0 else min(end, size)
             if not 0 <= first <= last <= size:
                 raise OperatorError(f"axis {axis} has no places from {start} to {end}")
+            cut += last - first < size
             y = y.narrow(axis, first, last - first)
+        if cut > 1:
+            raise OperatorError("a Slice cuts one axis only")
         return (y,)
 
     return compute

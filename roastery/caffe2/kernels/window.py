@@ -50,8 +50,10 @@ def _pair(arguments: Arguments, many: str, one: str, each: tuple[str, str], defa
     values = arguments.integers(many, [])
     if not values and one in arguments:
         values = [arguments.integer(one, default)] * 2
-    if not values:
+    # As in Caffe2, these count only if all are there.
+    if not values and all(name in arguments for name in each):
         values = [arguments.integer(name, default) for name in each]
+    values = values or [default] * 2
     if len(values) != 2:
         raise ModelFileError(f"{arguments.owner}: {many} {values} are not two (height, width)")
     return values[0], values[1]
@@ -61,8 +63,10 @@ def _pads(arguments: Arguments) -> tuple[int, int, int, int]:
     values = arguments.integers("pads", [])
     if not values and "pad" in arguments:
         values = [arguments.integer("pad", 0)] * 4
-    if not values:
-        values = [arguments.integer(name, 0) for name in ("pad_t", "pad_l", "pad_b", "pad_r")]
+    sides = ("pad_t", "pad_l", "pad_b", "pad_r")
+    if not values and all(name in arguments for name in sides):
+        values = [arguments.integer(name, 0) for name in sides]
+    values = values or [0] * 4
     if len(values) != 4:
         raise ModelFileError(f"{arguments.owner}: pads {values} are not four (top, left, bottom, right)")
     return values[0], values[1], values[2], values[3]
