@@ -119,7 +119,8 @@ def operator(
             takes_list=inputs[0].annotation == list[Tensor],
             outputs=tuple(outputs),
             arguments=arguments,
-            kernel=kernel,
+            # A kernel that is called itself, not through the custom op, need not record gradients that none has.
+            kernel=torch.no_grad()(kernel),
             output_count=output_count,
         )
         counts = [len(outputs)] if output_count is None else VARIADIC_OUTPUT_COUNTS
@@ -127,7 +128,7 @@ def operator(
             suffix = "" if output_count is None else f"_{count}"
             custom_op = torch.library.custom_op(
                 f"{TORCH_NAMESPACE}::{name}{suffix}",
-                kernel,
+                defined.kernel,
                 mutates_args=(),
                 schema=_torch_schema(defined, count),
             )

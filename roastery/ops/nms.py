@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 # Rows whose overlaps are worked out at once: few enough for the cache, many enough to pay for the calls.
 _BLOCK = 128
-# Groups of at least this many boxes are suppressed alone, smaller ones packed together.
+# Groups of at least this many boxes are suppressed alone, smaller ones packed together up to a block.
 _LARGE_GROUP = 64
-_PACK = 256
 # Boxes without area, of infinite size or of NaN are no errors: what comes of them is compared and suppressed.
 _IGNORE = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
@@ -73,7 +72,7 @@ def grouped_nms(
             rows = nms(boxes[start:stop], threshold, limit, plus_one)
         else:
             stop = start
-            while group < len(sizes) and sizes[group] < _LARGE_GROUP and ends[group] - start <= _PACK:
+            while group < len(sizes) and sizes[group] < _LARGE_GROUP and ends[group] - start <= _BLOCK:
                 stop, group = int(ends[group]), group + 1
             rows = nms(boxes[start:stop], threshold, -1, plus_one, numbers[start:stop])
             if 0 <= limit < _LARGE_GROUP:

@@ -230,3 +230,17 @@ def test_an_input_that_may_be_left_out_is_left_out_of_the_onnx_node() -> None:
     onnx.checker.check_model(program.model_proto)
     (node,) = [node for node in program.model_proto.graph.node if node.domain == ONNX_DOMAIN]
     assert len(node.input) == 2
+
+
+@pytest.mark.parametrize("through", ["the custom op", "the kernel"])
+@pytest.mark.parametrize("name", CASES)
+def test_tensors_that_ask_for_gradients_are_taken(name: str, through: str) -> None:
+    """As a detector's do, whose weights ask for gradients, where the caller does not say no_grad."""
+    arguments, inputs, _, _ = CASES[name]
+    asking = tuple(x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs)
+    definition = operators()[name]
+    call = definition if through == "the custom op" else definition.kernel
+    outputs = call(list(asking), **arguments) if definition.takes_list else call(*asking, **arguments)
+    expected = Apply(definition, arguments)(*inputs)
+    for output, one_more in zip(outputs if isinstance(outputs, tuple) else (outputs,), expected, strict=True):
+        torch.testing.assert_close(output.detach() + 1, one_more)
