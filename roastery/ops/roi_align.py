@@ -70,7 +70,9 @@ def roi_align(
         first_rows = _image_indices(rois, images) * height
         horizontal = _Axis(starts[:, 0], sizes[:, 0], pooled_w, width, sampling_ratio)
         vertical = _Axis(starts[:, 1], sizes[:, 1], pooled_h, height, sampling_ratio)
-        _pool(_channels_last(features), first_rows, vertical, horizontal, pooled)
+        # With a cell's channels side by side, as they already lie in torch's channels_last layout.
+        table = features.contiguous().view(-1, channels)
+        _pool(table, first_rows, vertical, horizontal, pooled)
     return y
 
 
@@ -94,18 +96,6 @@ def _image_indices(rois: Tensor, images: int) -> Tensor:
     if not bool(((indices >= 0) & (indices < images)).all()):
         raise OperatorError(f"RoIAlign: an image index lies outside [0, {images})")
     return indices
-
-
-def _channels_last(features: Tensor) -> Tensor:
-    """(images, H, W, C) as a table (images * H * W, C) with one cell's channels side by side."""
-    images, height, width, channels = features.shape
-    if features.is_contiguous():
-        return features.view(-1, channels)
-    table = features.new_empty(images, height * width, channels)
-    for image, cells in zip(features, table, strict=True):
-        # Two-dimensional, because torch transposes those by blocks, several times faster.
-        cells.copy_(image.reshape(height * width, channels))
-    return table.view(-1, channels)
 
 
 @dataclass(frozen=True)
