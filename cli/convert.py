@@ -45,7 +45,7 @@ def convert(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY VALUE]...", help="Config keys to set, such as MODEL.WEIGHTS model.pkl.", show_default=False
+            metavar="KEY VALUE", help="Config keys to set, such as MODEL.WEIGHTS model.pkl.", show_default=False
         ),
     ] = None,
     run_eval: Annotated[
@@ -58,7 +58,6 @@ def convert(
         list[Path] | None,
         typer.Option(
             "--sample-image",
-            "--sample-images",
             help="An image to check the net on; may be repeated. Default: a few of the dataset's.",
             show_default=False,
         ),

@@ -34,7 +34,7 @@ from roastery.evaluation.gate import GatePolicy
 from roastery.evaluation.parity import compare_detections
 from roastery.evaluation.predict import Model
 from roastery.evaluation.side_by_side import evaluate_side_by_side
-from roastery.export.onnx import export_onnx, save_onnx
+from roastery.export.onnx import export_onnx, load_onnx, save_onnx
 from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
 from roastery.reference.rcnn import ReferenceDetector
@@ -170,10 +170,10 @@ def _export(config: CfgNode, detector: GeneralizedRCNN, staging: Path, steps: _S
         save_program(traced, buffer)
         (staging / PROGRAM_FILE).write_bytes(buffer.getbuffer())
     with steps.step("export to ONNX"):
-        model = export_onnx(traced)
-        save_onnx(model, staging / ONNX_FILE)
+        save_onnx(export_onnx(traced), staging / ONNX_FILE)
     with steps.step("convert to Caffe2"):
-        nets = convert(model)
+        # From the file, as the pipeline does: what is converted is what is left, rounded as ONNX rounds its attributes.
+        nets = convert(load_onnx(staging / ONNX_FILE))
         save_nets(nets, staging)
     return nets
 

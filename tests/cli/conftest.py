@@ -2,10 +2,16 @@ import json
 import pickle
 from collections import OrderedDict
 
+import onnx_ir as ir
 import pytest
 from typer.testing import CliRunner
 
+import roastery.conversion
 from cli.main import app
+from roastery.config import load_config
+from roastery.export.onnx import export_onnx
+from roastery.export.trace import trace
+from roastery.sources.native import load_detector, net_arguments
 
 
 @pytest.fixture
@@ -58,3 +64,20 @@ def small_datasets(shapes, tmp_path_factory):
         f"name: shapes_val\nimages: {shapes / 'val/images'}\nannotations: {folder / 'instances.json'}\n"
     )
     return registered
+
+
+@pytest.fixture(scope="session")
+def traced_mask_model(mask_model):
+    """The example with masks, traced and exported once: that takes seconds."""
+    config = load_config(mask_model / "config.yaml")
+    detector = load_detector(config, mask_model / "model_final.pkl")
+    traced = trace(detector, net_arguments(config, detector))
+    return traced, ir.to_proto(export_onnx(traced))
+
+
+@pytest.fixture
+def already_traced(traced_mask_model, monkeypatch):
+    """`roastery convert` of the example with masks takes its trace and its ONNX from `traced_mask_model`."""
+    traced, proto = traced_mask_model
+    monkeypatch.setattr(roastery.conversion, "trace", lambda detector, arguments: traced)
+    monkeypatch.setattr(roastery.conversion, "export_onnx", lambda traced: ir.from_proto(proto))

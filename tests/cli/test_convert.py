@@ -9,11 +9,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 import roastery.conversion
+from roastery.caffe2.nets import save_nets
 from roastery.conversion import FILES
 from roastery.digest import file_sha256
+from roastery.export.onnx import save_onnx
+from roastery.export.trace import save_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,16 +57,27 @@ def test_a_model_is_converted_whole_and_found_the_same(convert, mask_model, smal
     assert str(tmp_path) not in json.dumps(manifest)
 
 
-def test_the_same_command_leaves_the_same_bytes_and_replaces_what_it_left(convert, shapes, tmp_path):
-    config = shapes / "faster_rcnn_fpn/config.yaml"
-    assert convert(config).exit_code == 0
-    first = {path.name: file_sha256(path) for path in (tmp_path / "out").iterdir()}
-    (tmp_path / "out/model.pb").write_bytes(b"damaged")
+def test_without_graphviz_the_rest_goes_on_and_is_the_same_to_the_byte(
+    convert, mask_model, traced_mask_model, monkeypatch, tmp_path
+):
+    """The expected files are those of another trace and another export of the model."""
+    traced, proto = traced_mask_model
+    with (tmp_path / "model.pt2").open("wb") as file:
+        save_program(traced, file)
+    save_onnx(ir.from_proto(proto), tmp_path / "model.onnx")
+    save_nets(roastery.conversion.convert(ir.from_proto(proto)), tmp_path)
+    expected = {path.name: file_sha256(path) for path in tmp_path.glob("model*")}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/model.pb").write_bytes(b"an earlier net")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
-    result = convert(config)
+    result = convert(mask_model / "config.yaml")
 
-    assert result.exit_code == 0
-    assert {path.name: file_sha256(path) for path in (tmp_path / "out").iterdir()} == first
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "graphviz" in result.stdout
+    assert tree(tmp_path / "out") == sorted(FILES - {"model.svg"})
+    assert {name: file_sha256(tmp_path / "out" / name) for name in expected} == expected
 
 
 def test_a_value_may_be_negative_and_an_override_reaches_the_net(convert, mask_model, monkeypatch, tmp_path):
@@ -77,7 +92,7 @@ def test_a_value_may_be_negative_and_an_override_reaches_the_net(convert, mask_m
 
 
 def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdict(
-    convert, mask_model, monkeypatch, tmp_path
+    convert, mask_model, already_traced, monkeypatch, tmp_path
 ):
     genuine = roastery.conversion.convert
 
@@ -100,18 +115,8 @@ def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdic
     assert manifest["verdict"]["parity"][0]["differences"]
 
 
-def test_without_graphviz_the_rest_goes_on(convert, mask_model, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    result = convert(mask_model / "config.yaml")
-
-    assert result.exit_code == 0, (result.output, result.exception)
-    assert "graphviz" in result.stdout
-    assert tree(tmp_path / "out") == sorted(FILES - {"model.svg"})
-
-
 @pytest.mark.caffe2
-def test_both_runtimes_find_the_net_the_same(convert, mask_model, small_datasets):
+def test_both_runtimes_find_the_net_the_same(convert, mask_model, already_traced, small_datasets):
     result = convert(mask_model / "config.yaml", "--runtime", "both", "--run-eval", "--datasets", str(small_datasets))
 
     assert result.exit_code == 0, (result.output, result.exception)
@@ -278,7 +283,7 @@ def test_after_a_mistake_the_earlier_conversion_is_as_it_was(convert, mask_model
     assert (tmp_path / "out/model.pb").read_bytes() == b"an earlier net"
 
 
-def test_a_file_that_may_not_grow_is_one_line_and_leaves_nothing(convert, mask_model, tmp_path):
+def test_a_file_that_may_not_grow_is_one_line_and_leaves_nothing(convert, mask_model, already_traced, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -303,7 +308,7 @@ def small_disk():
             subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(convert, mask_model, small_disk):
+def test_a_full_disk_is_one_line_and_leaves_nothing(convert, mask_model, already_traced, small_disk):
     result = convert(mask_model / "config.yaml", output=small_disk / "out")
 
     assert refused(result, "no space is left on its disk", "Nothing was written")
