@@ -77,9 +77,9 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text and the others are figures. Cells are escaped already."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A Markdown table; the first columns are text and the others are figures. Cells are escaped already."""
+    lines = [header, ["---"] * text_columns + ["---:"] * (len(header) - text_columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -221,9 +221,9 @@ def _net(facts: ReportFacts) -> str:
 
 
 def _provenance(evaluation: Evaluation, facts: ReportFacts) -> str:
-    sources = {**facts.sources, "dataset sha256": evaluation.dataset_sha256}
+    sources = {**facts.sources, "dataset": evaluation.dataset_sha256}
     rows = [[escape(name), escape(value)] for name, value in [*sources.items(), *facts.versions.items()]]
-    return "\n\n".join(["## Provenance", table(["what", "which"], rows)])
+    return "\n\n".join(["## Provenance", table(["what", "sha256 or version"], rows, text_columns=2)])
 
 
 def _number(value: float | None) -> float | None:

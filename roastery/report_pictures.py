@@ -23,10 +23,15 @@ RUNTIME_NAMES = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
 SHOWN_SCORE = 0.5
 """Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
 
+_Corners = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels of the panel."""
+
 _PANEL_SIDE, _NARROWEST = 360, 220
 _HEADER, _GAP, _FONT_SIZE, _LINE = 26, 8, 14, 2
 _TINT = 0.4
 _BACKGROUND, _INK, _LIGHT = (255, 255, 255), (20, 20, 20), (255, 255, 255)
+_BRIGHT = 380
+"""A colour whose channels add up to more has dark writing on it."""
 # Okabe and Ito's colours, which the colour-blind tell apart; further classes go round the hues.
 _COLOURS = [(230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233)]
 
@@ -152,17 +157,42 @@ def _panel(
     draw = ImageDraw.Draw(panel)
     font = ImageFont.load_default(_FONT_SIZE)
     for detection in shown:
-        x, y, width, height = (value * zoom for value in detection["bbox"])
+        box = _corners(detection, zoom)
+        draw.rectangle(box, outline=colours[detection["category_id"]], width=_LINE)
+    taken: list[_Corners] = []
+    # The surest first: where labels are in each other's way, it has the better place.
+    for detection in reversed(shown):
+        text = f"{names[detection['category_id']]} {detection['score']:.2f}"
+        _, _, text_width, text_height = font.getbbox(text)
+        place = _place(_corners(detection, zoom), (text_width + 4, text_height + 3), size, taken)
+        taken.append(place)
         colour = colours[detection["category_id"]]
-        draw.rectangle((x, y, max(x + width, x), max(y + height, y)), outline=colour, width=_LINE)
-        label = f"{names[detection['category_id']]} {detection['score']:.2f}"
-        _, _, text_width, text_height = font.getbbox(label)
-        # Above its box where there is room, and never out of the picture.
-        top = y - text_height - 3 if y - text_height - 3 >= 0 else y
-        start = max(min(x, size[0] - text_width - 4), 0)
-        draw.rectangle((start, top, start + text_width + 4, top + text_height + 3), fill=colour)
-        draw.text((start + 2, top + 1), label, fill=_INK if sum(colour) > 380 else _LIGHT, font=font)
+        draw.rectangle(place, fill=colour)
+        draw.text((place[0] + 2, place[1] + 1), text, fill=_INK if sum(colour) > _BRIGHT else _LIGHT, font=font)
     return panel
+
+
+def _corners(detection: Mapping[str, Any], zoom: float) -> _Corners:
+    x, y, width, height = (value * zoom for value in detection["bbox"])
+    return x, y, max(x + width, x), max(y + height, y)
+
+
+def _place(box: _Corners, label: tuple[float, float], size: tuple[int, int], taken: Sequence[_Corners]) -> _Corners:
+    """Where a label of this size goes: over its box, else in it or under it, clear of others and in the picture."""
+    left, top, right, bottom = box
+    width, height = label
+    places = [
+        (min(max(x, 0), max(size[0] - width, 0)), min(max(y, 0), max(size[1] - height, 0)))
+        for y in (top - height, top, bottom - height, bottom)
+        for x in (left, right - width)
+    ]
+    corners = [(x, y, x + width, y + height) for x, y in places]
+    free = [corner for corner in corners if not any(_overlap(corner, other) for other in taken)]
+    return (free or corners)[0]
+
+
+def _overlap(one: _Corners, other: _Corners) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _mask(detection: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
