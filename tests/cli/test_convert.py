@@ -115,6 +115,30 @@ def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdic
     assert manifest["verdict"]["parity"][0]["differences"]
 
 
+def test_the_ap_gate_fails_a_model_that_lost_and_the_table_shows_it(
+    convert, mask_model, already_traced, small_datasets, monkeypatch, tmp_path
+):
+    genuine = roastery.conversion.convert
+
+    def with_unaligned_pooling(model):
+        nets = genuine(model)
+        for operator in nets.predict_net.op:
+            for argument in operator.arg:
+                if (operator.type, argument.name) == ("RoIAlign", "aligned"):
+                    argument.i = 0
+        return nets
+
+    monkeypatch.setattr(roastery.conversion, "convert", with_unaligned_pooling)
+
+    result = convert(mask_model / "config.yaml", "--run-eval", "--datasets", str(small_datasets))
+
+    assert result.exit_code == 1
+    assert "Gate, torch: failed" in result.stdout
+    verdict = json.loads((tmp_path / "out/manifest.json").read_text())["verdict"]
+    assert verdict["passed"] is False
+    assert any("segm/AP" in reason for reason in verdict["evaluation"]["verdicts"]["torch"]["reasons"])
+
+
 @pytest.mark.caffe2
 def test_both_runtimes_find_the_net_the_same(convert, mask_model, already_traced, small_datasets):
     result = convert(mask_model / "config.yaml", "--runtime", "both", "--run-eval", "--datasets", str(small_datasets))
@@ -174,6 +198,10 @@ def another_architecture(mask_model, tmp_path):
     return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "ProposalNetwork"], ["ProposalNetwork"]
 
 
+def a_panoptic_model(mask_model, tmp_path):
+    return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "PanopticFPN"], ["PanopticFPN", "GeneralizedRCNN"]
+
+
 def another_mask_head(mask_model, tmp_path):
     return mask_model / "config.yaml", ["MODEL.ROI_MASK_HEAD.NAME", "PointRendMaskHead"], ["PointRendMaskHead"]
 
@@ -199,6 +227,7 @@ def an_image_that_is_none(mask_model, tmp_path):
         unknown_key,
         key_without_value,
         another_architecture,
+        a_panoptic_model,
         another_mask_head,
         a_dataset_that_is_not_registered,
         an_image_that_is_none,

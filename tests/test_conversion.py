@@ -1,0 +1,71 @@
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+import roastery.conversion
+from roastery.conversion import convert_to_directory
+from roastery.errors import DatasetError, UnsupportedOperator
+
+
+class Told:
+    """Progress that is kept: what began, and what ended."""
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    @contextmanager
+    def step(self, text, total=None):
+        self.begun.append(text)
+        yield lambda: None
+        self.ended.append(text)
+
+
+@pytest.fixture
+def failing_trace(monkeypatch):
+    def with_error(error):
+        def trace(detector, arguments):
+            raise error
+
+        monkeypatch.setattr(roastery.conversion, "trace", trace)
+
+    return with_error
+
+
+@pytest.mark.parametrize("error", [UnsupportedOperator("no Caffe2 form"), KeyboardInterrupt()])
+def test_whatever_stops_a_conversion_nothing_is_left_and_the_step_is_known(shapes, tmp_path, failing_trace, error):
+    failing_trace(error)
+    told = Told()
+
+    with pytest.raises(type(error)):
+        convert_to_directory(shapes / "mask_rcnn_fpn/config.yaml", tmp_path / "a/out", progress=told)
+
+    assert told.begun == ["read the model", "trace"]
+    assert told.ended == ["read the model"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_with_other_classes_is_refused_before_anything_is_traced(shapes, tmp_path, failing_trace):
+    failing_trace(AssertionError("must not be traced"))
+    content = json.loads((shapes / "val/instances.json").read_text())
+    content["categories"] = content["categories"][:2]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] <= 2]
+    registered = tmp_path / "registered"
+    registered.mkdir()
+    (tmp_path / "two.json").write_text(json.dumps(content))
+    (registered / "shapes_val.yaml").write_text(
+        f"name: shapes_val\nimages: {shapes / 'val/images'}\nannotations: {tmp_path / 'two.json'}\n"
+    )
+
+    with pytest.raises(DatasetError, match="has 2 categories, but the model 3 classes"):
+        convert_to_directory(shapes / "mask_rcnn_fpn/config.yaml", tmp_path / "out", run_eval=True, datasets=registered)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_conversion_needs_neither_prefect_nor_mlflow():
+    code = "import sys, roastery.conversion; sys.exit(bool({'prefect', 'mlflow'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
