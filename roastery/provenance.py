@@ -96,11 +96,11 @@ def _content(data: Path) -> bytes:
 class _WithoutWords(ast.NodeTransformer):
     """Drops docstrings, other strings that stand alone (they document the line above), and `__version__`."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:  # noqa: N802  (the name that ast calls)
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if alone else node
 
-    def visit_Assign(self, node: ast.Assign) -> ast.Assign | None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign | None:
         names = [target.id for target in node.targets if isinstance(target, ast.Name)]
         return None if names and all(name in _NAMES_ONLY for name in names) else node
 

@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 import torch
-from yacs.config import CfgNode
 from torch.export import ExportedProgram
+from yacs.config import CfgNode
 
 from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from roastery.digest import JSON
-from roastery.errors import OperatorError
+from roastery.errors import DrawingUnavailable, OperatorError
 from roastery.results import ArtifactRef, ParitySummary, StageResult, StageTiming
 from roastery.stages.export_onnx import ONNX_FILE
 from roastery.stages.genuine import caffe2_identity
@@ -69,15 +69,15 @@ def run(request: ConvertCaffe2Request, store: Store, directory: Path) -> Convert
     from collections import Counter
 
     from roastery.caffe2.convert import convert
-    from roastery.caffe2.draw import DrawingUnavailable, draw_svg
-    from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, SVG_FILE, save_nets
+    from roastery.caffe2.draw import DRAWING_FILE, draw_svg
+    from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, save_nets
     from roastery.export.onnx import load_onnx
 
     nets = convert(load_onnx(store.fetch(request.onnx) / ONNX_FILE))
     save_nets(nets, directory)
     warnings = []
     try:
-        draw_svg(nets.predict_net, directory / SVG_FILE)
+        draw_svg(nets.predict_net, directory / DRAWING_FILE)
     except DrawingUnavailable as error:
         warnings.append(str(error))
     parity = tuple(compare(nets, runtime, request, store) for runtime in request.runtimes)

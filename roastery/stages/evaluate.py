@@ -144,7 +144,7 @@ def _judge(
     parities = {parity.runtime: parity for parity in request.parity}
     verdicts: dict[Target, VerdictSummary] = {}
     for runtime in request.runtimes:
-        failures = [f"{who}: {name}" for who in ("original", runtime) for name in gathered[who].failures]  # type: ignore[index]
+        failures = [f"{who}: {name}" for who in ("original", runtime) for name in gathered[who].failures]
         # An image that a target was never asked for is as good as one that failed.
         measured = min(images, gathered["original"].images, gathered[runtime].images)
         failures += [f"{images - measured} images were not evaluated"] if measured < images else []

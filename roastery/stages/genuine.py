@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from roastery.errors import UserError
+from roastery.errors import Caffe2Unavailable
 from roastery.spec import Runtimes
 
 RuntimeName = Literal["torch", "caffe2"]
@@ -14,13 +14,13 @@ def chosen_runtimes(wanted: Runtimes) -> tuple[RuntimeName, ...]:
     """The runtimes that judge, the embedded one first. `auto` takes genuine Caffe2 where it is installed.
 
     Raises:
-        UserError: genuine Caffe2 is wanted by name and is not there.
+        Caffe2Unavailable: genuine Caffe2 is wanted by name and is not there.
     """
     if wanted == "torch":
         return ("torch",)
     try:
         _interpreter()
-    except UserError:
+    except Caffe2Unavailable:
         if wanted == "auto":
             return ("torch",)
         raise
@@ -31,7 +31,7 @@ def caffe2_identity() -> str:
     """Which genuine Caffe2: the version of the PyTorch that holds it.
 
     Raises:
-        UserError: it is not there.
+        Caffe2Unavailable: it is not there.
     """
     return _torch_version(_interpreter())
 

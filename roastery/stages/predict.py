@@ -81,7 +81,7 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
 
     Raises:
         DatasetError: the dataset has fewer categories than the model has classes.
-        UserError: genuine Caffe2 is not there.
+        Caffe2Unavailable: genuine Caffe2 is wanted and is not there.
     """
     from roastery.config import load_config
     from roastery.data.coco import load_coco
