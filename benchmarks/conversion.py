@@ -98,7 +98,9 @@ def main() -> None:
     for stage in stages:
         seconds = [run[stage]["seconds"] for run in runs]
         peak = max(run[stage]["peak_mib"] for run in runs)
-        table.add_row(stage, f"{statistics.median(seconds):.2f}", f"{min(seconds):.2f}..{max(seconds):.2f}", f"{peak:.0f}")
+        table.add_row(
+            stage, f"{statistics.median(seconds):.2f}", f"{min(seconds):.2f}..{max(seconds):.2f}", f"{peak:.0f}"
+        )
     totals = [sum(run[stage]["seconds"] for stage in CONVERSION_STAGES) for run in runs]
     total = statistics.median(totals)
     table.add_section()

@@ -3,7 +3,6 @@
 The steps are the pipeline's, one after another in this process; the folder is whole or not there.
 """
 
-import io
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -165,10 +164,7 @@ class _Steps:
 def _export(config: CfgNode, detector: GeneralizedRCNN, staging: Path, steps: _Steps) -> Nets:
     with steps.step("trace"):
         traced = trace(detector, net_arguments(config, detector))
-        # Through memory: torch's own writer gives a full disk no errno.
-        buffer = io.BytesIO()
-        save_program(traced, buffer)
-        (staging / PROGRAM_FILE).write_bytes(buffer.getbuffer())
+        save_program(traced, staging / PROGRAM_FILE)
     with steps.step("export to ONNX"):
         save_onnx(export_onnx(traced), staging / ONNX_FILE)
     with steps.step("convert to Caffe2"):

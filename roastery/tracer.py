@@ -65,12 +65,12 @@ class Caffe2Tracer:
         return model
 
     def _check(self, model: Caffe2Model, index: int, image: torch.Tensor) -> None:
-        data, im_info = pad_and_batch(
-            [image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN)
-        )
+        data, im_info = pad_and_batch([image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
         with torch.no_grad():
             eager = self.detector(torch.as_tensor(data), torch.as_tensor(im_info))
         expected = {name: tensor.numpy() for name, tensor in zip(self.detector.output_names, eager, strict=True)}
         report = compare_detections(expected, model.run(data.numpy(), im_info.numpy()))
         if not report.passed:
-            raise GateFailed(f"sample input {index}: the net differs from the detector: {'; '.join(report.differences)}")
+            raise GateFailed(
+                f"sample input {index}: the net differs from the detector: {'; '.join(report.differences)}"
+            )

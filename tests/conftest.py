@@ -68,7 +68,7 @@ def shapes() -> Path:
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a demo model's conversion (model.pt2, model.onnx, model.pb, model_init.pb), made once for all workers."""
+    """The folder of a demo model's conversion (model.pt2, model.onnx, model.pb, ...), made once for all workers."""
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()

@@ -99,8 +99,10 @@ def _fill(name: str, array: NDArray[np.generic]) -> caffe2_pb2.OperatorDef:
         raise UnsupportedOperator(f"parameter {name!r}: Caffe2 has no fill for {array.dtype}; use float32")
     values = caffe2_pb2.Argument(name="values")
     if array.dtype == np.float32:
-        # Packed floats are the array's own bytes: parsing them is a copy, where a Python list would be 44 million objects.
-        values.MergeFromString(_length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, array.astype("<f4").tobytes()))
+        # Packed floats are the array's own bytes: parsing them is a copy; a Python list would be 44 million objects.
+        values.MergeFromString(
+            _length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, array.astype("<f4").tobytes())
+        )
     else:
         values.ints.extend(array.ravel().tolist())
     shape = caffe2_pb2.Argument(name="shape", ints=array.shape)

@@ -81,8 +81,8 @@ class Caffe2Model:
         """Detect.
 
         Args:
-            inputs: for each image {"image": (3, h, w) tensor, BGR 0..255, as the resize left it; "height", "width": size
-                of the original image, to which boxes and masks are scaled (default: h and w)}.
+            inputs: for each image {"image": (3, h, w) tensor, BGR 0..255, as the resize left it; "height", "width": of
+                the original image, to which boxes and masks are scaled (default: h and w)}.
 
         Returns:
             For each image {"instances": Instances} with pred_boxes (xyxy pixels of the original image), scores,

@@ -65,7 +65,10 @@ def _entry(*onnx_types: str) -> Callable[[Entry], Entry]:
 
 def _detection(node: ir.Node) -> NetOperator:
     defined: Operator = operators()[node.op_type]
-    arguments = {name: _attribute(node, name, argument.to_attribute(argument.default)) for name, argument in defined.arguments.items()}
+    arguments = {
+        name: _attribute(node, name, argument.to_attribute(argument.default))
+        for name, argument in defined.arguments.items()
+    }
     return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs), arguments)
 
 
@@ -213,8 +216,8 @@ def _attribute(node: ir.Node, name: str, default: Any) -> Any:
 
 def _kernel(node: ir.Node) -> list[int]:
     weight = node.inputs[1]
-    shape = list(weight.shape) if weight is not None and weight.shape is not None else []
-    kernel: list[int] = _attribute(node, "kernel_shape", [int(size) for size in shape[2:]])
+    sizes = list(weight.shape)[2:] if weight is not None and weight.shape is not None else []
+    kernel: list[int] = _attribute(node, "kernel_shape", [size for size in sizes if isinstance(size, int)])
     return kernel
 
 
@@ -234,4 +237,6 @@ def _require(node: ir.Node, name: str, expected: Any, why: str) -> None:
 
 
 def _refuse(node: ir.Node, why: str) -> UnsupportedOperator:
-    return UnsupportedOperator(f"{node.op_type} giving {_names(node.outputs)[0]!r} has no Caffe2 form ({why}); {_WAY_OUT}")
+    return UnsupportedOperator(
+        f"{node.op_type} giving {_names(node.outputs)[0]!r} has no Caffe2 form ({why}); {_WAY_OUT}"
+    )

@@ -28,8 +28,10 @@ def lift_constants(graph: ir.Graph) -> None:
         if node.op_type != "Constant" or node.domain != "":
             continue
         output = node.outputs[0]
-        value = ir.Value(name=output.name, const_value=_constant_tensor(node))
-        value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[union-attr]
+        tensor = _constant_tensor(node)
+        value = ir.Value(
+            name=output.name, const_value=tensor, shape=ir.Shape(tensor.numpy().shape), type=ir.TensorType(tensor.dtype)
+        )
         _replace(graph, output, value)
         graph.remove(node, safe=True)
         graph.initializers.add(value)
@@ -40,7 +42,7 @@ def drop_identities(graph: ir.Graph) -> None:
     for node in list(graph):
         if node.op_type not in ("Identity", "Dropout") or node.domain != "":
             continue
-        # An identity between an input or parameter and an output of the graph has to stay: it gives the output its name.
+        # One between an input or parameter and an output of the graph has to stay: it gives the output its name.
         source = node.inputs[0]
         if source is None or (node.outputs[0] in graph.outputs and source.producer() is None):
             continue
@@ -60,17 +62,20 @@ def fold_batch_norms(graph: ir.Graph) -> None:
         scale, shift, mean, variance = (constant_value(value) for value in norm.inputs[1:])
         if weight is None or scale is None or shift is None or mean is None or variance is None:
             continue
-        epsilon = norm.attributes.get_float("epsilon", 1e-5)
+        # As ONNX files hold it: so a model in memory and the same model read from its file give the same net.
+        epsilon = float(np.float32(norm.attributes.get_float("epsilon", 1e-5)))
         factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
         before = 0.0 if not bias or bias[0] is None else bias[0].astype(np.float64)
         folded_bias = (before - mean.astype(np.float64)) * factor + shift.astype(np.float64)
-        folded_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+        folded_weight = weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
         weight_value = convolution.inputs[1]
-        assert weight_value is not None and weight_value.name is not None
+        assert weight_value is not None
+        assert weight_value.name is not None
         # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
         _replace_weight(graph, convolution, 1, weight_value.name, folded_weight)
         bias_value = norm.inputs[2]
-        assert bias_value is not None and bias_value.name is not None
+        assert bias_value is not None
+        assert bias_value.name is not None
         convolution.resize_inputs(3)
         _replace_weight(graph, convolution, 2, bias_value.name, folded_bias)
         _replace(graph, norm.outputs[0], convolution.outputs[0])
@@ -101,7 +106,14 @@ def _constant_tensor(node: ir.Node) -> ir.TensorProtocol:
     attributes = node.attributes
     if "value" in attributes:
         return attributes["value"].as_tensor()
-    for name, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):
+    for name, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
         if name in attributes:
             return ir.Tensor(np.asarray(attributes[name].value, dtype=dtype))
-    raise ModelFileError(f"constant {node.outputs[0].name!r} holds neither numbers nor a tensor; export the model again")
+    raise ModelFileError(
+        f"constant {node.outputs[0].name!r} holds neither numbers nor a tensor; export the model again"
+    )

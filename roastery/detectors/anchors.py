@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.errors import ConfigError
 
@@ -72,7 +72,9 @@ def build_anchor_generator(config: CfgNode, strides: Sequence[int]) -> AnchorGen
         for level_sizes, level_ratios, stride in zip(sizes, ratios, strides, strict=True)
     ]
     if len({len(boxes) for boxes in anchors}) != 1:
-        raise ConfigError("MODEL.ANCHOR_GENERATOR: every level must have the same number of anchors, as one head serves all")
+        raise ConfigError(
+            "MODEL.ANCHOR_GENERATOR: every level must have the same number of anchors, as one head serves all"
+        )
     return AnchorGenerator(anchors, strides)
 
 

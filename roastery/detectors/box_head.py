@@ -1,8 +1,8 @@
 """The box branch: features of each RoI, then class logits and box deltas."""
 
 import torch.nn.functional as F
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.errors import ConfigError

@@ -4,10 +4,11 @@ Source: Lin et al., Feature Pyramid Networks (arXiv:1612.03144); names and fusin
 """
 
 import math
+from itertools import pairwise
 
 import torch.nn.functional as F
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.detectors.resnet import ResNet, build_resnet
@@ -71,6 +72,6 @@ def build_resnet_fpn(config: CfgNode) -> FPN:
             f"{bottom_up.out_features}"
         )
     strides = [bottom_up.strides[name] for name in fpn.IN_FEATURES]
-    if any(upper != 2 * lower for lower, upper in zip(strides, strides[1:], strict=False)):
+    if any(upper != 2 * lower for lower, upper in pairwise(strides)):
         raise ConfigError(f"MODEL.FPN.IN_FEATURES: strides {strides} must double from level to level")
     return FPN(bottom_up, list(fpn.IN_FEATURES), fpn.OUT_CHANNELS, fpn.NORM, fpn.FUSE_TYPE)

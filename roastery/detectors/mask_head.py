@@ -1,8 +1,8 @@
 """The mask branch: a map for each class of each detection."""
 
 import torch.nn.functional as F
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.errors import ConfigError
@@ -35,8 +35,6 @@ def build_mask_head(config: CfgNode, channels: int) -> MaskRCNNConvUpsampleHead:
     """The mask head that `config.MODEL.ROI_MASK_HEAD` describes, without weights."""
     head = config.MODEL.ROI_MASK_HEAD
     if head.NAME != "MaskRCNNConvUpsampleHead":
-        raise ConfigError(
-            f"MODEL.ROI_MASK_HEAD.NAME: {head.NAME!r} has no Caffe2 form; use MaskRCNNConvUpsampleHead or remove the head"
-        )
+        raise ConfigError(f"MODEL.ROI_MASK_HEAD.NAME: {head.NAME!r} has no Caffe2 form; use MaskRCNNConvUpsampleHead")
     classes = 1 if head.CLS_AGNOSTIC_MASK else config.MODEL.ROI_HEADS.NUM_CLASSES
     return MaskRCNNConvUpsampleHead(channels, classes, [head.CONV_DIM] * head.NUM_CONV, head.CONV_DIM, head.NORM)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.errors import ConfigError
 from roastery.ops import batch_permutation, distribute_fpn_proposals, roi_align

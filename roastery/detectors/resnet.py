@@ -4,8 +4,8 @@ Source: He et al., Deep Residual Learning (arXiv:1512.03385); the layout of stri
 """
 
 import torch.nn.functional as F
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.errors import ConfigError

@@ -1,8 +1,8 @@
 """The second stage: box and mask branches over proposals, by Caffe2's operators."""
 
 import torch
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.box_head import FastRCNNOutputLayers, build_box_head
 from roastery.detectors.mask_head import build_mask_head

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from yacs.config import CfgNode
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
 from roastery.detectors.convolution import Convolution
@@ -72,16 +72,13 @@ class RPN(nn.Module):
     def forward(self, features: dict[str, Tensor], im_info: Tensor) -> Tensor:
         """Proposals (n, 5) float32: batch index, then xyxy in pixels of the padded image."""
         objectness, deltas = self.rpn_head([features[name] for name in self.in_features])
-        rois, probabilities = [], []
-        levels = zip(
-            objectness, deltas, self.anchor_generator.cell_anchors, self.anchor_generator.strides, strict=True
-        )
+        rois: list[Tensor] = []
+        probabilities: list[Tensor] = []
+        levels = zip(objectness, deltas, self.anchor_generator.cell_anchors, self.anchor_generator.strides, strict=True)
         for level_scores, level_deltas, anchors, stride in levels:
-            if self.delta_factors is not None:
-                level_deltas = level_deltas * self.delta_factors
             level_rois, level_probabilities = generate_proposals(
                 level_scores,
-                level_deltas,
+                level_deltas if self.delta_factors is None else level_deltas * self.delta_factors,
                 im_info,
                 anchors,
                 spatial_scale=1.0 / stride,

@@ -1,7 +1,7 @@
 """A traced program as ONNX, with Caffe2's detection operators as nodes of their own domain.
 
-The graph is kept in ONNX IR (`onnx_ir`), which holds weights as views on the traced program's tensors, so that a model is
-not copied on its way to a file or a NetDef.
+The graph is kept in ONNX IR (`onnx_ir`), which holds weights as views on the traced program's tensors, so that a model
+is not copied on its way to a file or a NetDef.
 """
 
 import json

@@ -4,10 +4,10 @@ Saved programs repeat to the byte: they hold neither the sample that they were t
 """
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from roastery.errors import ModelFileError
 NetArgument = int | float | str | list[float]
 
 _INTERFACE_FILE = "roastery_interface.json"
+# About what a saved program takes beside its weights.
+_GRAPH_BYTES = 4 * 2**20
 # The size traced with, in units of the divisibility: neither 0 nor 1, which torch.export would take for constants, and
 # unequal, so that height and width are not taken for one another.
 TRACED_SIZE = (4, 6)
@@ -60,14 +62,18 @@ def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batc
     return Traced(_portable(program), tuple(detector.output_names), dict(net_arguments))
 
 
-def save_program(traced: Traced, file: Path | IO[bytes]) -> None:
-    """Write a traced program as `model.pt2`."""
+def save_program(traced: Traced, path: Path) -> None:
+    """Write a traced program as `model.pt2`. Files of the same name repeat to the byte: the archive is named after it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     interface = {"output_names": list(traced.output_names), "net_arguments": traced.net_arguments}
-    torch.export.save(
-        traced.program,
-        file,  # type: ignore[arg-type]  # torch takes a path or a binary file
-        extra_files={_INTERFACE_FILE: json.dumps(interface, sort_keys=True)},
-    )
+    weights = sum(tensor.nbytes for tensor in traced.program.state_dict.values())
+    with path.open("wb") as file:
+        # torch's writer gives a full disk no errno; so the space is asked for first, and found missing here.
+        os.posix_fallocate(file.fileno(), 0, weights + _GRAPH_BYTES)
+    torch.export.save(traced.program, path, extra_files={_INTERFACE_FILE: json.dumps(interface, sort_keys=True)})
 
 
 def load_program(path: Path) -> Traced:
@@ -96,8 +102,8 @@ def _frozen(detector: nn.Module) -> nn.Module:
 def _portable(program: ExportedProgram) -> ExportedProgram:
     """Without sample inputs (they would be pickled into the file), stack traces' paths and ranges of derived sizes.
 
-    A range for an expression (`32 * height`) is read back as if the expression were a symbol, and then the program cannot
-    be decomposed (torch 2.13); the range of `height` says the same.
+    A range for an expression (`32 * height`) is read back as if the expression were a symbol, and then the program
+    cannot be decomposed (torch 2.13); the range of `height` says the same.
     """
     program._example_inputs = None
     ranges = {str(size): (size, bounds) for size, bounds in program.range_constraints.items() if size.is_Symbol}

@@ -1,14 +1,13 @@
 """Translations of PyTorch operators to ONNX where the exporter's own say too much for Caffe2.
 
-The exporter computes a zero bias for a convolution without one, spells group normalisation out in ten nodes, and turns a
-flatten into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one node.
+The exporter computes a zero bias for a convolution without one, spells group normalisation out in ten nodes, and turns
+a flatten into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one node.
 """
 
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
 
@@ -70,11 +69,14 @@ def _view(x: Any, size: Sequence[Any]) -> Any:
     sizes = [value if isinstance(value, int) else None for value in size]
     known = [value if isinstance(value, int) else None for value in (x.shape or [])]
     if sizes.count(None) + sizes.count(-1) > 1:
-        raise UnsupportedOperator(f"a view to {list(size)} with more than one size that depends on the image has no Caffe2 form")
+        raise UnsupportedOperator(
+            f"a view to {list(size)} with more than one size that depends on the image has no Caffe2 form"
+        )
     if len(sizes) == 2 and len(known) > 2 and None not in known[1:] and sizes[1] == prod(n or 0 for n in known[1:]):
         return op.Flatten(x, axis=1)
     shape = [-1 if value is None else value for value in sizes]
-    return op.Reshape(x, op.Constant(value=ir.tensor(shape, dtype=ir.DataType.INT64)))
+    constant: Any = op.Constant(value_ints=shape)
+    return op.Reshape(x, constant)
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:

@@ -62,8 +62,7 @@ def test_without_graphviz_the_rest_goes_on_and_is_the_same_to_the_byte(
 ):
     """The expected files are those of another trace and another export of the model."""
     traced, proto = traced_mask_model
-    with (tmp_path / "model.pt2").open("wb") as file:
-        save_program(traced, file)
+    save_program(traced, tmp_path / "model.pt2")
     save_onnx(ir.from_proto(proto), tmp_path / "model.onnx")
     save_nets(roastery.conversion.convert(ir.from_proto(proto)), tmp_path)
     expected = {path.name: file_sha256(path) for path in tmp_path.glob("model*")}

@@ -39,7 +39,9 @@ def test_anchors_of_two_sizes_and_three_ratios_are_detectron2s() -> None:
 
 
 @given(size=st.floats(4, 512), ratio=st.floats(0.1, 10), shift=st.floats(0, 32))
-def test_an_anchor_has_the_area_and_the_ratio_asked_for_around_its_shift(size: float, ratio: float, shift: float) -> None:
+def test_an_anchor_has_the_area_and_the_ratio_asked_for_around_its_shift(
+    size: float, ratio: float, shift: float
+) -> None:
     ((x1, y1, x2, y2),) = cell_anchors([size], [ratio], shift).double().tolist()
     assert (x2 - x1) * (y2 - y1) == pytest.approx(size**2, rel=1e-3)
     assert (y2 - y1) / (x2 - x1) == pytest.approx(ratio, rel=1e-3)

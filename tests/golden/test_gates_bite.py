@@ -52,7 +52,9 @@ def val(shapes: Path) -> CocoDataset:
 def original(shapes: Path, config: Any, val: CocoDataset) -> dict[str, dict[str, float]]:
     detector = load_detector(config, shapes / MODEL / "model_final.pkl")
     ids = [image.id for image in val.images]
-    return evaluate_coco(val, detect(ReferenceDetector(config, detector), val, ids, config, val.category_ids).detections, ["bbox"])
+    return evaluate_coco(
+        val, detect(ReferenceDetector(config, detector), val, ids, config, val.category_ids).detections, ["bbox"]
+    )
 
 
 def _changed(nets: Nets, operator: str, argument: str, value: int) -> Nets:
@@ -120,7 +122,9 @@ def _detect(nets: Nets, val: CocoDataset, config: Any) -> Detected:
         return detect(model, val, [image.id for image in val.images], config, val.category_ids)
 
 
-def test_the_ap_gate_passes_the_net_as_it_was_converted(nets: Nets, val: CocoDataset, config: Any, original: Any) -> None:
+def test_the_ap_gate_passes_the_net_as_it_was_converted(
+    nets: Nets, val: CocoDataset, config: Any, original: Any
+) -> None:
     verdict = _gate(val, original, _detect(nets, val, config))
     assert verdict.reasons == ()
     assert abs(verdict.deltas["bbox/AP"]) <= 0.05
