@@ -57,7 +57,7 @@ def convert(model: ir.Model) -> Nets:
             if array is not None:
                 filled.add(name)
                 predict.external_input.append(name)
-                initial.op.append(_fill(name, array))
+                _fill(initial, name, array)
     predict.external_output.extend(_name(value) for value in graph.outputs)
     initial.external_output.extend(predict.external_input[len(graph.inputs) :])
     net_arguments: Mapping[str, ArgumentValue] = json.loads(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
@@ -94,19 +94,20 @@ def _argument(name: str, value: ArgumentValue) -> caffe2_pb2.Argument:
     return caffe2_pb2.Argument(name=name, floats=value)
 
 
-def _fill(name: str, array: NDArray[np.generic]) -> caffe2_pb2.OperatorDef:
+def _fill(initial: caffe2_pb2.NetDef, name: str, array: NDArray[np.generic]) -> None:
+    """Append the operator that fills a parameter."""
     if array.dtype not in _FILLS:
         raise UnsupportedOperator(f"parameter {name!r}: Caffe2 has no fill for {array.dtype}; use float32")
-    values = caffe2_pb2.Argument(name="values")
+    # Built where it stays: a message that is appended is copied, and these hold the weights.
+    fill = initial.op.add(type=_FILLS[array.dtype], output=[name])
+    fill.arg.add(name="shape", ints=array.shape)
+    values = fill.arg.add(name="values")
     if array.dtype == np.float32:
         # Packed floats are the array's own bytes: parsing them is a copy; a Python list would be 44 million objects.
-        values.MergeFromString(
-            _length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, array.astype("<f4").tobytes())
-        )
+        floats = np.ascontiguousarray(array, dtype="<f4").tobytes()
+        values.MergeFromString(_length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, floats))
     else:
         values.ints.extend(array.ravel().tolist())
-    shape = caffe2_pb2.Argument(name="shape", ints=array.shape)
-    return caffe2_pb2.OperatorDef(type=_FILLS[array.dtype], output=[name], arg=[shape, values])
 
 
 def _length_delimited(field_number: int, payload: bytes) -> bytes:
@@ -117,4 +118,4 @@ def _length_delimited(field_number: int, payload: bytes) -> bytes:
         header.append(length & 0x7F | 0x80)
         length >>= 7
     header.append(length)
-    return bytes(header) + payload
+    return b"".join((header, payload))

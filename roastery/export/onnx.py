@@ -64,10 +64,19 @@ def export_onnx(traced: Traced, input_names: Sequence[str] = INPUT_NAMES) -> ir.
 
 
 def save_onnx(model: ir.Model, path: Path) -> None:
-    """Write `model.onnx`, weights inside, after onnx.checker has passed it."""
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    """Write `model.onnx`, weights inside, and have onnx.checker pass it.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the model is none; no file is left.
+        OSError: the file cannot be written.
+    """
+    path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    try:
+        # By its path: a model in hand would be copied twice to be checked.
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        path.unlink()
+        raise
 
 
 def load_onnx(path: Path) -> ir.Model:
@@ -79,14 +88,14 @@ def load_onnx(path: Path) -> ir.Model:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such ONNX file; export the model first")
     try:
+        onnx.checker.check_model(str(path), full_check=True)
         proto = onnx.load_model(path, load_external_data=False)
-        for tensor in proto.graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise ModelFileError(f"{path}: {tensor.name!r} lies outside of the file; embed the weights")
-        onnx.checker.check_model(proto, full_check=True)
     except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelFileError(f"{path}: {tensor.name!r} lies outside of the file; embed the weights")
     return ir.from_proto(proto)
 
 

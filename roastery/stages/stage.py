@@ -1,5 +1,6 @@
 """What all stages are: a request with a key, work that fills a folder, a result."""
 
+import gc
 import json
 import logging
 import resource
@@ -92,6 +93,8 @@ def perform(stage: Stage[RequestT, FactsT, ResultT], request: RequestT, store: S
     with store.build(stage.name, key) as build:
         if build.found is None:
             _logger.info("%s %s: building %s", request.model, stage.name, key[:12])
+            # Models and graphs lie in reference cycles: those of the stage before may be here still, weights and all.
+            gc.collect()
             cost = _Meter()
             facts = stage.run(request, store, build.directory)
             timing = cost.read(stage.name)

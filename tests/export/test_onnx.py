@@ -1,0 +1,93 @@
+"""model.onnx: what is written is checked, and what is read is a model and no more."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from roastery.errors import ModelFileError
+from roastery.export.onnx import load_onnx, save_onnx
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.ops.definition import ONNX_DOMAIN
+
+MODEL = "mask_rcnn_fpn"
+
+
+def test_an_exported_model_passes_the_checker_with_caffe2s_operators_in_their_domain(
+    converted: Callable[[str], Path],
+) -> None:
+    proto = onnx.load(converted(MODEL) / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 21
+    own = [node.op_type for node in proto.graph.node if node.domain == ONNX_DOMAIN]
+    assert {"GenerateProposals", "BoxWithNMSLimit", "RoIAlign"} <= set(own)
+    assert {node.domain for node in proto.graph.node} == {"", ONNX_DOMAIN}
+
+
+def test_an_exported_model_says_its_nets_arguments_and_each_nodes_module(converted: Callable[[str], Path]) -> None:
+    proto = onnx.load(converted(MODEL) / "model.onnx")
+    arguments = {entry.key: entry.value for entry in proto.metadata_props}
+    assert json.loads(arguments[NET_ARGUMENTS_KEY])["size_divisibility"] == 32
+    modules = [entry.value for node in proto.graph.node for entry in node.metadata_props if entry.key == MODULE_KEY]
+    assert "backbone.bottom_up.stem.conv1" in modules
+
+
+def test_an_exported_model_holds_no_path_and_no_stack_trace(converted: Callable[[str], Path]) -> None:
+    content = (converted(MODEL) / "model.onnx").read_bytes()
+    for trace_of_a_machine in (b"site-packages", b"stack_trace", str(Path.cwd()).encode()):
+        assert trace_of_a_machine not in content
+
+
+def test_what_is_read_is_written_again_to_the_byte(converted: Callable[[str], Path], tmp_path: Path) -> None:
+    source = converted(MODEL) / "model.onnx"
+    save_onnx(load_onnx(source), tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == source.read_bytes()
+
+
+def test_a_model_that_the_checker_refuses_is_not_left(converted: Callable[[str], Path], tmp_path: Path) -> None:
+    model = load_onnx(converted(MODEL) / "model.onnx")
+    next(iter(model.graph)).op_type = "NoSuchOperator"
+    with pytest.raises(onnx.checker.ValidationError):
+        save_onnx(model, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_a_model_file_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no such ONNX file"):
+        load_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"not ONNX", b"\x08\x09" * 100], ids=["empty", "text", "fields"])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelFileError, match="not a valid ONNX model"):
+        load_onnx(tmp_path / "model.onnx")
+
+
+def test_a_truncated_model_is_refused(converted: Callable[[str], Path], tmp_path: Path) -> None:
+    whole = (converted(MODEL) / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match="not a valid ONNX model"):
+        load_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd"])
+def test_weights_outside_of_the_file_are_refused(tmp_path: Path, location: str) -> None:
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=location)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "w"], ["y"])],
+        "outside",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])],
+        [weight],
+    )
+    (tmp_path / "weights.bin").write_bytes(b"\0" * 8)
+    opset = onnx.helper.make_opsetid("", 21)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError):
+        load_onnx(tmp_path / "model.onnx")
