@@ -7,6 +7,7 @@ nothing, and a changed line in what a stage does not import changes nothing eith
 import ast
 import hashlib
 import importlib.metadata
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ PACKAGE = "roastery"
 _ROOT = Path(__file__).parent
 # A version says what a release is called, not what it does: a release alone reconverts nothing.
 _NAMES_ONLY = ("__version__", "__all__")
+_PARSE_ATTEMPTS = 10
+_parsing = threading.Lock()
 
 
 def stage_key(
@@ -74,22 +77,37 @@ def source_digest(modules: tuple[str, ...], root: Path = _ROOT) -> str:
 
 @cache
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes(), filename=file.name)
+    return _parse(file.read_bytes())
 
 
 @cache
 def _module_digest(file: Path) -> str:
     tree = _tree(file)
-    digest = hashlib.sha256(ast.dump(_WithoutWords().visit(ast.parse(file.read_bytes()))).encode())
+    digest = hashlib.sha256(ast.dump(_WithoutWords().visit(_parse(file.read_bytes()))).encode())
     for data in sorted(_data_files(tree, file)):
         digest.update(data.name.encode() + b"\0" + hashlib.sha256(_content(data)).digest())
     return digest.hexdigest()
 
 
+def _parse(source: bytes) -> ast.Module:
+    """A syntax tree.
+
+    CPython 3.11 counts the depth of trees in one place for all threads; one that parses at the same time makes it raise
+    SystemError of a good source (python/cpython#106905). Parsing again is right.
+    """
+    with _parsing:
+        for _ in range(_PARSE_ATTEMPTS - 1):
+            try:
+                return ast.parse(source)
+            except SystemError:
+                continue
+        return ast.parse(source)
+
+
 def _content(data: Path) -> bytes:
     """A data file's bytes; of a Python file, which another interpreter runs, its tree's as of any module."""
     if data.suffix == ".py":
-        return ast.dump(_WithoutWords().visit(ast.parse(data.read_bytes()))).encode()
+        return ast.dump(_WithoutWords().visit(_parse(data.read_bytes()))).encode()
     return data.read_bytes()
 
 

@@ -16,9 +16,13 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import shutil
+from functools import cache
 
 import hypothesis
 import pytest
+
+from roastery.caffe2.caffe2_runtime import find_caffe2_python
+from roastery.errors import Caffe2Unavailable
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -30,8 +34,13 @@ hypothesis.settings.load_profile("repeatable")
 _left_out = 0
 
 
+@cache
 def _has_caffe2() -> bool:
-    return bool(os.environ.get("CAFFE2_PYTHON")) or (ROOT / ".caffe2" / "bin" / "python").exists()
+    try:
+        find_caffe2_python()
+    except Caffe2Unavailable:
+        return False
+    return True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """Stage keys: what changes them, and what does not."""
 
+import ast
 import sys
 from pathlib import Path
 
@@ -139,3 +140,18 @@ def test_every_module_that_python_loads_for_a_stage_is_covered() -> None:
     needed = {"roastery.export.onnx", "roastery.export.trace", "roastery.metadata", "roastery.ops", "roastery.store"}
     assert needed <= covered
     assert needed <= set(sys.modules)
+
+
+def test_a_source_is_parsed_again_where_cpython_miscounts_for_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """python/cpython#106905: SystemError of a good source, while another thread parses."""
+    real, calls = ast.parse, []
+
+    def miscounts_twice(source: bytes) -> ast.Module:
+        calls.append(source)
+        if len(calls) < 3:
+            raise SystemError("AST constructor recursion depth mismatch (before=207, after=74)")
+        return real(source)
+
+    monkeypatch.setattr(ast, "parse", miscounts_twice)
+    assert ast.dump(provenance._parse(b"x = 1")) == ast.dump(real("x = 1"))
+    assert len(calls) == 3

@@ -65,7 +65,7 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
     records = sample_images(load_coco(request.dataset.name, *request.dataset.sampled_from), **dict(request.sample))
     samples = []
     for record in records:
-        image = to_input(record.path, config)["image"]
+        image = to_input(record, config)["image"]
         data, im_info = pad_and_batch([image], divisibility, list(config.MODEL.PIXEL_MEAN))
         samples.append({"data": data.numpy(), "im_info": im_info.numpy()})
     save_samples(directory / INPUTS_FILE, samples)

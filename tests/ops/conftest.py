@@ -1,7 +1,6 @@
 """What the operators' tests share: random boxes, and genuine Caffe2 for a batch of cases."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from roastery.caffe2.caffe2_runtime import find_caffe2_python
 from roastery.ops.std_sort import _sort
 
 RandomBoxes = Callable[..., NDArray[np.float32]]
@@ -100,10 +100,10 @@ def ask_caffe2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[C
             n_in = len(case.inputs)
             described.append({"op": case.op, "n_in": n_in, "n_out": case.outputs, "args": case.arguments})
         (folder / "cases.json").write_text(json.dumps(described))
-        root = Path(__file__).parent.parent.parent
-        python = os.environ.get("CAFFE2_PYTHON") or str(root / ".caffe2" / "bin" / "python")
         script = Path(__file__).parent / "answer_with_caffe2.py"
-        subprocess.run([python, str(script), str(folder)], check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [str(find_caffe2_python()), str(script), str(folder)], check=True, capture_output=True, timeout=120
+        )
         answers: Answers = []
         for index, case in enumerate(cases):
             answer = folder / f"{index}.answer.npz"
