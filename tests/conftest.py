@@ -53,10 +53,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _left_out = len(needing)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = _left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """A worker has ended: every one collects, and leaves out, the same."""
+    global _left_out  # noqa: PLW0603
+    _left_out = getattr(node, "workeroutput", {}).get("left_out", _left_out)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _has_caffe2():
-        count = f"{_left_out} tests" if _left_out else "the tests marked caffe2"
-        terminalreporter.write_line(f"left out: {count} of genuine Caffe2; `make caffe2` adds it")
+    if _left_out:
+        terminalreporter.write_line(f"left out: {_left_out} tests of genuine Caffe2; `make caffe2` adds it")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
