@@ -11,6 +11,7 @@ import typer
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+from roastery.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +20,17 @@ FAILED = 1
 MISTAKE = 2
 MODELS = Path("configs/models")
 HOME = Path(".roastery")
+_COLUMNS = {
+    "model": False,
+    "AP": False,
+    "original": True,
+    "Caffe2": True,
+    "difference": True,
+    "verdict": False,
+    "seconds": True,
+    "version": True,
+}
+"""The table's columns, and whether they hold figures."""
 
 
 def run(
@@ -73,6 +85,9 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
     from flows.progress import listening
 
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        # A file or a pipe has no width that a line would have to fit.
+        console = Console(width=120)
     with console.status("starting Prefect"):
         from flows.convert_fleet import convert_fleet
     with ConsoleProgress(console) as progress, listening(progress):
@@ -91,6 +106,7 @@ def prepare_environment(home: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         # A busy machine starts it late, and the run would be lost.
@@ -99,15 +115,24 @@ def prepare_environment(home: Path) -> None:
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    # The server makes its database there, and does not make the folder.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:
     """Print how each model ended, and where its report, artifacts and versions lie."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Converted models", title_justify="left")
-    for heading in ("model", "AP", "original", "Caffe2", "difference", "verdict", "seconds", "version"):
-        table.add_column(heading, justify="left" if heading in ("model", "AP", "verdict", "version") else "right")
+    table = Table(
+        title="Converted models", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    for heading, figure in _COLUMNS.items():
+        # On a narrow terminal the verdict takes two lines; no name and no figure is cut.
+        wraps = heading == "verdict"
+        table.add_column(
+            heading, justify="right" if figure else "left", no_wrap=not wraps, min_width=9 if wraps else None
+        )
     for outcome in summary.outcomes:
         for row in _rows(outcome):
             table.add_row(*row)
@@ -115,7 +140,7 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
     for outcome in summary.outcomes:
         _explain(console, outcome)
     console.print(f"MLflow: {_absolute(config.tracking_uri)}", soft_wrap=True)
-    console.print(f"store:  {config.store}", soft_wrap=True)
+    console.print(f"store:  {Store(config.store).url}", soft_wrap=True)
 
 
 def _rows(outcome: ModelOutcome) -> list[list[str]]:
@@ -124,7 +149,7 @@ def _rows(outcome: ModelOutcome) -> list[list[str]]:
         return [[outcome.model, "", "", "", "", "[red]not converted[/red]", seconds, ""]]
     evaluation = outcome.conversion.evaluation
     verdict = "[green]passed[/green]" if evaluation.passed else "[red]FAILED[/red]"
-    version = f"{outcome.registered.name} {outcome.registered.version}" if outcome.registered else ""
+    version = str(outcome.registered.version) if outcome.registered else ""
     rows: list[list[str]] = []
     for iou_type in evaluation.metrics["original"]:
         before, after = (evaluation.metrics[target][iou_type]["AP"] for target in ("original", evaluation.judged_by))
@@ -147,8 +172,12 @@ def _explain(console: "Console", outcome: ModelOutcome) -> None:
         for reason in verdict.reasons:
             console.print(f"{outcome.model}: {runtime}: {reason}", style="red", markup=False, soft_wrap=True)
     console.print(f"{outcome.model}", markup=False)
-    console.print(f"  report:    {conversion.evaluated.uri}/report.md", markup=False, soft_wrap=True)
-    console.print(f"  artifacts: {conversion.converted.uri}", markup=False, soft_wrap=True)
+    if outcome.registered is not None:
+        registered = outcome.registered
+        alias = f", {registered.alias}" if registered.alias else ""
+        console.print(f"  registered: {registered.name} version {registered.version}{alias}", markup=False)
+    console.print(f"  report:     {conversion.evaluated.uri}/report.md", markup=False, soft_wrap=True)
+    console.print(f"  artifacts:  {conversion.converted.uri}", markup=False, soft_wrap=True)
 
 
 def _figure(value: float | None) -> str:

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from prefect import Task, flow
+from prefect import Task, flow, tags
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -53,6 +53,8 @@ def convert_model(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConf
     """
     started = time.perf_counter()
     with ExitStack() as stack:
+        # It goes to every task of this run.
+        stack.enter_context(tags(f"model:{model.name}"))
         if not has_performer():
             stack.enter_context(performing(stack.enter_context(StageWorker(model.name))))
         try:

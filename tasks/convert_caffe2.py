@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="convert_caffe2",
     task_run_name="convert caffe2 {request.model}",
-    tags=["stage:convert_caffe2"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

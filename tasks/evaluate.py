@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="evaluate",
     task_run_name="evaluate {request.model}",
-    tags=["stage:evaluate"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

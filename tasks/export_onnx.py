@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="export_onnx",
     task_run_name="export onnx {request.model}",
-    tags=["stage:export_onnx"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

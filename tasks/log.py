@@ -17,7 +17,6 @@ _FILED_OF_EVALUATION = "evaluation.json"
 @task(
     name="log",
     task_run_name="log {conversion.resolved.name}",
-    tags=["stage:log"],
     # The registry itself remembers: a conversion that is there already is found by its key, however often it is logged.
     cache_policy=NO_CACHE,
     **TASK_OPTIONS,

@@ -89,5 +89,8 @@ TASK_OPTIONS: dict[str, Any] = {
     "persist_result": True,
     "result_serializer": "json",
     "log_prints": False,
+    # The same for all: for each set of tags Prefect asks its database for a slot, and on SQLite, right after another
+    # task, is told to come again in two seconds. A stage is told from others by its task's name.
+    "tags": ["roastery"],
 }
 """For `@task`: every one is retried with a delay that doubles, and leaves its result as JSON."""

@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="predict",
     task_run_name="predict {request.target} {request.shard}/{request.shards} {request.model}",
-    tags=["stage:predict"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="resolve",
     task_run_name="resolve {request.model}",
-    tags=["stage:resolve"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

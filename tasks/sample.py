@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="sample",
     task_run_name="sample {request.sample.n} {request.model}",
-    tags=["stage:sample"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

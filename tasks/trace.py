@@ -11,7 +11,6 @@ from tasks.policy import TASK_OPTIONS, open_store, stage_cache_key
 @task(
     name="trace",
     task_run_name="trace {request.model}",
-    tags=["stage:trace"],
     cache_key_fn=stage_cache_key,
     **TASK_OPTIONS,
 )

@@ -1,11 +1,11 @@
 """Convert: ONNX to a NetDef, drawn, and compared with the eager detector on the sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from roastery.digest import JSON
-from roastery.errors import DrawingUnavailable, OperatorError
+from roastery.errors import DrawingUnavailable
 from roastery.results import ArtifactRef, ParitySummary, StageResult, StageTiming
 from roastery.stages.export_onnx import ONNX_FILE
 from roastery.stages.genuine import caffe2_identity
@@ -94,41 +94,13 @@ def compare(nets: "Nets", runtime: RuntimeName, request: ConvertCaffe2Request, s
     """Compare the net's outputs with the eager detector's on every sampled image."""
     from roastery.caffe2.caffe2_runtime import Caffe2Runtime
     from roastery.caffe2.torch_runtime import TorchRuntime
-    from roastery.evaluation.parity import compare_detections
+    from roastery.evaluation.sample_parity import compare_on_sample
     from roastery.stages.arrays import load_samples
 
     inputs = load_samples(store.fetch(request.sample) / INPUTS_FILE)
     expected = load_samples(store.fetch(request.traced) / OUTPUTS_FILE)
-    differences: list[str] = []
-    largest: dict[str, float] = {}
     with TorchRuntime(nets) if runtime == "torch" else Caffe2Runtime(nets) as running:
-        for index, (given, outputs) in enumerate(zip(inputs, expected, strict=True)):
-            try:
-                actual = running.run(given)
-            except OperatorError as error:
-                differences.append(f"sample {index}: {_first_line(error)}")
-                continue
-            report = compare_detections(outputs, actual)
-            differences.extend(f"sample {index}: {difference}" for difference in report.differences)
-            for name, value in report.largest.items():
-                largest[name] = _larger(largest.get(name, 0.0), value)
-    return ParitySummary(
-        passed=not differences,
-        images=len(inputs),
-        differences=tuple(differences),
-        largest={name: largest[name] for name in sorted(largest)},
-        runtime=runtime,
-    )
-
-
-def _larger(one: float, other: float) -> float:
-    # A difference that is not a number is in `differences`; JSON could not hold it.
-    return other if one < other < float("inf") else one
-
-
-def _first_line(error: Exception) -> str:
-    lines: Sequence[str] = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        return compare_on_sample(running.run, zip(inputs, expected, strict=True), runtime)
 
 
 def _result(artifact: ArtifactRef, timing: StageTiming, facts: ConvertCaffe2Facts) -> ConvertCaffe2Result:

@@ -1,7 +1,6 @@
 """Evaluate: AP of the original and of the converted model side by side, the gate's verdict, and the report."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,12 @@ from roastery.digest import JSON
 from roastery.results import (
     ArtifactRef,
     Evaluation,
-    LatencySummary,
     ParitySummary,
     PinnedDataset,
     ResolvedModel,
     StageResult,
     StageTiming,
     Target,
-    VerdictSummary,
 )
 from roastery.spec import DatasetSpec, GateSpec
 from roastery.stages.genuine import RuntimeName
@@ -26,6 +23,7 @@ from roastery.stages.stage import FACTS_FILE, Facts, Request, Stage
 from roastery.store import Store
 
 if TYPE_CHECKING:
+    from roastery.evaluation.side_by_side import Found
     from roastery.report import ReportFacts
 
 EVALUATION_FILE = "evaluation.json"
@@ -87,90 +85,48 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
         DatasetError: detections that do not fit the dataset.
     """
     from roastery.data.coco import load_coco
-    from roastery.evaluation.coco import evaluate_coco
+    from roastery.evaluation.gate import GatePolicy
+    from roastery.evaluation.side_by_side import judge_side_by_side
     from roastery.report import write_report
     from roastery.report_pictures import draw_comparisons
 
     dataset = load_coco(request.dataset.name, request.dataset.images, request.dataset.annotations)
-    gathered = {target: _Gathered(store, shards) for target, shards in request.shards.items()}
-    metrics = {
-        target: _numbers(evaluate_coco(dataset, shards.detections, request.iou_types))
-        for target, shards in gathered.items()
-    }
-    evaluation = _judge(request, metrics, gathered, len(dataset.images))
+    found = {target: _gather(store, shards) for target, shards in request.shards.items()}
+    policy = GatePolicy(**request.gate.model_dump())
+    evaluation = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy)
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for target, shards in gathered.items():
-        detections = json.dumps(shards.detections, allow_nan=False)
+    for target, each in found.items():
+        detections = json.dumps(each.detections, allow_nan=False)
         (directory / f"detections-{target}.json").write_text(detections, encoding="utf-8")
+    failed = {image_id for shards in gathered.values() for image_id in shards.failed_ids}
     pictures = draw_comparisons(
         directory,
         dataset,
-        [record.id for record in dataset.images],
-        {target: shards.detections for target, shards in gathered.items()},
+        # What failed may be the image itself, which then cannot be drawn either.
+        [record.id for record in dataset.images if record.id not in failed],
+        {target: each.detections for target, each in found.items()},
         PICTURES,
     )
     write_report(directory, evaluation, _report_facts(request, store), pictures)
     return EvaluateFacts(evaluation=evaluation)
 
 
-class _Gathered:
-    """What a target gave on all its shards."""
+def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":
+    """What a target found on all its shards, in the order of the images."""
+    from roastery.evaluation.side_by_side import Found
 
-    def __init__(self, store: Store, shards: Sequence[ArtifactRef]) -> None:
-        self.detections: list[dict[str, Any]] = []
-        self.milliseconds: list[float] = []
-        self.failures: list[str] = []
-        self.images = 0
-        for shard in shards:
-            folder = store.fetch(shard)
-            self.detections += _read(folder / DETECTIONS_FILE)
-            self.milliseconds += _read(folder / LATENCIES_FILE)
-            facts = _read(folder / FACTS_FILE)
-            self.failures += facts["failures"]
-            self.images += facts["images"]
-        self.detections.sort(key=lambda result: int(result["image_id"]))
-
-
-def _judge(
-    request: EvaluateRequest,
-    metrics: dict[Target, dict[str, dict[str, float | None]]],
-    gathered: Mapping[Target, _Gathered],
-    images: int,
-) -> Evaluation:
-    from roastery.evaluation.gate import GatePolicy, judge
-    from roastery.evaluation.latency import summarise
-
-    policy = GatePolicy(**request.gate.model_dump())
-    parities = {parity.runtime: parity for parity in request.parity}
-    verdicts: dict[Target, VerdictSummary] = {}
-    for runtime in request.runtimes:
-        failures = [f"{who}: {name}" for who in ("original", runtime) for name in gathered[who].failures]
-        # An image that a target was never asked for is as good as one that failed.
-        measured = min(images, gathered["original"].images, gathered[runtime].images)
-        failures += [f"{images - measured} images were not evaluated"] if measured < images else []
-        verdict = judge(metrics["original"], metrics[runtime], parities.get(runtime), measured, failures, policy)
-        verdicts[runtime] = VerdictSummary(
-            passed=verdict.passed,
-            reasons=verdict.reasons,
-            deltas={name: _number(delta) for name, delta in verdict.deltas.items()},
-        )
-    latency: dict[Target, LatencySummary] = {
-        target: summarise(shards.milliseconds) for target, shards in gathered.items() if shards.milliseconds
-    }
-    return Evaluation(
-        model=request.model,
-        original_kind="reference",
-        dataset=request.pinned.name,
-        dataset_sha256=request.pinned.sha256,
-        images=images,
-        failed_images=tuple(f"{target}: {name}" for target, shards in gathered.items() for name in shards.failures),
-        metrics=metrics,
-        latency=latency,
-        parity=request.parity,
-        verdicts=verdicts,
-        passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
-        judged_by=request.runtimes[-1],
-    )
+    detections: list[dict[str, Any]] = []
+    milliseconds: list[float] = []
+    failures: list[str] = []
+    images = 0
+    for shard in shards:
+        folder = store.fetch(shard)
+        detections += _read(folder / DETECTIONS_FILE)
+        milliseconds += _read(folder / LATENCIES_FILE)
+        facts = _read(folder / FACTS_FILE)
+        failures += facts["failures"]
+        images += facts["images"]
+    return Found(sorted(detections, key=lambda result: int(result["image_id"])), milliseconds, failures, images)
 
 
 def _report_facts(request: EvaluateRequest, store: Store) -> "ReportFacts":
@@ -187,14 +143,6 @@ def _report_facts(request: EvaluateRequest, store: Store) -> "ReportFacts":
         versions=request.versions,
         timings=request.timings,
     )
-
-
-def _numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {iou_type: {name: _number(value) for name, value in values.items()} for iou_type, values in metrics.items()}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _read(path: Path) -> Any:

@@ -65,6 +65,7 @@ class PredictFacts(Facts):
     images: int
     detections: int
     failures: tuple[str, ...]
+    failed_ids: tuple[int, ...]
 
 
 class PredictResult(StageResult):
@@ -98,7 +99,12 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
     detections = [result for result in detected.detections if result["image_id"] not in broken]
     (directory / DETECTIONS_FILE).write_text(json.dumps(detections, allow_nan=False), encoding="utf-8")
     (directory / LATENCIES_FILE).write_text(json.dumps(list(detected.milliseconds)), encoding="utf-8")
-    return PredictFacts(images=len(image_ids), detections=len(detections), failures=tuple(failures))
+    return PredictFacts(
+        images=len(image_ids),
+        detections=len(detections),
+        failures=tuple(failures),
+        failed_ids=tuple(sorted(broken | {failure.image_id for failure in detected.failures})),
+    )
 
 
 def _is_finite(result: Mapping[str, Any]) -> bool:

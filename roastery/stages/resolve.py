@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roastery.config import dump_config, load_config
+from roastery.config import dump_config, iou_types, load_config
 from roastery.data.coco import load_coco
 from roastery.digest import JSON, known_file_sha256
 from roastery.errors import CheckpointError
@@ -79,7 +79,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
         config_sha256=known_file_sha256(directory / CONFIG_FILE),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
-        iou_types=("bbox", "segm") if config.MODEL.MASK_ON else ("bbox",),
+        iou_types=iou_types(config),
         dataset=pin_dataset(request.dataset),
     )
 
@@ -118,8 +118,8 @@ def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
         DatasetError: see `roastery.data.coco.load_coco`.
     """
     dataset = load_coco(spec.name, spec.images, spec.annotations)
-    images, annotations = spec.sampled_from
-    sampled = dataset if annotations == spec.annotations else load_coco(spec.name, images, annotations)
+    same = spec.sampled_from == (spec.images, spec.annotations)
+    sampled = dataset if same else load_coco(spec.name, *spec.sampled_from)
     return PinnedDataset(
         name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
     )

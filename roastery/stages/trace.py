@@ -55,6 +55,7 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     import torch
 
     from roastery.config import load_config
+    from roastery.detectors.generalized_rcnn import detect_eagerly
     from roastery.export.trace import save_program, trace
     from roastery.sources.native import load_detector, net_arguments
     from roastery.stages.arrays import load_samples, save_samples
@@ -65,9 +66,7 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     save_program(traced, directory / PROGRAM_FILE)
     outputs = []
     for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
-        with torch.no_grad():
-            given = detector(torch.from_numpy(sample["data"]), torch.from_numpy(sample["im_info"]))
-        outputs.append({name: value.numpy() for name, value in zip(traced.output_names, given, strict=True)})
+        outputs.append(detect_eagerly(detector, torch.from_numpy(sample["data"]), torch.from_numpy(sample["im_info"])))
     save_samples(directory / OUTPUTS_FILE, outputs)
     return TraceFacts(
         outputs=traced.output_names, detections=tuple(len(sample[traced.output_names[0]]) for sample in outputs)

@@ -80,7 +80,14 @@ def run(*arguments: str) -> Any:
 def test_run_prints_the_table_and_where_things_lie(project: Path, converted: Converted) -> None:
     done = run("--models", str(project / "models"))
     assert done.exit_code == 0, done.output
-    for said in ("faster_rcnn_fpn", "bbox", "passed (torch)", "faster_rcnn_fpn.caffe2 1", "unchanged", "mlflow.db"):
+    for said in (
+        "faster_rcnn_fpn",
+        "bbox",
+        "passed (torch)",
+        "faster_rcnn_fpn.caffe2 version 1, candidate",
+        "unchanged",
+        "mlflow.db",
+    ):
         assert said in done.output
     report = next(line for line in done.output.splitlines() if "report:" in line).split()[-1]
     assert Path(report).is_file()

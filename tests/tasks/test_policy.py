@@ -48,7 +48,7 @@ def test_every_task_retries_with_a_doubling_delay_and_jitter_and_leaves_json(tas
     assert task.retry_condition_fn is may_pass
     assert task.persist_result is True
     assert task.result_serializer == "json"
-    assert task.tags == {f"stage:{task.name}"}
+    assert task.tags == {"roastery"}
 
 
 def test_a_pipeline_sets_retries_and_timeout() -> None:
