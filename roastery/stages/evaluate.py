@@ -98,7 +98,7 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     for target, each in found.items():
         detections = json.dumps(each.detections, allow_nan=False)
         (directory / f"detections-{target}.json").write_text(detections, encoding="utf-8")
-    failed = {image_id for shards in gathered.values() for image_id in shards.failed_ids}
+    failed = {image_id for shards in request.shards.values() for image_id in _failed(store, shards)}
     pictures = draw_comparisons(
         directory,
         dataset,
@@ -127,6 +127,11 @@ def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":
         failures += facts["failures"]
         images += facts["images"]
     return Found(sorted(detections, key=lambda result: int(result["image_id"])), milliseconds, failures, images)
+
+
+def _failed(store: Store, shards: Sequence[ArtifactRef]) -> list[int]:
+    """The images on which a target failed."""
+    return [int(image_id) for shard in shards for image_id in _read(store.fetch(shard) / FACTS_FILE)["failed_ids"]]
 
 
 def _report_facts(request: EvaluateRequest, store: Store) -> "ReportFacts":
