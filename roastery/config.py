@@ -60,6 +60,11 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
     return config
 
 
+def iou_types(config: CfgNode) -> tuple[str, ...]:
+    """What COCO measures of a model: "bbox", and "segm" with a mask head."""
+    return ("bbox", "segm") if config.MODEL.MASK_ON else ("bbox",)
+
+
 def dump_config(config: CfgNode) -> str:
     """The config as YAML with sorted keys and no aliases: equal configs give equal text, and it loads as the same."""
     return yaml.dump(_plain(config), Dumper=_CanonicalDumper, sort_keys=True, width=4096)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import torch
 from yacs.config import CfgNode
 
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime, find_caffe2_python
@@ -26,12 +24,12 @@ from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
 from roastery.data.coco import CocoDataset, load_coco
 from roastery.data.preprocess import pad_and_batch
-from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.detectors.generalized_rcnn import GeneralizedRCNN, detect_eagerly
 from roastery.digest import file_sha256
-from roastery.errors import DatasetError, DrawingUnavailable, OperatorError
+from roastery.errors import DatasetError, DrawingUnavailable
 from roastery.evaluation.gate import GatePolicy
-from roastery.evaluation.parity import compare_detections
 from roastery.evaluation.predict import Model
+from roastery.evaluation.sample_parity import Arrays, compare_on_sample
 from roastery.evaluation.side_by_side import evaluate_side_by_side
 from roastery.export.onnx import export_onnx, load_onnx, save_onnx
 from roastery.export.trace import save_program, trace
@@ -191,33 +189,17 @@ def _parity(
     sample: Sequence[Mapping[str, Any]],
     steps: _Steps,
 ) -> ParitySummary:
-    differences: list[str] = []
-    largest: dict[str, float] = {}
+    def expected() -> Iterator[tuple[Arrays, Arrays]]:
+        for single in sample:
+            data, im_info = pad_and_batch([single["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+            yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(detector, data, im_info)
+            advance()
+
     with (
         steps.step(f"compare in {runtime}", len(sample)) as advance,
         TorchRuntime(nets) if runtime == "torch" else Caffe2Runtime(nets) as running,
     ):
-        for index, single in enumerate(sample):
-            data, im_info = pad_and_batch([single["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN)
-            with torch.no_grad():
-                eager = detector(data, im_info)
-            expected = {name: value.numpy() for name, value in zip(detector.output_names, eager, strict=True)}
-            try:
-                report = compare_detections(expected, running.run({"data": data.numpy(), "im_info": im_info.numpy()}))
-            except OperatorError as error:
-                differences.append(f"sample {index}: {str(error).splitlines()[0]}")
-            else:
-                differences += [f"sample {index}: {difference}" for difference in report.differences]
-                for name, value in report.largest.items():
-                    largest[name] = float(np.fmax(largest.get(name, 0.0), value))
-            advance()
-    return ParitySummary(
-        passed=not differences,
-        images=len(sample),
-        differences=tuple(differences),
-        largest=largest,
-        runtime=runtime,
-    )
+        return compare_on_sample(running.run, expected(), runtime)
 
 
 def _evaluate(

@@ -1,6 +1,6 @@
 """Caffe2Tracer: detectron2's interface to a conversion, for a model in hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from yacs.config import CfgNode
 from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
 from roastery.data.preprocess import pad_and_batch
+from roastery.detectors.generalized_rcnn import detect_eagerly
 from roastery.errors import GateFailed
-from roastery.evaluation.parity import compare_detections
+from roastery.evaluation.sample_parity import Arrays, compare_on_sample
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import Traced, trace
 from roastery.sources.native import load_detector, net_arguments
@@ -60,17 +61,15 @@ class Caffe2Tracer:
             GateFailed: on a sample input the net differs from the detector.
         """
         model = Caffe2Model(convert(export_onnx(self.traced)))
-        for index, single in enumerate(self.inputs):
-            self._check(model, index, single["image"].to(torch.float32))
+        summary = compare_on_sample(
+            lambda inputs: model.run(inputs["data"], inputs["im_info"]), self._sample(), "torch"
+        )
+        if not summary.passed:
+            raise GateFailed(f"the net differs from the detector: {'; '.join(summary.differences)}")
         return model
 
-    def _check(self, model: Caffe2Model, index: int, image: torch.Tensor) -> None:
-        data, im_info = pad_and_batch([image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
-        with torch.no_grad():
-            eager = self.detector(torch.as_tensor(data), torch.as_tensor(im_info))
-        expected = {name: tensor.numpy() for name, tensor in zip(self.detector.output_names, eager, strict=True)}
-        report = compare_detections(expected, model.run(data.numpy(), im_info.numpy()))
-        if not report.passed:
-            raise GateFailed(
-                f"sample input {index}: the net differs from the detector: {'; '.join(report.differences)}"
-            )
+    def _sample(self) -> Iterator[tuple[Arrays, Arrays]]:
+        for single in self.inputs:
+            image = single["image"].to(torch.float32)
+            data, im_info = pad_and_batch([image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
+            yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(self.detector, data, im_info)

@@ -1,8 +1,10 @@
 """GeneralizedRCNN as it is deployed: from (`data`, `im_info`) to output tensors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roastery.detectors.fpn import FPN
@@ -50,3 +52,10 @@ class GeneralizedRCNN(nn.Module):
         rois = self.proposal_generator(features, im_info)
         outputs: tuple[Tensor, ...] = self.roi_heads(features, rois, im_info)
         return outputs
+
+
+def detect_eagerly(detector: GeneralizedRCNN, data: Tensor, im_info: Tensor) -> dict[str, NDArray[Any]]:
+    """What the detector itself gives, by output name: what its converted nets must give."""
+    with torch.no_grad():
+        outputs = detector(data, im_info)
+    return {name: tensor.numpy() for name, tensor in zip(detector.output_names, outputs, strict=True)}

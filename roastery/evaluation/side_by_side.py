@@ -2,16 +2,35 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from yacs.config import CfgNode
 
+from roastery.config import iou_types
 from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.evaluation.coco import evaluate_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
-from roastery.evaluation.predict import Detected, Model, detect
+from roastery.evaluation.predict import Model, detect
 from roastery.results import Evaluation, Metrics, ParitySummary, Target, VerdictSummary
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a target gave on a dataset.
+
+    Attributes:
+        detections: COCO results.
+        milliseconds: of each image that did not fail.
+        failures: a sentence for each image that failed.
+        images: how many images it was asked for.
+    """
+
+    detections: Sequence[dict[str, Any]]
+    milliseconds: Sequence[float]
+    failures: Sequence[str]
+    images: int
 
 
 def evaluate_side_by_side(
@@ -23,7 +42,7 @@ def evaluate_side_by_side(
     policy: GatePolicy,
     on_image: Callable[[ImageRecord], None] | None = None,
 ) -> Evaluation:
-    """Evaluate models on all images of a dataset and judge the converted ones by the original.
+    """Run models over all images of a dataset and judge the converted ones by the original.
 
     Args:
         name: what the model is called.
@@ -36,26 +55,42 @@ def evaluate_side_by_side(
         UserError: what stops every image, such as a runtime that is not installed.
     """
     ids = [record.id for record in dataset.images]
-    iou_types = ("bbox", "segm") if config.MODEL.MASK_ON else ("bbox",)
-    detected: dict[Target, Detected] = {}
+    found: dict[Target, Found] = {}
     for target, model in models.items():
-        detected[target] = detect(model, dataset, ids, config, dataset.category_ids, on_image)
-    metrics = {target: _metrics(dataset, found.detections, iou_types) for target, found in detected.items()}
-    failures = {
-        target: [f"{target}: {failure.file}: {failure.reason}" for failure in found.failures]
-        for target, found in detected.items()
-    }
+        detected = detect(model, dataset, ids, config, dataset.category_ids, on_image)
+        failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
+        found[target] = Found(detected.detections, detected.milliseconds, failures, len(ids))
+    return judge_side_by_side(name, dataset, iou_types(config), found, parity, policy)
+
+
+def judge_side_by_side(
+    name: str,
+    dataset: CocoDataset,
+    measured_types: Sequence[str],
+    found: Mapping[Target, Found],
+    parity: Sequence[ParitySummary],
+    policy: GatePolicy,
+) -> Evaluation:
+    """Measure what every target found, and judge the converted model by the original.
+
+    Args:
+        measured_types: COCO's IoU types, as `roastery.config.iou_types` gives them.
+        found: of "original" and of each runtime.
+
+    Raises:
+        DatasetError: detections that do not fit the dataset.
+    """
+    images = len(dataset.images)
+    metrics = {target: _metrics(dataset, each.detections, measured_types) for target, each in found.items()}
+    failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in found.items()}
     parities = {summary.runtime: summary for summary in parity}
-    verdicts = {}
-    for target in (target for target in models if target != "original"):
-        verdict = judge(
-            metrics["original"],
-            metrics[target],
-            parities.get(target),
-            len(ids),
-            failures["original"] + failures[target],
-            policy,
-        )
+    verdicts: dict[Target, VerdictSummary] = {}
+    for target in (target for target in found if target != "original"):
+        # An image that a target was never asked for is as good as one that failed.
+        measured = min(images, found["original"].images, found[target].images)
+        failed = failures["original"] + failures[target]
+        failed += [f"{images - measured} images were not evaluated"] if measured < images else []
+        verdict = judge(metrics["original"], metrics[target], parities.get(target), measured, failed, policy)
         deltas = {metric: _number(delta) for metric, delta in verdict.deltas.items()}
         verdicts[target] = VerdictSummary(passed=verdict.passed, reasons=verdict.reasons, deltas=deltas)
     return Evaluation(
@@ -63,19 +98,19 @@ def evaluate_side_by_side(
         original_kind="reference",
         dataset=dataset.name,
         dataset_sha256=dataset.digest,
-        images=len(ids),
+        images=images,
         failed_images=tuple(failure for of_target in failures.values() for failure in of_target),
         metrics=metrics,
-        latency={target: summarise(found.milliseconds) for target, found in detected.items() if found.milliseconds},
+        latency={target: summarise(each.milliseconds) for target, each in found.items() if each.milliseconds},
         parity=tuple(parity),
         verdicts=verdicts,
-        passed=all(verdict.passed for verdict in verdicts.values()),
+        passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
         judged_by="caffe2" if "caffe2" in verdicts else "torch",
     )
 
 
-def _metrics(dataset: CocoDataset, detections: Sequence[dict[str, Any]], iou_types: Sequence[str]) -> Metrics:
-    figures = evaluate_coco(dataset, detections, iou_types)
+def _metrics(dataset: CocoDataset, detections: Sequence[dict[str, Any]], measured_types: Sequence[str]) -> Metrics:
+    figures = evaluate_coco(dataset, detections, measured_types)
     return {iou_type: {name: _number(value) for name, value in values.items()} for iou_type, values in figures.items()}
 
 
