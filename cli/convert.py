@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli import FAILED
+
 if TYPE_CHECKING:
     from roastery.conversion import Advance, ConversionOutcome, RuntimeName
     from roastery.results import Evaluation
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 """What follows the first KEY is never an option, so that a value may be negative."""
 
-GATE_FAILED = 1
 _SHOWN = 5
 
 
@@ -101,7 +102,7 @@ def convert(
         console.print(
             "[red]failed[/red]: the converted model is not the original's equal; manifest.json has the verdict"
         )
-        raise typer.Exit(GATE_FAILED)
+        raise typer.Exit(FAILED)
     console.print("[green]passed[/green]")
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli import FAILED, MISTAKE
 from roastery import __version__
-from roastery.errors import UserError
+from roastery.errors import RoasteryError, UserError
 
 COMMANDS = {
     "convert": "Convert one model: a config and a checkpoint to a folder with its Caffe2 model.",
@@ -16,12 +17,9 @@ COMMANDS = {
 }
 """Each is the function of its name in `cli/<name>.py`, with its line of help."""
 
-MISTAKE = 2
-"""The exit code of what the user can mend."""
-
 
 class LazyCommands(TyperGroup):
-    """A group whose commands are imported when they are looked up, and whose user errors are one line."""
+    """A group whose commands are imported when they are looked up, and whose errors are one line."""
 
     # Typer's own copy of click is private: its contexts are `Any` here.
     def list_commands(self, ctx: Any) -> list[str]:
@@ -40,9 +38,10 @@ class LazyCommands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
+        except RoasteryError as error:
+            # A fault with a message of its own (a runtime that died, a store that did not answer) needs no traceback.
             print(f"roastery: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-            raise typer.Exit(MISTAKE) from error
+            raise typer.Exit(MISTAKE if isinstance(error, UserError) else FAILED) from error
 
 
 app = typer.Typer(cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import FAILED, MISTAKE
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
@@ -16,8 +17,6 @@ from roastery.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-FAILED = 1
-MISTAKE = 2
 MODELS = Path("configs/models")
 HOME = Path(".roastery")
 _COLUMNS = {
