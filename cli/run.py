@@ -33,7 +33,7 @@ _COLUMNS = {
 
 
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Registered models. Default: all.")] = None,
     models: Annotated[Path, typer.Option(help="Folder of the registered models' YAML.")] = MODELS,
     datasets: Annotated[
         Path | None, typer.Option(help="Folder of the datasets' YAML.  [default: beside --models]")
@@ -48,6 +48,14 @@ def run(
     """Convert registered models, measure them beside their originals, and file them.
 
     Ends with 0 where all passed, 1 where a conversion or a gate failed, 2 where something is to be mended.
+
+    Examples:
+
+    roastery run
+
+    roastery run mask_rcnn_fpn --runtime both
+
+    roastery run --models /srv/configs/models --store /srv/store --tracking-uri http://127.0.0.1:5000
     """
     chosen = choose(names or [], load_models(models), models)
     if runtime is not None:
