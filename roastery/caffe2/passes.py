@@ -51,12 +51,16 @@ def drop_identities(graph: ir.Graph) -> None:
 
 
 def fold_batch_norms(graph: ir.Graph) -> None:
-    """Fold each BatchNormalization into the convolution that alone feeds it, in float64."""
+    """Fold each BatchNormalization into the convolution that alone feeds it, in float64.
+
+    A convolution that several nodes share (a head over all levels) is folded with the norm of each use.
+    """
+    folded: dict[tuple[object, ...], tuple[ir.Value, ir.Value]] = {}
     for norm in list(graph):
         if norm.op_type != "BatchNormalization" or norm.domain != "":
             continue
         convolution = norm.inputs[0].producer() if norm.inputs[0] is not None else None
-        if convolution is None or convolution.op_type != "Conv" or len(convolution.outputs[0].uses()) != 1:
+        if convolution is None or convolution.op_type != "Conv" or not _feeds_one(graph, convolution.outputs[0]):
             continue
         weight, *bias = (constant_value(value) for value in convolution.inputs[1:])
         scale, shift, mean, variance = (constant_value(value) for value in norm.inputs[1:])
@@ -64,30 +68,41 @@ def fold_batch_norms(graph: ir.Graph) -> None:
             continue
         # As ONNX files hold it: so a model in memory and the same model read from its file give the same net.
         epsilon = float(np.float32(norm.attributes.get_float("epsilon", 1e-5)))
-        factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        before = 0.0 if not bias or bias[0] is None else bias[0].astype(np.float64)
-        folded_bias = (before - mean.astype(np.float64)) * factor + shift.astype(np.float64)
-        folded_weight = weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
-        weight_value = convolution.inputs[1]
-        assert weight_value is not None
-        assert weight_value.name is not None
-        # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
-        _replace_weight(graph, convolution, 1, weight_value.name, folded_weight)
-        bias_value = norm.inputs[2]
-        assert bias_value is not None
-        assert bias_value.name is not None
+        key = (*convolution.inputs[1:], *norm.inputs[1:], epsilon)
+        if key not in folded:
+            factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+            before = 0.0 if not bias or bias[0] is None else bias[0].astype(np.float64)
+            folded_bias = (before - mean.astype(np.float64)) * factor + shift.astype(np.float64)
+            folded_weight = weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
+            # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
+            folded[key] = (
+                _new_parameter(graph, convolution.inputs[1], folded_weight),
+                _new_parameter(graph, norm.inputs[2], folded_bias),
+            )
         convolution.resize_inputs(3)
-        _replace_weight(graph, convolution, 2, bias_value.name, folded_bias)
+        for index, value in enumerate(folded[key], start=1):
+            convolution.replace_input_with(index, value)
         _replace(graph, norm.outputs[0], convolution.outputs[0])
         graph.remove(norm, safe=True)
 
 
-def _replace_weight(graph: ir.Graph, node: ir.Node, index: int, name: str, array: NDArray[np.floating]) -> None:
+def _feeds_one(graph: ir.Graph, value: ir.Value) -> bool:
+    return len(value.uses()) == 1 and value not in graph.outputs
+
+
+def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floating]) -> ir.Value:
+    """A parameter in the place of an old one, under its name where nobody else reads that."""
+    assert old is not None
+    assert old.name is not None
+    name = old.name
+    if len(old.uses()) == 1:
+        graph.initializers.pop(name)
+    while name in graph.initializers:
+        name = f"{name}_folded"
     tensor = ir.Tensor(np.ascontiguousarray(array, dtype=np.float32), name=name)
     value = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
-    graph.initializers.pop(name, None)
-    node.replace_input_with(index, value)
     graph.initializers.add(value)
+    return value
 
 
 def _replace(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:

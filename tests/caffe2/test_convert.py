@@ -1,0 +1,158 @@
+"""ONNX to NetDef: parameters, names and what is folded away."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from onnx import TensorProto, helper
+
+from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.convert import NET_NAME, convert
+from roastery.caffe2.kernels.fills import packed_floats
+from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.errors import UnsupportedOperator
+
+
+def _model(nodes: list[onnx.NodeProto], parameters: dict[str, np.ndarray], output: str = "y") -> ir.Model:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 2, 4, 4])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in parameters.items()],
+    )
+    opset = helper.make_opsetid("", 21)
+    return ir.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=10))
+
+
+def _filled(init: caffe2_pb2.NetDef) -> dict[str, np.ndarray]:
+    found = {}
+    for operator in init.op:
+        arguments = {argument.name: argument for argument in operator.arg}
+        found[operator.output[0]] = packed_floats(arguments["values"]).reshape(list(arguments["shape"].ints))
+    return found
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=9), elements=st.floats(width=32, allow_nan=False)))
+def test_a_parameter_is_filled_with_its_values_bit_for_bit(array: np.ndarray) -> None:
+    nets = convert(_model([helper.make_node("Add", ["data", "p"], ["y"])], {"p": array}))
+    assert _filled(nets.init_net)["p"].tobytes() == array.tobytes()
+
+
+def test_parameters_follow_the_inputs_in_the_order_of_their_use_each_once() -> None:
+    nodes = [
+        helper.make_node("Mul", ["data", "b"], ["t"]),
+        helper.make_node("Add", ["t", "a"], ["u"]),
+        helper.make_node("Sub", ["u", "b"], ["y"]),
+    ]
+    nets = convert(_model(nodes, {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}))
+    assert list(nets.predict_net.external_input) == ["data", "b", "a"]
+    assert list(nets.init_net.external_output) == ["b", "a"]
+    assert [op.output[0] for op in nets.init_net.op] == ["b", "a"]
+
+
+def test_a_parameter_that_nothing_uses_is_left_out() -> None:
+    nets = convert(_model([helper.make_node("Relu", ["data"], ["y"])], {"unused": np.ones(3, np.float32)}))
+    assert list(nets.predict_net.external_input) == ["data"]
+    assert len(nets.init_net.op) == 0
+
+
+def test_the_net_has_the_originals_name_and_the_graphs_outputs() -> None:
+    nets = convert(_model([helper.make_node("Relu", ["data"], ["y"])], {}))
+    assert nets.predict_net.name == NET_NAME
+    assert list(nets.predict_net.external_output) == ["y"]
+
+
+def test_a_batch_norm_is_folded_into_its_convolution_in_float64() -> None:
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(3, 2, 1, 1)).astype(np.float32)
+    scale, shift, mean = generator.normal(size=(3, 3)).astype(np.float32)
+    variance = generator.uniform(0.5, 2, 3).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["data", "w"], ["t"], kernel_shape=[1, 1]),
+        helper.make_node("BatchNormalization", ["t", "s", "b", "m", "v"], ["y"], epsilon=1e-3),
+    ]
+    nets = convert(_model(nodes, {"w": weight, "s": scale, "b": shift, "m": mean, "v": variance}))
+    assert [op.type for op in nets.predict_net.op] == ["Conv"]
+    assert list(nets.predict_net.external_output) == ["y"]
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + np.float32(1e-3))
+    filled = _filled(nets.init_net)
+    np.testing.assert_array_equal(filled["w"], (weight * factor.reshape(3, 1, 1, 1)).astype(np.float32))
+    np.testing.assert_array_equal(filled["b"], (shift - mean * factor).astype(np.float32))
+
+
+def test_a_batch_norm_after_a_convolution_that_others_read_too_is_refused() -> None:
+    parameters = {name: np.ones(3, np.float32) for name in "sbmv"} | {"w": np.ones((3, 2, 1, 1), np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["data", "w"], ["t"], kernel_shape=[1, 1]),
+        helper.make_node("BatchNormalization", ["t", "s", "b", "m", "v"], ["u"]),
+        helper.make_node("Add", ["t", "u"], ["y"]),
+    ]
+    with pytest.raises(UnsupportedOperator, match="BatchNormalization"):
+        convert(_model(nodes, parameters))
+
+
+def test_an_identity_between_operators_is_dropped_and_the_output_keeps_its_name() -> None:
+    nodes = [
+        helper.make_node("Identity", ["data"], ["t"]),
+        helper.make_node("Relu", ["t"], ["u"]),
+        helper.make_node("Identity", ["u"], ["y"]),
+    ]
+    nets = convert(_model(nodes, {}))
+    assert [(op.type, list(op.input), list(op.output)) for op in nets.predict_net.op] == [("Relu", ["data"], ["y"])]
+
+
+def test_an_identity_that_alone_makes_an_output_is_refused() -> None:
+    with pytest.raises(UnsupportedOperator, match="Identity"):
+        convert(_model([helper.make_node("Identity", ["data"], ["y"])], {}))
+
+
+def test_a_constant_becomes_a_parameter() -> None:
+    value = onnx.numpy_helper.from_array(np.array([2.0], np.float32))
+    nodes = [helper.make_node("Constant", [], ["c"], value=value), helper.make_node("Mul", ["data", "c"], ["y"])]
+    nets = convert(_model(nodes, {}))
+    assert list(nets.predict_net.external_input) == ["data", "c"]
+    np.testing.assert_array_equal(_filled(nets.init_net)["c"], [2.0])
+
+
+def test_a_parameter_of_another_type_is_refused_by_name() -> None:
+    nodes = [helper.make_node("Add", ["data", "half"], ["y"])]
+    with pytest.raises(UnsupportedOperator, match="parameter 'half': Caffe2 has no fill for float16"):
+        convert(_model(nodes, {"half": np.ones(1, np.float16)}))
+
+
+@pytest.mark.parametrize("norms", [("n", "n"), ("n", "k")], ids=["one_norm", "two_norms"])
+def test_a_convolution_that_is_used_twice_is_folded_with_the_norm_of_each_use(norms: tuple[str, str]) -> None:
+    """As heads that all levels share have it: each use keeps its own product of weight and norm."""
+    generator = np.random.default_rng(0)
+    parameters = {"w": generator.normal(size=(2, 2, 1, 1)).astype(np.float32)}
+    for norm in dict.fromkeys(norms):
+        parameters |= {f"{norm}.{name}": generator.uniform(0.5, 2, 2).astype(np.float32) for name in "sbmv"}
+    nodes = [helper.make_node("Relu", ["data"], ["r"])]
+    for source, conv, out, norm in (("data", "t", "u", norms[0]), ("r", "t2", "u2", norms[1])):
+        nodes.append(helper.make_node("Conv", [source, "w"], [conv], kernel_shape=[1, 1]))
+        nodes.append(helper.make_node("BatchNormalization", [conv, *(f"{norm}.{p}" for p in "sbmv")], [out]))
+    nodes.append(helper.make_node("Sub", ["u", "u2"], ["y"]))
+    data = generator.normal(size=(1, 2, 4, 4)).astype(np.float32)
+
+    def normalised(x: np.ndarray, norm: str) -> np.ndarray:
+        scale, shift, mean, variance = (parameters[f"{norm}.{p}"].astype(np.float64).reshape(2, 1, 1) for p in "sbmv")
+        convolved = np.einsum("oi,ihw->ohw", parameters["w"][:, :, 0, 0].astype(np.float64), x[0])
+        return (convolved - mean) / np.sqrt(variance + np.float32(1e-5)) * scale + shift
+
+    expected = normalised(data, norms[0]) - normalised(np.maximum(data, 0), norms[1])
+    outputs = TorchRuntime(convert(_model(nodes, parameters))).run({"data": data})
+    np.testing.assert_allclose(outputs["y"][0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_whose_own_output_is_the_nets_is_not_folded() -> None:
+    parameters = {name: np.ones(3, np.float32) for name in "sbmv"} | {"w": np.ones((3, 2, 1, 1), np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["data", "w"], ["y"], kernel_shape=[1, 1]),
+        helper.make_node("BatchNormalization", ["y", "s", "b", "m", "v"], ["u"]),
+    ]
+    with pytest.raises(UnsupportedOperator, match="BatchNormalization"):
+        convert(_model(nodes, parameters))
