@@ -17,6 +17,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import shutil
 from functools import cache
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -24,9 +25,18 @@ import pytest
 from roastery.caffe2.caffe2_runtime import find_caffe2_python
 from roastery.errors import Caffe2Unavailable
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from yacs.config import CfgNode
+
+    from roastery.reference.rcnn import ReferenceDetector
+
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SHAPES = ROOT / "examples" / "shapes"
+# Tests take models as these find them, so that one more model is tested without a word here.
+DEMO_MODELS = sorted(file.parent for file in SHAPES.glob("*/config.yaml"))
+GOLDEN_MODELS = sorted(file.parent for file in GOLDEN.glob("*/model.pb"))
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
@@ -85,6 +95,76 @@ def golden() -> Path:
 def shapes() -> Path:
     """The folder of the demo zoo: datasets, configs and checkpoints."""
     return SHAPES
+
+
+def _first_demo_model(with_masks: bool) -> Path:
+    from roastery.config import load_config
+
+    return next(folder for folder in DEMO_MODELS if load_config(folder / "config.yaml").MODEL.MASK_ON is with_masks)
+
+
+@pytest.fixture(scope="session", params=DEMO_MODELS, ids=lambda folder: folder.name)
+def demo_model(request: pytest.FixtureRequest) -> Path:
+    """Each model of the demo zoo: the folder of its config.yaml and model_final.pkl."""
+    folder: Path = request.param
+    return folder
+
+
+@pytest.fixture(scope="session")
+def box_model() -> Path:
+    """A demo model's folder: one that finds boxes alone."""
+    return _first_demo_model(with_masks=False)
+
+
+@pytest.fixture(scope="session")
+def mask_model() -> Path:
+    """A demo model's folder: one that finds masks too."""
+    return _first_demo_model(with_masks=True)
+
+
+@pytest.fixture(scope="session", params=GOLDEN_MODELS, ids=lambda folder: folder.name)
+def golden_model(request: pytest.FixtureRequest) -> Path:
+    """Each golden conversion: the folder of its nets and of what they gave."""
+    folder: Path = request.param
+    return folder
+
+
+@pytest.fixture(scope="session")
+def any_golden() -> Path:
+    """The folder of a golden conversion, whichever."""
+    return GOLDEN_MODELS[0]
+
+
+@pytest.fixture(scope="session")
+def load_reference() -> "Callable[[str], tuple[ReferenceDetector, CfgNode]]":
+    """A demo model's reference and its config, by name."""
+
+    @cache
+    def load(name: str) -> "tuple[ReferenceDetector, CfgNode]":
+        from roastery.config import load_config
+        from roastery.reference.rcnn import ReferenceDetector
+        from roastery.sources.native import load_detector
+
+        config = load_config(SHAPES / name / "config.yaml")
+        return ReferenceDetector(config, load_detector(config, SHAPES / name / "model_final.pkl")), config
+
+    return load
+
+
+@pytest.fixture
+def some_tensors() -> "dict[str, Tensor]":
+    """The tensors of a small checkpoint."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        # Larger than what is read in place.
+        "fc.weight": torch.randn(40, 50, generator=generator),
+        "fc.bias": torch.randn(40, generator=generator),
+        "empty": torch.zeros(0, 7),
+        "norm.num_batches_tracked": torch.tensor(7),
+    }
 
 
 @pytest.fixture(scope="session")

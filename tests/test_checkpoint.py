@@ -23,18 +23,6 @@ from roastery.errors import CheckpointError
 SUFFIXES = ["pkl", "pth", "safetensors"]
 
 
-def tensors() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
-        # Larger than what is read in place.
-        "fc.weight": torch.randn(40, 50, generator=generator),
-        "fc.bias": torch.randn(40, generator=generator),
-        "empty": torch.zeros(0, 7),
-        "norm.num_batches_tracked": torch.tensor(7),
-    }
-
-
 def save(path: Path, state: dict[str, Tensor], **beside: Any) -> Path:
     if path.suffix == ".pkl":
         arrays = {name: value.numpy() for name, value in state.items()}
@@ -67,24 +55,26 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_each_format_gives_the_tensors(tmp_path: Path, suffix: str) -> None:
-    expected = tensors()
+def test_each_format_gives_the_tensors(tmp_path: Path, some_tensors: dict[str, Tensor], suffix: str) -> None:
+    expected = some_tensors
     found = load_checkpoint(save(tmp_path / f"model.{suffix}", expected))
     assert_same(dict(sorted(found.items())), dict(sorted(expected.items())))
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth"])
-def test_a_training_checkpoint_gives_only_its_model(tmp_path: Path, suffix: str) -> None:
+def test_a_training_checkpoint_gives_only_its_model(
+    tmp_path: Path, some_tensors: dict[str, Tensor], suffix: str
+) -> None:
     beside = {"iteration": 9, "scheduler": {"base_lrs": [0.1], "last_epoch": 3}, "matching_heuristics": True}
-    found = load_checkpoint(save(tmp_path / f"model.{suffix}", tensors(), **beside))
-    assert_same(found, tensors())
+    found = load_checkpoint(save(tmp_path / f"model.{suffix}", some_tensors, **beside))
+    assert_same(found, some_tensors)
 
 
-def test_a_flat_state_dict_and_one_of_data_parallel_are_read(tmp_path: Path) -> None:
-    torch.save(tensors(), tmp_path / "flat.pt")
-    assert_same(load_checkpoint(tmp_path / "flat.pt"), tensors())
-    torch.save({"state_dict": {f"module.{name}": value for name, value in tensors().items()}}, tmp_path / "ddp.pth")
-    assert_same(load_checkpoint(tmp_path / "ddp.pth"), tensors())
+def test_a_flat_state_dict_and_one_of_data_parallel_are_read(tmp_path: Path, some_tensors: dict[str, Tensor]) -> None:
+    torch.save(some_tensors, tmp_path / "flat.pt")
+    assert_same(load_checkpoint(tmp_path / "flat.pt"), some_tensors)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in some_tensors.items()}}, tmp_path / "ddp.pth")
+    assert_same(load_checkpoint(tmp_path / "ddp.pth"), some_tensors)
 
 
 def test_torchs_older_format_is_read_and_parameters_are_plain_tensors(tmp_path: Path) -> None:
@@ -95,24 +85,23 @@ def test_torchs_older_format_is_read_and_parameters_are_plain_tensors(tmp_path: 
     assert_same(found, {"w": torch.ones(2)})
 
 
-def test_a_torch_file_under_the_name_pkl_is_read_as_what_it_is(tmp_path: Path) -> None:
-    save(tmp_path / "model.pth", tensors()).rename(tmp_path / "model.pkl")
-    assert_same(load_checkpoint(tmp_path / "model.pkl"), tensors())
+def test_a_torch_file_under_the_name_pkl_is_read_as_what_it_is(tmp_path: Path, some_tensors: dict[str, Tensor]) -> None:
+    save(tmp_path / "model.pth", some_tensors).rename(tmp_path / "model.pkl")
+    assert_same(load_checkpoint(tmp_path / "model.pkl"), some_tensors)
 
 
-@pytest.mark.parametrize("model", ["faster_rcnn_fpn", "mask_rcnn_fpn"])
-def test_detectron2s_own_checkpoints_are_read_bit_for_bit(shapes: Path, model: str) -> None:
-    path = shapes / model / "model_final.pkl"
+def test_detectron2s_own_checkpoints_are_read_bit_for_bit(demo_model: Path) -> None:
+    path = demo_model / "model_final.pkl"
     expected = pickle.loads(path.read_bytes())["model"]  # made by us, not by a stranger
     found = load_checkpoint(path)
     assert_same(found, {name: torch.from_numpy(np.asarray(value)) for name, value in expected.items()})
 
 
-def test_the_right_digest_is_taken_in_any_case(tmp_path: Path) -> None:
-    path = save(tmp_path / "model.pkl", tensors())
+def test_the_right_digest_is_taken_in_any_case(tmp_path: Path, some_tensors: dict[str, Tensor]) -> None:
+    path = save(tmp_path / "model.pkl", some_tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert_same(load_checkpoint(path, digest), tensors())
-    assert_same(load_checkpoint(path, digest.upper()), tensors())
+    assert_same(load_checkpoint(path, digest), some_tensors)
+    assert_same(load_checkpoint(path, digest.upper()), some_tensors)
 
 
 @pytest.mark.parametrize(("suffix", "most"), [("pkl", 1.3), ("pth", 0.3), ("safetensors", 0.3)])
@@ -153,8 +142,10 @@ def test_a_view_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     assert "is not a whole torch checkpoint" in refusal(forged)
 
 
-def test_a_compressed_archive_and_a_torchscript_program_are_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "model.pth", tensors())
+def test_a_compressed_archive_and_a_torchscript_program_are_refused(
+    tmp_path: Path, some_tensors: dict[str, Tensor]
+) -> None:
+    path = save(tmp_path / "model.pth", some_tensors)
     bomb = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
         for member in old.infolist():
@@ -168,8 +159,8 @@ def test_a_compressed_archive_and_a_torchscript_program_are_refused(tmp_path: Pa
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, suffix: str) -> None:
-    content = save(tmp_path / f"model.{suffix}", tensors()).read_bytes()
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, some_tensors: dict[str, Tensor], suffix: str) -> None:
+    content = save(tmp_path / f"model.{suffix}", some_tensors).read_bytes()
     path = tmp_path / f"cut.{suffix}"
     for kept in sorted({0, 1, 3, 4, 9, 64, 100, *range(200, len(content), 331), len(content) - 1}):
         path.write_bytes(content[:kept])
@@ -177,12 +168,12 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, suffix: str) -> None
 
 
 @pytest.mark.parametrize("name", ["pkl", "legacy.pth"])
-def test_a_streamed_file_cut_off_says_so(tmp_path: Path, name: str) -> None:
+def test_a_streamed_file_cut_off_says_so(tmp_path: Path, some_tensors: dict[str, Tensor], name: str) -> None:
     path = tmp_path / f"model.{name}"
     if name == "pkl":
-        content = save(path, tensors()).read_bytes()
+        content = save(path, some_tensors).read_bytes()
     else:
-        torch.save({"model": tensors()}, path, _use_new_zipfile_serialization=False)
+        torch.save({"model": some_tensors}, path, _use_new_zipfile_serialization=False)
         content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert "truncated" in refusal(path)

@@ -120,18 +120,17 @@ def test_a_float64_too_large_for_float32_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("model", ["faster_rcnn_fpn", "mask_rcnn_fpn"])
-def test_the_demo_zoos_checkpoints_fit_their_configs(shapes: Path, model: str) -> None:
-    config, weights = load_config(shapes / model / "config.yaml"), shapes / model / "model_final.pkl"
+def test_the_demo_zoos_checkpoints_fit_their_configs(demo_model: Path) -> None:
+    config, weights = load_config(demo_model / "config.yaml"), demo_model / "model_final.pkl"
     state = load_detector(config, weights).state_dict()
     for name, value in load_checkpoint(weights).items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(state[name], value)
 
 
-def test_another_models_checkpoint_is_refused_by_the_tensors_that_differ(shapes: Path) -> None:
-    mask, faster = (load_config(shapes / model / "config.yaml") for model in ("mask_rcnn_fpn", "faster_rcnn_fpn"))
+def test_another_models_checkpoint_is_refused_by_the_tensors_that_differ(mask_model: Path, box_model: Path) -> None:
+    with_masks, boxes_alone = (load_config(model / "config.yaml") for model in (mask_model, box_model))
     with pytest.raises(CheckpointError, match=r"8 missing: roi_heads\.mask_head\.mask_fcn1\.weight \(32, 32, 3, 3\)"):
-        load_detector(mask, shapes / "faster_rcnn_fpn" / "model_final.pkl")
+        load_detector(with_masks, box_model / "model_final.pkl")
     with pytest.raises(CheckpointError, match=r"8 surplus: roi_heads\.mask_head\.mask_fcn1\.weight \(32, 32, 3, 3\)"):
-        load_detector(faster, shapes / "mask_rcnn_fpn" / "model_final.pkl")
+        load_detector(boxes_alone, mask_model / "model_final.pkl")

@@ -85,9 +85,8 @@ def test_several_bases_apply_in_their_order(tmp_path: Path) -> None:
     assert (config.SEED, config.VIS_PERIOD) == (2, 7)
 
 
-@pytest.mark.parametrize("model", ["faster_rcnn_fpn", "mask_rcnn_fpn"])
-def test_every_value_of_a_dumped_config_is_kept(shapes: Path, model: str) -> None:
-    path = shapes / model / "config.yaml"
+def test_every_value_of_a_dumped_config_is_kept(demo_model: Path) -> None:
+    path = demo_model / "config.yaml"
     dumped = flat(yaml.safe_load(path.read_text()))
     loaded = flat(yaml.safe_load(dump_config(load_config(path))))
     assert {key: loaded[key] for key in dumped} == dumped
@@ -105,9 +104,8 @@ def test_every_value_of_a_dumped_config_is_kept(shapes: Path, model: str) -> Non
     }
 
 
-@pytest.mark.parametrize("model", ["faster_rcnn_fpn", "mask_rcnn_fpn"])
-def test_a_dump_loads_as_the_same_dump(shapes: Path, tmp_path: Path, model: str) -> None:
-    text = dump_config(load_config(shapes / model / "config.yaml"))
+def test_a_dump_loads_as_the_same_dump(demo_model: Path, tmp_path: Path) -> None:
+    text = dump_config(load_config(demo_model / "config.yaml"))
     assert dump_config(load_config(write(tmp_path, text))) == text
     assert "&id" not in text
 
@@ -126,10 +124,10 @@ def test_a_dump_gives_back_any_value(
     assert tuple(names) == again.DATASETS.TEST
 
 
-def test_overrides_are_key_value_pairs_as_on_detectron2s_command_line(shapes: Path) -> None:
+def test_overrides_are_key_value_pairs_as_on_detectron2s_command_line(mask_model: Path) -> None:
     overrides = ["MODEL.WEIGHTS", "a/b c.pkl", "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "320"]
     overrides += ["MODEL.RPN.IN_FEATURES", "['p2', 'p3']", "DATASETS.TEST", "('x',)", "MODEL.MASK_ON", "False"]
-    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml", overrides)
+    config = load_config(mask_model / "config.yaml", overrides)
     assert (config.MODEL.WEIGHTS, config.MODEL.DEVICE, config.INPUT.MIN_SIZE_TEST) == ("a/b c.pkl", "cpu", 320)
     assert (config.MODEL.RPN.IN_FEATURES, config.DATASETS.TEST, config.MODEL.MASK_ON) == (["p2", "p3"], ("x",), False)
 
@@ -155,8 +153,8 @@ def test_values_take_the_type_of_the_default(tmp_path: Path, key: str, text: str
     assert type(section[last]) is type(expected)
 
 
-def test_a_loaded_config_is_frozen(shapes: Path) -> None:
-    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml")
+def test_a_loaded_config_is_frozen(mask_model: Path) -> None:
+    config = load_config(mask_model / "config.yaml")
     with pytest.raises(AttributeError):
         config.MODEL.MASK_ON = False
 
@@ -223,8 +221,8 @@ def test_a_value_of_another_type_is_named(tmp_path: Path, text: str, named: str)
         (["", "x"], "has no key"),
     ],
 )
-def test_overrides_that_do_not_fit_are_refused(shapes: Path, overrides: list[str], said: str) -> None:
-    assert said in refusal(shapes / "mask_rcnn_fpn" / "config.yaml", *overrides)
+def test_overrides_that_do_not_fit_are_refused(mask_model: Path, overrides: list[str], said: str) -> None:
+    assert said in refusal(mask_model / "config.yaml", *overrides)
 
 
 @pytest.mark.parametrize(

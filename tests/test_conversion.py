@@ -35,19 +35,19 @@ def failing_trace(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [UnsupportedOperator("no Caffe2 form"), KeyboardInterrupt()])
-def test_whatever_stops_a_conversion_nothing_is_left_and_the_step_is_known(shapes, tmp_path, failing_trace, error):
+def test_whatever_stops_a_conversion_nothing_is_left_and_the_step_is_known(mask_model, tmp_path, failing_trace, error):
     failing_trace(error)
     told = Told()
 
     with pytest.raises(type(error)):
-        convert_to_directory(shapes / "mask_rcnn_fpn/config.yaml", tmp_path / "a/out", progress=told)
+        convert_to_directory(mask_model / "config.yaml", tmp_path / "a/out", progress=told)
 
     assert told.begun == ["read the model", "trace"]
     assert told.ended == ["read the model"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dataset_with_other_classes_is_refused_before_anything_is_traced(shapes, tmp_path, failing_trace):
+def test_a_dataset_with_other_classes_is_refused_before_anything_is_traced(shapes, mask_model, tmp_path, failing_trace):
     failing_trace(AssertionError("must not be traced"))
     content = json.loads((shapes / "val/instances.json").read_text())
     content["categories"] = content["categories"][:2]
@@ -60,7 +60,7 @@ def test_a_dataset_with_other_classes_is_refused_before_anything_is_traced(shape
     )
 
     with pytest.raises(DatasetError, match="has 2 categories, but the model 3 classes"):
-        convert_to_directory(shapes / "mask_rcnn_fpn/config.yaml", tmp_path / "out", run_eval=True, datasets=registered)
+        convert_to_directory(mask_model / "config.yaml", tmp_path / "out", run_eval=True, datasets=registered)
 
     assert not (tmp_path / "out").exists()
 

@@ -7,9 +7,9 @@ from roastery.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture
-def config_with(shapes):
+def config_with(mask_model):
     def load(*overrides):
-        return load_config(shapes / "mask_rcnn_fpn/config.yaml", overrides)
+        return load_config(mask_model / "config.yaml", overrides)
 
     return load
 

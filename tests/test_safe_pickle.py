@@ -19,20 +19,6 @@ from torch import Tensor
 from roastery.checkpoint import load_checkpoint
 from roastery.errors import CheckpointError
 
-SUFFIXES = ["pkl", "pth", "safetensors"]
-
-
-def tensors() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
-        # Larger than what is read in place.
-        "fc.weight": torch.randn(40, 50, generator=generator),
-        "fc.bias": torch.randn(40, generator=generator),
-        "empty": torch.zeros(0, 7),
-        "norm.num_batches_tracked": torch.tensor(7),
-    }
-
 
 def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
@@ -55,11 +41,11 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_each_pickle_protocol_gives_the_tensors(tmp_path: Path, protocol: int) -> None:
+def test_each_pickle_protocol_gives_the_tensors(tmp_path: Path, some_tensors: dict[str, Tensor], protocol: int) -> None:
     path = tmp_path / "model.pkl"
-    state = OrderedDict((name, value.numpy()) for name, value in tensors().items())
+    state = OrderedDict((name, value.numpy()) for name, value in some_tensors.items())
     path.write_bytes(pickle.dumps({"model": state, "__author__": "tests"}, protocol=protocol))
-    assert_same(load_checkpoint(path), tensors())
+    assert_same(load_checkpoint(path), some_tensors)
 
 
 def test_a_pickle_of_an_older_numpy_gives_the_tensors(tmp_path: Path) -> None:

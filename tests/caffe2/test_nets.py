@@ -51,8 +51,8 @@ def test_saving_leaves_only_whole_files_with_the_usual_rights(tmp_path: Path, ne
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {usual}
 
 
-def test_a_net_of_the_original_is_the_same_after_a_round_trip(golden: Path, tmp_path: Path) -> None:
-    original = load_nets(golden / "mask_rcnn_fpn")
+def test_a_net_of_the_original_is_the_same_after_a_round_trip(golden_model: Path, tmp_path: Path) -> None:
+    original = load_nets(golden_model)
     save_nets(original, tmp_path)
     assert load_nets(tmp_path) == original
 

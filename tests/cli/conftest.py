@@ -26,12 +26,6 @@ def convert(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def mask_model(shapes):
-    """Folder of the example with masks: config.yaml and model_final.pkl."""
-    return shapes / "mask_rcnn_fpn"
-
-
-@pytest.fixture(scope="session")
 def tensors(mask_model):
     """The example's checkpoint: name to array. Its pickle is our own."""
     return pickle.loads((mask_model / "model_final.pkl").read_bytes())["model"]

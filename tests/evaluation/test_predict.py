@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,17 +9,15 @@ from roastery.errors import DatasetError, RuntimeFailed, UserError
 from roastery.evaluation.predict import detect
 from roastery.structures import Boxes, Instances
 
-EXAMPLES = Path(__file__).parents[2] / "examples/shapes"
+
+@pytest.fixture(scope="module")
+def sample(shapes):
+    return load_coco("sample", shapes / "sample/images", shapes / "sample/instances.json")
 
 
 @pytest.fixture(scope="module")
-def sample():
-    return load_coco("sample", EXAMPLES / "sample/images", EXAMPLES / "sample/instances.json")
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load_config(EXAMPLES / "mask_rcnn_fpn/config.yaml")
+def config(mask_model):
+    return load_config(mask_model / "config.yaml")
 
 
 class FixedModel:

@@ -17,8 +17,8 @@ def sample(shapes):
 
 
 @pytest.fixture(scope="module")
-def config(shapes):
-    return load_config(shapes / "faster_rcnn_fpn/config.yaml")
+def config(box_model):
+    return load_config(box_model / "config.yaml")
 
 
 @pytest.fixture(scope="module")

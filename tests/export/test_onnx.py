@@ -12,13 +12,12 @@ from roastery.export.onnx import load_onnx, save_onnx
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
 from roastery.ops.definition import ONNX_DOMAIN
 
-MODEL = "mask_rcnn_fpn"
-
 
 def test_an_exported_model_passes_the_checker_with_caffe2s_operators_in_their_domain(
     converted: Callable[[str], Path],
+    mask_model: Path,
 ) -> None:
-    proto = onnx.load(converted(MODEL) / "model.onnx")
+    proto = onnx.load(converted(mask_model.name) / "model.onnx")
     onnx.checker.check_model(proto, full_check=True)
     assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 21
     own = [node.op_type for node in proto.graph.node if node.domain == ONNX_DOMAIN]
@@ -26,28 +25,34 @@ def test_an_exported_model_passes_the_checker_with_caffe2s_operators_in_their_do
     assert {node.domain for node in proto.graph.node} == {"", ONNX_DOMAIN}
 
 
-def test_an_exported_model_says_its_nets_arguments_and_each_nodes_module(converted: Callable[[str], Path]) -> None:
-    proto = onnx.load(converted(MODEL) / "model.onnx")
+def test_an_exported_model_says_its_nets_arguments_and_each_nodes_module(
+    converted: Callable[[str], Path], mask_model: Path
+) -> None:
+    proto = onnx.load(converted(mask_model.name) / "model.onnx")
     arguments = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(arguments[NET_ARGUMENTS_KEY])["size_divisibility"] == 32
     modules = [entry.value for node in proto.graph.node for entry in node.metadata_props if entry.key == MODULE_KEY]
     assert "backbone.bottom_up.stem.conv1" in modules
 
 
-def test_an_exported_model_holds_no_path_and_no_stack_trace(converted: Callable[[str], Path]) -> None:
-    content = (converted(MODEL) / "model.onnx").read_bytes()
+def test_an_exported_model_holds_no_path_and_no_stack_trace(converted: Callable[[str], Path], mask_model: Path) -> None:
+    content = (converted(mask_model.name) / "model.onnx").read_bytes()
     for trace_of_a_machine in (b"site-packages", b"stack_trace", str(Path.cwd()).encode()):
         assert trace_of_a_machine not in content
 
 
-def test_what_is_read_is_written_again_to_the_byte(converted: Callable[[str], Path], tmp_path: Path) -> None:
-    source = converted(MODEL) / "model.onnx"
+def test_what_is_read_is_written_again_to_the_byte(
+    converted: Callable[[str], Path], mask_model: Path, tmp_path: Path
+) -> None:
+    source = converted(mask_model.name) / "model.onnx"
     save_onnx(load_onnx(source), tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == source.read_bytes()
 
 
-def test_a_model_that_the_checker_refuses_is_not_left(converted: Callable[[str], Path], tmp_path: Path) -> None:
-    model = load_onnx(converted(MODEL) / "model.onnx")
+def test_a_model_that_the_checker_refuses_is_not_left(
+    converted: Callable[[str], Path], mask_model: Path, tmp_path: Path
+) -> None:
+    model = load_onnx(converted(mask_model.name) / "model.onnx")
     next(iter(model.graph)).op_type = "NoSuchOperator"
     with pytest.raises(onnx.checker.ValidationError):
         save_onnx(model, tmp_path / "model.onnx")
@@ -66,8 +71,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
         load_onnx(tmp_path / "model.onnx")
 
 
-def test_a_truncated_model_is_refused(converted: Callable[[str], Path], tmp_path: Path) -> None:
-    whole = (converted(MODEL) / "model.onnx").read_bytes()
+def test_a_truncated_model_is_refused(converted: Callable[[str], Path], mask_model: Path, tmp_path: Path) -> None:
+    whole = (converted(mask_model.name) / "model.onnx").read_bytes()
     (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelFileError, match="not a valid ONNX model"):
         load_onnx(tmp_path / "model.onnx")

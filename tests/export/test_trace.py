@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from roastery.errors import ModelFileError
 from roastery.export.trace import load_program
 
-MODEL = "faster_rcnn_fpn"
-
 _CONVERT = """
 import sys
 from pathlib import Path
@@ -36,13 +34,13 @@ save_nets(convert(load_onnx(folder / "model.onnx")), folder)
 
 
 def test_a_fresh_process_in_another_folder_makes_the_same_files_to_the_byte(
-    shapes: Path, converted: Callable[[str], Path], tmp_path: Path
+    converted: Callable[[str], Path], box_model: Path, tmp_path: Path
 ) -> None:
-    first = converted(MODEL)
+    first = converted(box_model.name)
     # Another seed of hashes: what comes in a set's order would change.
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run(
-        [sys.executable, "-c", _CONVERT, str(shapes / MODEL), str(tmp_path)],
+        [sys.executable, "-c", _CONVERT, str(box_model), str(tmp_path)],
         check=True,
         cwd=tmp_path,
         env=environment,
@@ -52,16 +50,18 @@ def test_a_fresh_process_in_another_folder_makes_the_same_files_to_the_byte(
         assert (tmp_path / name).read_bytes() == (first / name).read_bytes(), name
 
 
-def test_a_saved_program_holds_no_path_of_the_sources(converted: Callable[[str], Path]) -> None:
-    with zipfile.ZipFile(converted(MODEL) / "model.pt2") as archive:
+def test_a_saved_program_holds_no_path_of_the_sources(converted: Callable[[str], Path], box_model: Path) -> None:
+    with zipfile.ZipFile(converted(box_model.name) / "model.pt2") as archive:
         for name in archive.namelist():
             content = archive.read(name)
             for trace_of_a_machine in (b"site-packages", b"stack_trace", str(Path.cwd()).encode()):
                 assert trace_of_a_machine not in content, name
 
 
-def test_a_loaded_program_knows_its_outputs_and_its_nets_arguments(converted: Callable[[str], Path]) -> None:
-    traced = load_program(converted(MODEL) / "model.pt2")
+def test_a_loaded_program_knows_its_outputs_and_its_nets_arguments(
+    converted: Callable[[str], Path], box_model: Path
+) -> None:
+    traced = load_program(converted(box_model.name) / "model.pt2")
     assert traced.output_names == ("bbox_nms", "score_nms", "class_nms")
     assert traced.net_arguments["meta_architecture"] == "GeneralizedRCNN"
 
@@ -72,8 +72,10 @@ def test_a_missing_program_is_a_model_file_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1000, -1000])
-def test_a_truncated_program_is_refused(converted: Callable[[str], Path], tmp_path: Path, keep: int) -> None:
-    (tmp_path / "model.pt2").write_bytes((converted(MODEL) / "model.pt2").read_bytes()[:keep])
+def test_a_truncated_program_is_refused(
+    converted: Callable[[str], Path], box_model: Path, tmp_path: Path, keep: int
+) -> None:
+    (tmp_path / "model.pt2").write_bytes((converted(box_model.name) / "model.pt2").read_bytes()[:keep])
     with pytest.raises(ModelFileError, match="not a readable traced program"):
         load_program(tmp_path / "model.pt2")
 

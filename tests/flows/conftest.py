@@ -68,12 +68,11 @@ def few(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
 
 
 @pytest.fixture(scope="session")
-def model(shapes: Path) -> ModelSpec:
-    folder = shapes / "faster_rcnn_fpn"
+def model(box_model: Path) -> ModelSpec:
     return ModelSpec(
-        name="faster_rcnn_fpn",
-        config=folder / "config.yaml",
-        weights=str(folder / "model_final.pkl"),
+        name=box_model.name,
+        config=box_model / "config.yaml",
+        weights=str(box_model / "model_final.pkl"),
         dataset="few",
         runtimes="torch",
     )

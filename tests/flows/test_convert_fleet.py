@@ -31,7 +31,7 @@ def test_a_model_that_fails_does_not_stop_the_next_and_is_named(
     summary = summary_of(state)
     assert [(outcome.model, outcome.passed) for outcome in summary.outcomes] == [
         ("broken", False),
-        ("faster_rcnn_fpn", True),
+        (model.name, True),
     ]
     assert state.is_failed()
     assert state.message == "failed: broken"
@@ -55,7 +55,7 @@ def test_a_dataset_that_is_not_registered_is_that_models_mistake(
     lost = model.model_copy(update={"dataset": "other"})
     (outcome,) = summary_of(convert_fleet([lost], [few], converted[0], return_state=True)).outcomes
     assert outcome.mistake
-    assert outcome.error == "model 'faster_rcnn_fpn': dataset: 'other' is not registered; add it to configs/datasets"
+    assert outcome.error == f"model '{model.name}': dataset: 'other' is not registered; add it to configs/datasets"
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["run", *arguments], env={"COLUMNS": "200"})
 
 
-def test_run_prints_the_table_and_where_things_lie(project: Path, converted: Converted) -> None:
+def test_run_prints_the_table_and_where_things_lie(project: Path, model: ModelSpec, converted: Converted) -> None:
     done = run("--models", str(project / "models"))
     assert done.exit_code == 0, done.output
     for said in (
-        "faster_rcnn_fpn",
+        model.name,
         "bbox",
         "passed (torch)",
-        "faster_rcnn_fpn.caffe2 version 1, candidate",
+        f"{model.name}.caffe2 version 1, candidate",
         "unchanged",
         "mlflow.db",
     ):
@@ -93,8 +93,8 @@ def test_run_prints_the_table_and_where_things_lie(project: Path, converted: Con
     assert Path(report).is_file()
 
 
-def test_run_ends_with_2_for_a_mistake_and_converts_the_others(project: Path) -> None:
-    good = project / "models" / "faster_rcnn_fpn.yaml"
+def test_run_ends_with_2_for_a_mistake_and_converts_the_others(project: Path, model: ModelSpec) -> None:
+    good = project / "models" / f"{model.name}.yaml"
     broken = yaml.safe_load(good.read_text()) | {"name": "broken", "weights": "/nowhere/w.pkl"}
     (project / "models" / "broken.yaml").write_text(yaml.safe_dump(broken))
     done = run("--models", str(project / "models"))
@@ -103,9 +103,11 @@ def test_run_ends_with_2_for_a_mistake_and_converts_the_others(project: Path) ->
     assert "passed (torch)" in done.output
 
 
-def test_run_ends_with_1_where_a_conversion_fails(project: Path, watched: Any, tmp_path: Path) -> None:
+def test_run_ends_with_1_where_a_conversion_fails(
+    project: Path, model: ModelSpec, watched: Any, tmp_path: Path
+) -> None:
     watched.faults = {"resolve": [RuntimeFailed("the worker died")] * 9}
     done = run("--models", str(project / "models"), "--store", str(tmp_path / "empty"))
     assert done.exit_code == 1
     assert "not converted" in done.output
-    assert "faster_rcnn_fpn: the worker died" in done.output
+    assert f"{model.name}: the worker died" in done.output

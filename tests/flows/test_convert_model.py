@@ -44,7 +44,7 @@ def test_a_fault_that_passes_reruns_its_own_stage_and_nothing_before_it(converte
     assert asked.count(stage) == tasks + 1
 
 
-def test_a_conversion_gives_one_registered_version_with_its_figures(converted: Converted) -> None:
+def test_a_conversion_gives_one_registered_version_with_its_figures(converted: Converted, model: ModelSpec) -> None:
     pipeline, state, _ = converted
     outcome = outcome_of(state)
     assert outcome.conversion is not None
@@ -55,19 +55,19 @@ def test_a_conversion_gives_one_registered_version_with_its_figures(converted: C
         evaluation.metrics["original"]["bbox"]["AP"], abs=0.05
     )
     assert evaluation.parity[0].passed
-    (version,) = versions_in(pipeline, "faster_rcnn_fpn.caffe2")
+    (version,) = versions_in(pipeline, f"{model.name}.caffe2")
     assert int(version.version) == outcome.registered.version == 1
     assert version.tags["verdict"] == "passed"
     assert outcome.registered.alias == "candidate"
     assert {timing.stage for timing in outcome.conversion.timings} >= {"trace", "predict original", "predict torch"}
 
 
-def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted) -> None:
+def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, model: ModelSpec) -> None:
     conversion = outcome_of(converted[1]).conversion
     assert conversion is not None
     folder = Path(conversion.evaluated.uri)
     report = (folder / "report.md").read_text()
-    assert "faster_rcnn_fpn: passed" in report
+    assert f"{model.name}: passed" in report
     assert (folder / "report-1.png").is_file()
     assert (folder / "detections-original.json").is_file()
 
@@ -85,7 +85,7 @@ def test_an_unchanged_model_is_taken_from_the_cache_and_makes_no_second_version(
     assert all(done.values())
     assert second.registered is not None
     assert second.registered.created is False
-    assert len(versions_in(pipeline, "faster_rcnn_fpn.caffe2")) == 1
+    assert len(versions_in(pipeline, f"{model.name}.caffe2")) == 1
     before = outcome_of(first).conversion
     assert second.conversion is not None
     assert before is not None
@@ -173,7 +173,7 @@ def test_a_busy_registry_is_asked_again_alone(
     assert len(calls) == 2
     assert set(watched.counts) == set(STAGES), "another store is another cache"
     assert outcome.registered is not None
-    assert len(versions_in(elsewhere, "faster_rcnn_fpn.caffe2")) == 1
+    assert len(versions_in(elsewhere, f"{model.name}.caffe2")) == 1
 
 
 def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
@@ -200,7 +200,7 @@ def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
     assert (outcome.passed, outcome.error) == (False, None)
     assert "torch: 2 images failed: original: " in str(state.message)
     assert cut.name in str(state.message)
-    (version,) = versions_in(elsewhere, "faster_rcnn_fpn.caffe2")
+    (version,) = versions_in(elsewhere, f"{model.name}.caffe2")
     assert version.tags["verdict"] == "failed"
     assert outcome.registered is not None
     assert outcome.registered.alias is None

@@ -8,19 +8,16 @@ from roastery.config import load_config
 from roastery.errors import ConfigError
 from roastery.sources.native import build_detector, load_detector, net_arguments
 
-MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
 
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_checkpoint_that_detectron2_wrote_fills_every_slot(shapes: Path, name: str) -> None:
-    config = load_config(shapes / name / "config.yaml")
-    detector = load_detector(config, shapes / name / "model_final.pkl")
+def test_a_checkpoint_that_detectron2_wrote_fills_every_slot(demo_model: Path) -> None:
+    config = load_config(demo_model / "config.yaml")
+    detector = load_detector(config, demo_model / "model_final.pkl")
     assert not detector.training
     assert not any(parameter.requires_grad for parameter in detector.parameters())
 
 
-def test_the_nets_arguments_say_how_to_prepare_an_image(shapes: Path) -> None:
-    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml")
+def test_the_nets_arguments_say_how_to_prepare_an_image(mask_model: Path) -> None:
+    config = load_config(mask_model / "config.yaml")
     arguments = net_arguments(config, build_detector(config))
     assert arguments["size_divisibility"] == 32
     assert arguments["meta_architecture"] == "GeneralizedRCNN"
@@ -47,8 +44,8 @@ def test_the_nets_arguments_say_how_to_prepare_an_image(shapes: Path) -> None:
         ("MODEL.LOAD_PROPOSALS", "True", "LOAD_PROPOSALS"),
     ],
 )
-def test_what_has_no_form_here_is_refused_by_its_key(shapes: Path, override: str, value: str, message: str) -> None:
-    config = load_config(shapes / "mask_rcnn_fpn" / "config.yaml", [override, value])
+def test_what_has_no_form_here_is_refused_by_its_key(mask_model: Path, override: str, value: str, message: str) -> None:
+    config = load_config(mask_model / "config.yaml", [override, value])
     with pytest.raises(ConfigError, match=message) as refused:
         build_detector(config)
     assert "\n" not in str(refused.value)

@@ -15,9 +15,9 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def model(shapes: Path) -> ModelSpec:
-    folder = shapes / "mask_rcnn_fpn"
-    return ModelSpec(name="mask", config=folder / "config.yaml", weights=str(folder / "model_final.pkl"), dataset="few")
+def model(mask_model: Path) -> ModelSpec:
+    weights = str(mask_model / "model_final.pkl")
+    return ModelSpec(name="mask", config=mask_model / "config.yaml", weights=weights, dataset="few")
 
 
 @pytest.fixture

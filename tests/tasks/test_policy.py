@@ -60,12 +60,11 @@ def test_a_pipeline_sets_retries_and_timeout() -> None:
 
 
 @pytest.fixture
-def request_(shapes: Path) -> ResolveRequest:
-    folder = shapes / "faster_rcnn_fpn"
+def request_(shapes: Path, box_model: Path) -> ResolveRequest:
     return ResolveRequest(
         model="m",
         spec=ModelSpec(
-            name="m", config=folder / "config.yaml", weights=str(folder / "model_final.pkl"), dataset="shapes"
+            name="m", config=box_model / "config.yaml", weights=str(box_model / "model_final.pkl"), dataset="shapes"
         ),
         dataset=DatasetSpec(
             name="shapes", images=shapes / "val" / "images", annotations=shapes / "val" / "instances.json"
