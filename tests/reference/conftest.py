@@ -1,12 +1,7 @@
-import functools
 import json
 
 import numpy as np
 import pytest
-
-from roastery.config import load_config
-from roastery.reference.rcnn import ReferenceDetector
-from roastery.sources.native import load_detector
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +17,3 @@ def caffe2_case(golden):
         return inputs, outputs, entry["args"]
 
     return case
-
-
-@pytest.fixture(scope="session")
-def load_reference(shapes):
-    """A demo model's reference and its config, by name."""
-
-    @functools.cache
-    def load(model):
-        config = load_config(shapes / model / "config.yaml")
-        return ReferenceDetector(config, load_detector(config, shapes / model / "model_final.pkl")), config
-
-    return load
