@@ -73,7 +73,7 @@ def escape(text: str) -> str:
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*\[\]|~$#])", r"\\\1", line)
-    # An underscore within a word is only that: `mask_rcnn_fpn` stays readable in the file itself.
+    # An underscore within a word is only that: `my_model_r50` stays readable in the file itself.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
 
 

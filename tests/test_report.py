@@ -16,7 +16,7 @@ def evaluation():
 
 def make_evaluation(**changes):
     figures = {
-        "model": "mask_rcnn_fpn",
+        "model": "mask_rcnn_r50",
         "original_kind": "reference",
         "dataset": "shapes_val",
         "dataset_sha256": "da" * 32,
@@ -72,7 +72,7 @@ def test_a_failed_gate_stands_in_the_title_with_its_reasons_and_the_images_that_
 
     text = write_report(tmp_path, evaluation).read_text()
 
-    assert text.startswith("# mask_rcnn_fpn: FAILED\n")
+    assert text.startswith("# mask_rcnn_r50: FAILED\n")
     assert "**genuine Caffe2**: failed" in text
     assert "- bbox/AP: 62 became 52" in text
     assert "- 000003.jpg: worker died" in text
@@ -160,7 +160,7 @@ def test_pictures_are_embedded_by_their_name_alone(tmp_path, evaluation):
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
-        ("mask_rcnn_fpn", "mask_rcnn_fpn"),
+        ("mask_rcnn_r50", "mask_rcnn_r50"),
         ("_private_ name", r"\_private\_ name"),
         ("a|b", r"a\|b"),
         ("*bold*", r"\*bold\*"),

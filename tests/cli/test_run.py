@@ -16,6 +16,16 @@ from roastery.spec import load_models
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 
+@pytest.fixture
+def registered_models(tmp_path: Path) -> Path:
+    """A folder in which two models are registered."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("faster_rcnn_r50", "mask_rcnn_r50"):
+        (folder / f"{name}.yaml").write_text(f"name: {name}\nconfig: c.yaml\nweights: w.pkl\ndataset: d\n")
+    return folder
+
+
 def python(script: str) -> str:
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     return done.stdout + done.stderr
@@ -41,25 +51,25 @@ def test_the_flows_come_without_torch() -> None:
     assert said.strip().splitlines()[-1] == "set()"
 
 
-def test_an_unknown_model_is_one_line_with_the_close_names_and_exit_code_2() -> None:
-    done = CliRunner().invoke(app, ["run", "mask_rcn_fpn", "--models", str(CONFIGS / "models")])
+def test_an_unknown_model_is_one_line_with_the_close_names_and_exit_code_2(registered_models: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "mask_rcn_r50", "--models", str(registered_models)])
     assert done.exit_code == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("roastery: no model 'mask_rcn_fpn' is registered in ")
-    assert "did you mean mask_rcnn_fpn" in line
+    assert line.startswith("roastery: no model 'mask_rcn_r50' is registered in ")
+    assert "did you mean mask_rcnn_r50" in line
 
 
-def test_a_model_like_no_other_is_answered_with_all_there_are() -> None:
-    registered = load_models(CONFIGS / "models")
-    with pytest.raises(ConfigError, match="there are faster_rcnn_fpn, mask_rcnn_fpn"):
-        choose(["zzz"], registered, CONFIGS)
+def test_a_model_like_no_other_is_answered_with_all_there_are(registered_models: Path) -> None:
+    registered = load_models(registered_models)
+    with pytest.raises(ConfigError, match="there are faster_rcnn_r50, mask_rcnn_r50"):
+        choose(["zzz"], registered, registered_models)
 
 
-def test_models_come_in_the_order_asked_for_each_once() -> None:
-    registered = load_models(CONFIGS / "models")
-    names = [model.name for model in choose(["mask_rcnn_fpn", "faster_rcnn_fpn", "mask_rcnn_fpn"], registered, CONFIGS)]
-    assert names == ["mask_rcnn_fpn", "faster_rcnn_fpn"]
-    assert [model.name for model in choose([], registered, CONFIGS)] == list(registered)
+def test_models_come_in_the_order_asked_for_each_once(registered_models: Path) -> None:
+    registered = load_models(registered_models)
+    chosen = choose(["mask_rcnn_r50", "faster_rcnn_r50", "mask_rcnn_r50"], registered, registered_models)
+    assert [model.name for model in chosen] == ["mask_rcnn_r50", "faster_rcnn_r50"]
+    assert [model.name for model in choose([], registered, registered_models)] == list(registered)
 
 
 def test_a_folder_without_models_is_the_users_to_mend(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from roastery.results import (
 def make_conversion():
     """A conversion with made-up figures, as the pipeline hands it over."""
 
-    def make(key="a1" * 32, name="mask_rcnn_fpn", passed=True, judged_by="torch", **changes):
+    def make(key="a1" * 32, name="mask_rcnn_r50", passed=True, judged_by="torch", **changes):
         artifact = {stage: ArtifactRef(stage=stage, key=key, uri=f"file:///{stage}", files={}) for stage in "rcope"}
         resolved = ResolvedModel(
             name=name,

@@ -52,10 +52,10 @@ def paths_under(client, run_id, folder=None):
 def test_a_conversion_becomes_a_finished_run_and_a_version_with_tags_and_alias(catalog, make_conversion, files, report):
     registered = catalog.log(make_conversion(), files, report)
 
-    assert (registered.name, registered.version) == ("mask_rcnn_fpn.caffe2", 1)
+    assert (registered.name, registered.version) == ("mask_rcnn_r50.caffe2", 1)
     assert (registered.alias, registered.created) == ("candidate", True)
     client = catalog._client
-    version = client.get_model_version_by_alias("mask_rcnn_fpn.caffe2", "candidate")
+    version = client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate")
     assert (int(version.version), version.run_id) == (1, registered.run_id)
     assert (version.tags["verdict"], version.tags["judged_by"]) == ("passed", "torch")
     run = client.get_run(registered.run_id)
@@ -84,7 +84,7 @@ def test_no_pickle_is_filed_and_the_pictures_go_with_the_report(catalog, make_co
 def test_a_version_can_be_fetched_by_its_alias(catalog, make_conversion, files, tmp_path):
     catalog.log(make_conversion(), files)
 
-    version = catalog._client.get_model_version_by_alias("mask_rcnn_fpn.caffe2", "candidate")
+    version = catalog._client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate")
     folder = mlflow.artifacts.download_artifacts(
         artifact_uri=catalog._client.get_model_version_download_uri(version.name, version.version),
         dst_path=str(tmp_path / "fetched"),
@@ -128,7 +128,7 @@ def test_an_earlier_conversion_logged_again_does_not_take_the_alias_back(catalog
     again = catalog.log(make_conversion(), files)
 
     assert (again.version, again.created, again.alias) == (1, False, None)
-    assert int(catalog._client.get_model_version_by_alias("mask_rcnn_fpn.caffe2", "candidate").version) == 2
+    assert int(catalog._client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate").version) == 2
 
 
 def test_genuine_caffe2s_word_earns_both_aliases(catalog, make_conversion, files):
@@ -152,7 +152,7 @@ def test_a_failed_gate_is_on_record_without_an_alias(catalog, make_conversion, f
     "name", ["it's", 'the "best" one', """both ' and " and ` too""", "x' OR name LIKE '%", "größe 8.5"]
 )
 def test_a_model_may_have_any_name(catalog, make_conversion, files, name):
-    catalog.log(make_conversion(name="mask_rcnn_fpn", key="0" * 64), files)
+    catalog.log(make_conversion(name="mask_rcnn_r50", key="0" * 64), files)
 
     first = catalog.log(make_conversion(name=name), files)
     second = catalog.log(make_conversion(name=name), files)
@@ -279,7 +279,7 @@ def test_two_processes_at_once_make_one_version(catalog, make_conversion, files,
 
     assert sorted(answer.pop("created") for answer in told) == [False, True]
     assert told[0] == told[1]
-    assert len(versions_of(catalog, "mask_rcnn_fpn.caffe2")) == 1
+    assert len(versions_of(catalog, "mask_rcnn_r50.caffe2")) == 1
     assert len(runs_of(catalog)) == 1
 
 
