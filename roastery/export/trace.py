@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
 from roastery.errors import ModelFileError
+from roastery.export.program_check import refuse_what_executes
 
 NetArgument = int | float | str | list[float]
 
@@ -80,12 +81,14 @@ def load_program(path: Path) -> Traced:
     """Read a program that `save_program` wrote.
 
     Raises:
-        ModelFileError: no such file, a damaged one, or a program that is not Roastery's.
+        ModelFileError: no such file, a damaged one, one that could execute something, or a program that is not
+            Roastery's.
     """
     if not path.is_file():
         raise ModelFileError(f"{path}: no such traced program; trace the model first")
     extra = {_INTERFACE_FILE: ""}
     try:
+        refuse_what_executes(path)
         program = torch.export.load(str(path), extra_files=extra)
     except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, OSError) as error:
         raise ModelFileError(f"{path}: not a readable traced program ({error}); trace the model again") from error
@@ -100,12 +103,14 @@ def _frozen(detector: nn.Module) -> nn.Module:
 
 
 def _portable(program: ExportedProgram) -> ExportedProgram:
-    """Without sample inputs (they would be pickled into the file), stack traces' paths and ranges of derived sizes.
+    """Without sample inputs (they would be pickled into the file), guards, stack traces and ranges of derived sizes.
 
     A range for an expression (`32 * height`) is read back as if the expression were a symbol, and then the program
     cannot be decomposed (torch 2.13); the range of `height` says the same.
     """
     program._example_inputs = None
+    # Sources that are executed when a program is called, to check sizes that the net's own operators check.
+    program._guards_code = []
     ranges = {str(size): (size, bounds) for size, bounds in program.range_constraints.items() if size.is_Symbol}
     # They come in a set's order, which changes from process to process.
     program._range_constraints = dict(ranges[name] for name in sorted(ranges))
