@@ -41,17 +41,13 @@ class Caffe2Tracer:
         self.detector = load_detector(cfg, weights)
         self.inputs = list(inputs)
 
-    @cached_property
-    def traced(self) -> Traced:
-        return trace(self.detector, net_arguments(self.config, self.detector))
-
     def export_program(self) -> ExportedProgram:
         """The detector as a torch.export program of (`data`, `im_info`)."""
-        return self.traced.program
+        return self._trace().program
 
     def export_onnx(self) -> onnx.ModelProto:
         """The detector as ONNX, with Caffe2's detection operators in their own domain."""
-        return ir.to_proto(export_onnx(self.traced))
+        return ir.to_proto(self._onnx)
 
     def export_caffe2(self) -> Caffe2Model:
         """The detector as a Caffe2 model.
@@ -60,13 +56,22 @@ class Caffe2Tracer:
             UnsupportedOperator: an operator has no Caffe2 form.
             GateFailed: on a sample input the net differs from the detector.
         """
-        model = Caffe2Model(convert(export_onnx(self.traced)))
+        # Of a copy, which shares the weights: the passes change the graph in place.
+        model = Caffe2Model(convert(self._onnx.clone()))
         summary = compare_on_sample(
             lambda inputs: model.run(inputs["data"], inputs["im_info"]), self._sample(), "torch"
         )
         if not summary.passed:
             raise GateFailed(f"the net differs from the detector: {'; '.join(summary.differences)}")
         return model
+
+    def _trace(self) -> Traced:
+        return trace(self.detector, net_arguments(self.config, self.detector))
+
+    @cached_property
+    def _onnx(self) -> ir.Model:
+        # A program can be exported once: its shapes' symbols are used up by it (torch 2.13). So it is not kept.
+        return export_onnx(self._trace())
 
     def _sample(self) -> Iterator[tuple[Arrays, Arrays]]:
         for single in self.inputs:

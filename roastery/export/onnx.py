@@ -30,7 +30,7 @@ _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
 def export_onnx(traced: Traced, input_names: Sequence[str] = INPUT_NAMES) -> ir.Model:
-    """Translate a traced program to ONNX and check it.
+    """Translate a traced program to ONNX. It is used up by that: to export again, trace or load it again (torch 2.13).
 
     Returns:
         The model, opset 21 and `ops.definition.ONNX_DOMAIN`. Each node's metadata says which module it came from; the
@@ -120,7 +120,8 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    # PyTorch's first line may list every tensor of the model.
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 @contextmanager
