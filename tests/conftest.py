@@ -41,8 +41,6 @@ GOLDEN_MODELS = sorted(file.parent for file in GOLDEN.glob("*/model.pb"))
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
 
-_left_out = 0
-
 
 @cache
 def _has_caffe2() -> bool:
@@ -53,14 +51,21 @@ def _has_caffe2() -> bool:
     return True
 
 
+# What a test may need that not every machine has: its marker, whether it is here, and how to get it.
+_NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "caffe2": (_has_caffe2, "tests of genuine Caffe2; `make caffe2` adds it"),
+    "graphviz": (lambda: shutil.which("dot") is not None, "tests of drawing; install graphviz (Debian: graphviz)"),
+}
+_left_out: dict[str, int] = {}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    global _left_out  # noqa: PLW0603  (pytest's hooks share state through the module)
-    if _has_caffe2():
-        return
-    needing = [item for item in items if item.get_closest_marker("caffe2")]
-    items[:] = [item for item in items if not item.get_closest_marker("caffe2")]
-    config.hook.pytest_deselected(items=needing)
-    _left_out = len(needing)
+    for marker, (is_here, _) in _NEEDS.items():
+        needing = [item for item in items if item.get_closest_marker(marker)]
+        if needing and not is_here():
+            items[:] = [item for item in items if item not in needing]
+            config.hook.pytest_deselected(items=needing)
+            _left_out[marker] = len(needing)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -72,13 +77,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
     """A worker has ended: every one collects, and leaves out, the same."""
-    global _left_out  # noqa: PLW0603
-    _left_out = getattr(node, "workeroutput", {}).get("left_out", _left_out)
+    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _left_out:
-        terminalreporter.write_line(f"left out: {_left_out} tests of genuine Caffe2; `make caffe2` adds it")
+    for marker, count in _left_out.items():
+        terminalreporter.write_line(f"left out: {count} {_NEEDS[marker][1]}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -39,6 +39,7 @@ def elements(svg: Path) -> set[str]:
     return {element.tag for element in ElementTree.parse(svg).iter()}
 
 
+@pytest.mark.graphviz
 def test_operators_are_boxes_and_blobs_are_edges(make_nets: MakeNets, tmp_path: Path) -> None:
     lines = [("Conv", ["data", "w", "b"], ["c"], {}), ("Relu", ["c"], ["y"], {})]
     nets = make_nets(lines, inputs=["data", "w", "b"])
@@ -62,6 +63,7 @@ def test_a_blob_that_is_written_again_comes_from_its_last_writer(make_nets: Make
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.graphviz
 def test_a_hostile_name_is_shown_and_never_obeyed(tmp_path: Path, name: str) -> None:
     net = caffe2_pb2.NetDef(external_input=["data"], external_output=[name])
     net.op.add(type=name, name=name, input=["data", f"{name}.weight"], output=[name])
@@ -80,6 +82,7 @@ def test_a_hostile_name_is_shown_and_never_obeyed(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\nb", "a\x1bb\x7f", "a\x85b\ufffe"])
+@pytest.mark.graphviz
 def test_a_control_character_is_replaced(tmp_path: Path, name: str) -> None:
     net = caffe2_pb2.NetDef(external_input=["data"])
     net.op.add(type=name, input=["data"], output=["y"])
@@ -87,12 +90,14 @@ def test_a_control_character_is_replaced(tmp_path: Path, name: str) -> None:
     assert any(text.startswith("a\ufffdb") for text in texts(tmp_path / "net.svg"))
 
 
+@pytest.mark.graphviz
 def test_equal_nets_give_equal_bytes(any_golden: Path, tmp_path: Path) -> None:
     for file in ("a.svg", "b.svg"):
         draw_svg(load_nets(any_golden).predict_net, tmp_path / file)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+@pytest.mark.graphviz
 def test_a_whole_detector_is_drawn_in_seconds(golden_model: Path, tmp_path: Path) -> None:
     net = load_nets(golden_model).predict_net
     started = time.monotonic()
@@ -103,6 +108,7 @@ def test_a_whole_detector_is_drawn_in_seconds(golden_model: Path, tmp_path: Path
     assert not any(".weight" in text or ".bias" in text for text in shown)
 
 
+@pytest.mark.graphviz
 def test_a_net_without_operators_is_an_empty_picture(tmp_path: Path) -> None:
     draw_svg(caffe2_pb2.NetDef(), tmp_path / "net.svg")
     assert texts(tmp_path / "net.svg") == []
