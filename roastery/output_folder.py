@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from roastery.errors import OutputError
+from roastery.umask import current_umask
 
 _FULL = {
     errno.ENOSPC: "no space is left on its disk",
@@ -42,7 +43,7 @@ def replaced_folder(output: Path, ours: Collection[str]) -> Iterator[Path]:
     try:
         yield staging
         # mkdtemp gives a folder that only its owner may enter.
-        staging.chmod(0o777 & ~_umask())
+        staging.chmod(0o777 & ~current_umask())
         _put(staging, output)
         whole = True
     except OSError as error:
@@ -104,12 +105,6 @@ def _exchange(one: Path, other: Path) -> bool:
     except (AttributeError, OSError):
         return False
     return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _refusal(output: Path, error: OSError) -> OutputError:

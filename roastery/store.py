@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +132,6 @@ class Store:
                             with contextlib.suppress(OSError):
                                 self._clear(self._folder(stage, key))
                             raise
-
-    def obtain(self, stage: str, key: str, produce: Callable[[Path], None]) -> tuple[ArtifactRef, bool]:
-        """The artifact, made by `produce(directory)` if it is not there; and whether it was made."""
-        found = self.find(stage, key)
-        if found is not None:
-            return found, False
-        with self.build(stage, key) as build:
-            if build.found is None:
-                produce(build.directory)
-        return build.ref, build.found is None
 
     def _manifest(self, stage: str, key: str) -> ArtifactRef | None:
         try:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import ArgumentValue, argument_value
 from roastery.errors import ModelFileError
+from roastery.umask import current_umask
 
 PREDICT_FILE = "model.pb"
 INIT_FILE = "model_init.pb"
@@ -113,14 +114,8 @@ def _write(file: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
         # mkstemp's own mode shuts everybody else out.
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~current_umask())
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

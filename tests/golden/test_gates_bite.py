@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import Nets, load_nets
@@ -19,6 +18,7 @@ from roastery.config import load_config
 from roastery.data.coco import CocoDataset, load_coco
 from roastery.data.preprocess import pad_and_batch, to_input
 from roastery.data.sampling import sample_images
+from roastery.detectors.generalized_rcnn import detect_eagerly
 from roastery.errors import RuntimeFailed
 from roastery.evaluation.coco import evaluate_coco
 from roastery.evaluation.gate import GatePolicy, Verdict, judge
@@ -93,9 +93,7 @@ def _parity(shapes: Path, config: Any, nets: Nets) -> list[str]:
             data, im_info = pad_and_batch(
                 [to_input(image.path, config)["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN
             )
-            with torch.no_grad():
-                eager = dict(zip(detector.output_names, detector(data, im_info), strict=True))
-            expected = {name: tensor.numpy() for name, tensor in eager.items()}
+            expected = detect_eagerly(detector, data, im_info)
             differences += compare_detections(expected, model.run(data.numpy(), im_info.numpy())).differences
     return differences
 

@@ -13,7 +13,7 @@ from roastery.caffe2.nets import load_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import load_config
 from roastery.data.preprocess import pad_and_batch, read_image
-from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.detectors.generalized_rcnn import GeneralizedRCNN, detect_eagerly
 from roastery.evaluation.parity import compare_detections
 from roastery.export.trace import TRACED_SIZE, load_program
 from roastery.sources.native import load_detector
@@ -58,9 +58,7 @@ def _blank(config: Any, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _eager(detector: GeneralizedRCNN, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with torch.no_grad():
-        outputs = detector(*(torch.from_numpy(inputs[name]) for name in ("data", "im_info")))
-    return {name: tensor.numpy() for name, tensor in zip(detector.output_names, outputs, strict=True)}
+    return detect_eagerly(detector, *(torch.from_numpy(inputs[name]) for name in ("data", "im_info")))
 
 
 def test_no_size_here_is_the_one_that_was_traced() -> None:
