@@ -55,6 +55,10 @@ def _has_caffe2() -> bool:
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "caffe2": (_has_caffe2, "tests of genuine Caffe2; `make caffe2` adds it"),
     "graphviz": (lambda: shutil.which("dot") is not None, "tests of drawing; install graphviz (Debian: graphviz)"),
+    "browser": (
+        lambda: shutil.which("chromium") is not None,
+        "tests in a browser; install chromium (Debian: chromium)",
+    ),
 }
 _left_out: dict[str, int] = {}
 
