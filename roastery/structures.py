@@ -79,7 +79,7 @@ class Instances:
 
     Source: detectron2 0.5, structures/instances.py.
 
-    Example:
+    Examples:
         >>> found = Instances((480, 640), scores=torch.tensor([0.9, 0.2]))
         >>> len(found[found.scores > 0.5])
         1

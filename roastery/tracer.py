@@ -31,7 +31,7 @@ class Caffe2Tracer:
         inputs: sample inputs, [{"image": (3, h, w) BGR tensor}]. They are not needed to trace, and need not have
             detections. `export_caffe2` checks on them that the converted net gives what the detector gives.
 
-    Example:
+    Examples:
         >>> model = Caffe2Tracer(cfg, "model_final.pkl", inputs).export_caffe2()  # doctest: +SKIP
         >>> model.save_protobuf("out")                                           # doctest: +SKIP
     """

@@ -36,7 +36,7 @@ class Caffe2Model:
 
     The runtime starts with the first call. Close the model, or use it as a context manager, to end it.
 
-    Example:
+    Examples:
         >>> model = Caffe2Model.load_protobuf("out")                                            # doctest: +SKIP
         >>> model([{"image": chw_bgr, "height": 480, "width": 640}])[0]["instances"].pred_boxes  # doctest: +SKIP
     """

@@ -83,8 +83,9 @@ def compare_detections(
     """Compare the raw outputs of two nets on the same input.
 
     Args:
-        expected, actual: by name: bbox_nms (n, 4) pixels, score_nms (n,), class_nms (n,), mask_fcn_probs (n, C, S, S)
+        expected: by name: bbox_nms (n, 4) pixels, score_nms (n,), class_nms (n,), mask_fcn_probs (n, C, S, S)
             or another of `MAPS`, batch_splits (N,), and any other output, which is compared element by element.
+        actual: likewise.
     """
     comparison = Comparison()
     compare_names("output", expected, actual, comparison)
@@ -116,8 +117,9 @@ def compare_instances(expected: Instances, actual: Instances, tolerances: Tolera
     """Compare the detections of two models in the same image.
 
     Args:
-        expected, actual: with pred_boxes, scores, pred_classes, and perhaps pred_masks (n, height, width) bool; any
+        expected: with pred_boxes, scores, pred_classes, and perhaps pred_masks (n, height, width) bool; any
             other field is compared as a map.
+        actual: likewise.
     """
     comparison = Comparison()
     left, right = (
