@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import FAILED, MISTAKE
+from cli.environment import prepare_environment
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
@@ -104,26 +105,6 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
         raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")
     show(console, summary, config)
     return summary
-
-
-def prepare_environment(home: Path) -> None:
-    """Before Prefect is imported: a home and a server of its own unless others are named, quiet, and telling nobody."""
-    quiet = {
-        "PREFECT_HOME": str(home.absolute() / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_LEVEL": "ERROR",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        # A busy machine starts it late, and the run would be lost.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    # The server makes its database there, and does not make the folder.
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:
