@@ -6,12 +6,14 @@ Source: detectron2 0.5, evaluation/coco_evaluation.py; pycocotools does the matc
 import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
+from numpy.typing import NDArray
 from pycocotools.cocoeval import COCOeval
 
 from roastery.data.coco import CocoDataset
@@ -20,6 +22,37 @@ from roastery.structures import Instances
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """The first figures of COCO's summary, in its order."""
+
+CURVES = {"AP50": slice(0, 1), "AP75": slice(5, 6), "AP": slice(None)}
+"""The metrics that have a curve, and which of COCO's ten IoU thresholds (0.50, 0.55, ...) each is over."""
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Precision over recall, the mean over all classes that have an object, for "AP50", "AP75" and "AP".
+
+    A curve's own mean is the metric that it is named after.
+
+    Attributes:
+        recall: (101,) 0.00, 0.01, ..., 1.00.
+        precision: metric to (101,), 0..1: the best precision at that recall or a higher one; 0 where none was reached.
+    """
+
+    recall: tuple[float, ...]
+    precision: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class CocoFigures:
+    """What COCO says of detections.
+
+    Attributes:
+        metrics: IoU type to metric to 0..100; NaN where the dataset has no object that counts.
+        curves: by IoU type; none for a type that has no object.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    curves: dict[str, PrecisionRecall]
 
 
 def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -63,7 +96,21 @@ def evaluate_coco(
     iou_types: Sequence[str] = ("bbox", "segm"),
     image_ids: Sequence[int] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """COCO AP of detections. Prints nothing.
+    """COCO AP of detections: the metrics of `measure_coco`, which see.
+
+    Raises:
+        DatasetError: as `measure_coco`.
+    """
+    return measure_coco(dataset, results, iou_types, image_ids).metrics
+
+
+def measure_coco(
+    dataset: CocoDataset,
+    results: Sequence[dict[str, Any]],
+    iou_types: Sequence[str] = ("bbox", "segm"),
+    image_ids: Sequence[int] | None = None,
+) -> CocoFigures:
+    """COCO AP and precision-recall curves of detections. Prints nothing.
 
     Of an image and a category only the 100 detections of highest score count, as COCO has it.
 
@@ -73,8 +120,8 @@ def evaluate_coco(
         image_ids: evaluate on these images alone, where the model saw no others.
 
     Returns:
-        For each IoU type "AP", "AP50", "AP75", "APs", "APm", "APl" and, where there is more than one, "AP-<class>" for
-        each class, in 0..100; NaN where the dataset has no object that counts.
+        For each IoU type the metrics "AP", "AP50", "AP75", "APs", "APm", "APl" and, where there is more than one,
+        "AP-<class>" for each class; and the curves.
 
     Raises:
         DatasetError: results for images or categories that are not evaluated, without a mask that "segm" needs, or
@@ -86,7 +133,15 @@ def evaluate_coco(
     # pycocotools prints as it goes.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(dataset.annotations))
-        return {iou_type: _evaluate(dataset, truth, results, iou_type, evaluated) for iou_type in iou_types}
+        figures = CocoFigures({}, {})
+        for iou_type in iou_types:
+            evaluation = _evaluate(dataset, truth, results, iou_type, evaluated)
+            # IoU threshold, recall, category, area range (the first is all), most detections (the last is 100).
+            precision = evaluation.eval["precision"][:, :, :, 0, -1]
+            figures.metrics[iou_type] = _metrics(evaluation, precision, dataset.class_names)
+            if (precision > -1).any():
+                figures.curves[iou_type] = _curves(precision, evaluation.params.recThrs)
+    return figures
 
 
 def _check_images(dataset: CocoDataset, image_ids: Sequence[int]) -> None:
@@ -121,23 +176,32 @@ def _check_results(
 
 def _evaluate(
     dataset: CocoDataset, truth: COCO, results: Sequence[dict[str, Any]], iou_type: str, image_ids: list[int]
-) -> dict[str, float]:
+) -> COCOeval:
     evaluation = COCOeval(truth, _detections(truth, results, iou_type), iou_type)
     evaluation.params.imgIds = image_ids
     evaluation.params.catIds = list(dataset.category_ids)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
+    return evaluation
+
+
+def _metrics(evaluation: COCOeval, precision: NDArray[Any], class_names: Sequence[str]) -> dict[str, float]:
     metrics = {
         name: _percent(value) for name, value in zip(METRICS, evaluation.stats[: len(METRICS)].tolist(), strict=True)
     }
-    # IoU threshold, recall, category, area range (the first is all), most detections (the last is 100).
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    if len(dataset.class_names) > 1:
-        for index, name in enumerate(dataset.class_names):
+    if len(class_names) > 1:
+        for index, name in enumerate(class_names):
             defined = precision[:, :, index][precision[:, :, index] > -1]
             metrics[f"AP-{name}"] = _percent(float(defined.mean()) if defined.size else -1.0)
     return metrics
+
+
+def _curves(precision: NDArray[Any], recall: NDArray[Any]) -> PrecisionRecall:
+    """Of precisions (thresholds, recalls, categories), -1 where a category has no object."""
+    of_classes = precision[:, :, (precision > -1).any(axis=(0, 1))]
+    means = {metric: of_classes[thresholds].mean(axis=(0, 2)) for metric, thresholds in CURVES.items()}
+    return PrecisionRecall(tuple(recall.tolist()), {metric: tuple(mean.tolist()) for metric, mean in means.items()})
 
 
 def _detections(truth: COCO, results: Sequence[dict[str, Any]], iou_type: str) -> COCO:

@@ -45,6 +45,10 @@ class GatePolicy:
         if not (math.isfinite(self.max_ap_delta) and self.max_ap_delta >= 0):
             raise ValueError(f"max_ap_delta must be a number of at least 0, not {self.max_ap_delta}")
 
+    def allows(self, delta: float) -> bool:
+        """Whether a metric may differ so much, converted minus original; NaN is no difference that it allows."""
+        return (abs(delta) if self.two_sided else -delta) <= self.max_ap_delta
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -122,13 +126,11 @@ def _judge_metrics(
             undefined_in_both = metric != MAIN and math.isnan(before) and math.isnan(after)
             if not math.isfinite(value) and not undefined_in_both:
                 reasons.append(f"{name}: the {kind} model's is {value}, not a number")
-        if metric == MAIN and math.isfinite(deltas[name]):
-            difference = abs(deltas[name]) if policy.two_sided else -deltas[name]
-            if difference > policy.max_ap_delta:
-                reasons.append(
-                    f"{name}: {before:.3f} became {after:.3f}, which differs by {deltas[name]:+.3f}; "
-                    f"allowed is {policy.max_ap_delta:g}"
-                )
+        if metric == MAIN and math.isfinite(deltas[name]) and not policy.allows(deltas[name]):
+            reasons.append(
+                f"{name}: {before:.3f} became {after:.3f}, which differs by {deltas[name]:+.3f}; "
+                f"allowed is {policy.max_ap_delta:g}"
+            )
     return reasons
 
 

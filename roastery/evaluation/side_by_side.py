@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from roastery.config import iou_types
 from roastery.data.coco import CocoDataset, ImageRecord
-from roastery.evaluation.coco import evaluate_coco
+from roastery.evaluation.coco import PrecisionRecall, measure_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
 from roastery.evaluation.predict import Model, detect
@@ -31,6 +31,18 @@ class Found:
     milliseconds: Sequence[float]
     failures: Sequence[str]
     images: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation, and what is too long for it.
+
+    Attributes:
+        curves: target to IoU type to precision over recall.
+    """
+
+    evaluation: Evaluation
+    curves: Mapping[Target, Mapping[str, PrecisionRecall]]
 
 
 def evaluate_side_by_side(
@@ -60,7 +72,7 @@ def evaluate_side_by_side(
         detected = detect(model, dataset, ids, config, dataset.category_ids, on_image)
         failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
         found[target] = Found(detected.detections, detected.milliseconds, failures, len(ids))
-    return judge_side_by_side(name, dataset, iou_types(config), found, parity, policy)
+    return judge_side_by_side(name, dataset, iou_types(config), found, parity, policy).evaluation
 
 
 def judge_side_by_side(
@@ -70,7 +82,7 @@ def judge_side_by_side(
     found: Mapping[Target, Found],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
-) -> Evaluation:
+) -> Judged:
     """Measure what every target found, and judge the converted model by the original.
 
     Args:
@@ -81,7 +93,8 @@ def judge_side_by_side(
         DatasetError: detections that do not fit the dataset.
     """
     images = len(dataset.images)
-    metrics = {target: _metrics(dataset, each.detections, measured_types) for target, each in found.items()}
+    figures = {target: measure_coco(dataset, each.detections, measured_types) for target, each in found.items()}
+    metrics = {target: _metrics(each.metrics) for target, each in figures.items()}
     failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in found.items()}
     parities = {summary.runtime: summary for summary in parity}
     verdicts: dict[Target, VerdictSummary] = {}
@@ -93,7 +106,7 @@ def judge_side_by_side(
         verdict = judge(metrics["original"], metrics[target], parities.get(target), measured, failed, policy)
         deltas = {metric: _number(delta) for metric, delta in verdict.deltas.items()}
         verdicts[target] = VerdictSummary(passed=verdict.passed, reasons=verdict.reasons, deltas=deltas)
-    return Evaluation(
+    evaluation = Evaluation(
         model=name,
         original_kind="reference",
         dataset=dataset.name,
@@ -107,10 +120,10 @@ def judge_side_by_side(
         passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
         judged_by="caffe2" if "caffe2" in verdicts else "torch",
     )
+    return Judged(evaluation, {target: each.curves for target, each in figures.items()})
 
 
-def _metrics(dataset: CocoDataset, detections: Sequence[dict[str, Any]], measured_types: Sequence[str]) -> Metrics:
-    figures = evaluate_coco(dataset, detections, measured_types)
+def _metrics(figures: Mapping[str, Mapping[str, float]]) -> Metrics:
     return {iou_type: {name: _number(value) for name, value in values.items()} for iou_type, values in figures.items()}
 
 

@@ -93,7 +93,7 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     dataset = load_coco(request.dataset.name, request.dataset.images, request.dataset.annotations)
     found = {target: _gather(store, shards) for target, shards in request.shards.items()}
     policy = GatePolicy(**request.gate.model_dump())
-    evaluation = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy)
+    evaluation = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy).evaluation
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for target, each in found.items():
         detections = json.dumps(each.detections, allow_nan=False)

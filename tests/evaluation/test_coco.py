@@ -8,7 +8,7 @@ from pycocotools import mask as mask_api
 
 from roastery.data.coco import load_coco
 from roastery.errors import DatasetError
-from roastery.evaluation.coco import evaluate_coco, to_coco_results
+from roastery.evaluation.coco import evaluate_coco, measure_coco, to_coco_results
 from roastery.structures import Boxes, Instances
 
 
@@ -195,3 +195,45 @@ def test_a_dataset_of_one_class_has_no_ap_by_class(val, perfect, tmp_path):
     metrics = evaluate_coco(circles, [result for result in perfect if result["category_id"] == 1], ["bbox"])
     assert list(metrics["bbox"]) == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
     assert metrics["bbox"]["AP"] == pytest.approx(100.0)
+
+
+def test_the_mean_of_a_curve_is_the_metric_that_it_is_named_after(val, perfect):
+    """By COCO's definition: AP is the mean of the precision over IoU thresholds, recalls and classes."""
+    moved = [
+        {**result, "bbox": [result["bbox"][0] + result["image_id"] % 4, *result["bbox"][1:]]}
+        for result in perfect
+        if result["image_id"] % 5
+    ]
+    figures = measure_coco(val, moved, ["bbox"])
+
+    curves = figures.curves["bbox"]
+    assert curves.recall == pytest.approx([index / 100 for index in range(101)])
+    for metric in ("AP50", "AP75", "AP"):
+        assert 100 * np.mean(curves.precision[metric]) == pytest.approx(figures.metrics["bbox"][metric])
+        assert len(curves.precision[metric]) == 101
+    assert 0 < figures.metrics["bbox"]["AP"] < figures.metrics["bbox"]["AP50"] < 100
+
+
+def test_a_curve_ends_at_the_recall_that_was_reached(val, perfect):
+    """Of each class three objects of four are found, and nothing else: precision 1, and 0 past that recall."""
+    kept, counts = [], {}
+    for result in perfect:
+        counts[result["category_id"]] = counts.get(result["category_id"], 0) + 1
+        if counts[result["category_id"]] % 4:
+            kept.append(result)
+
+    curve = measure_coco(val, kept, ["bbox"]).curves["bbox"].precision["AP50"]
+
+    assert curve[:75] == (1.0,) * 75
+    assert curve[78:] == (0.0,) * 23
+
+
+def test_a_dataset_without_objects_has_no_curve(shapes, tmp_path):
+    content = json.loads((shapes / "val" / "instances.json").read_text()) | {"annotations": []}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    empty = load_coco("empty", shapes / "val" / "images", tmp_path / "instances.json")
+
+    figures = measure_coco(empty, [], ["bbox"])
+
+    assert figures.curves == {}
+    assert math.isnan(figures.metrics["bbox"]["AP"])

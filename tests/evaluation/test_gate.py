@@ -152,3 +152,20 @@ def test_a_passed_verdict_means_numbers_within_the_bound(before, after, bound):
     found = judge({"bbox": {"AP": before}}, {"bbox": {"AP": after}}, AGREES, 1, (), policy)
     within = math.isfinite(before) and math.isfinite(after) and abs(after - before) <= bound + 1e-6
     assert within or not found.passed
+
+
+@pytest.mark.parametrize(
+    ("two_sided", "delta", "allowed"),
+    [
+        (True, 0.1, True),
+        (True, -0.1, True),
+        (True, 0.101, False),
+        (True, -0.101, False),
+        (False, 5.0, True),
+        (False, -0.101, False),
+        (True, math.nan, False),
+        (False, math.nan, False),
+    ],
+)
+def test_a_policy_allows_what_is_within_its_bound(two_sided, delta, allowed):
+    assert GatePolicy(max_ap_delta=0.1, two_sided=two_sided).allows(delta) is allowed
