@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
-from numpy.typing import NDArray
 from pycocotools.cocoeval import COCOeval
 
 from roastery.data.coco import CocoDataset
