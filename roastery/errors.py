@@ -1,13 +1,18 @@
 """The errors of Roastery: what a user can mend, and what broke.
 
 `UserError` and its subclasses carry one sentence that names the thing, the place and the way out; the command line
-prints it and exits with 2, and no task retries it. Everything else fails loudly, or, where it may pass (network, busy
-database, a worker that died), is retried by the task that met it.
+prints it and exits with 2, and no task retries it (but for `StoreRefused`). Everything else fails loudly, or, where it
+may pass (network, busy database, a worker that died), is retried by the task that met it.
 """
 
 
 class RoasteryError(Exception):
-    """Every error that Roastery raises itself."""
+    """Every error that Roastery raises itself.
+
+    `log` is what was logged before it, where another process raised it.
+    """
+
+    log: str = ""
 
 
 class UserError(RoasteryError):
@@ -52,6 +57,10 @@ class GateFailed(UserError):
 
 class DiskFull(UserError):
     """No space left where something is written; nothing half-written stays."""
+
+
+class StoreRefused(UserError):
+    """The artifact store refuses a write, or to be read. It may allow it when asked again, so a task asks again."""
 
 
 class RegistryRefused(UserError):

@@ -19,7 +19,7 @@ from typing import Any
 import fsspec
 
 from roastery.digest import canonical_json, file_sha256
-from roastery.errors import ArtifactMissing, DiskFull, RoasteryError, StoreUnavailable, UserError
+from roastery.errors import ArtifactMissing, DiskFull, RoasteryError, StoreRefused, StoreUnavailable, UserError
 from roastery.lease import Lease
 from roastery.results import ArtifactRef
 
@@ -251,7 +251,7 @@ class Store:
             if error.errno in _FULL:
                 raise DiskFull(f"{self.url}: disk full; free some space and run again") from error
             if error.errno in _REFUSED:
-                raise UserError(f"{self.url}: {error.strerror}; make it writable or name another store") from error
+                raise StoreRefused(f"{self.url}: {error.strerror}; make it writable or name another store") from error
             raise StoreUnavailable(f"{self.url}: the store did not answer: {error}") from error
 
     def _folder(self, stage: str, key: str) -> str:

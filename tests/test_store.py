@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from roastery.errors import ArtifactMissing, DiskFull, StoreUnavailable, UserError
+from roastery.errors import ArtifactMissing, DiskFull, StoreRefused, StoreUnavailable, UserError
 from roastery.lease import Lease
 from roastery.store import MANIFEST, Store
 
@@ -265,7 +265,7 @@ def test_a_store_that_may_not_be_written_is_the_users_error(store: Store, monkey
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(type(store._filesystem), "makedirs", refuse)
-    with pytest.raises(UserError, match="Permission denied; make it writable"):
+    with pytest.raises(StoreRefused, match="Permission denied; make it writable"):
         fill(store)
 
 
