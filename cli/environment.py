@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+HOME = Path(".roastery")
+"""What a command leaves, beside the working directory."""
+
 
 def prepare_environment(home: Path) -> None:
     """Before Prefect is imported: a home and a server of its own unless others are named, quiet, and telling nobody."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import FAILED, MISTAKE
-from cli.environment import prepare_environment
+from cli.environment import HOME, prepare_environment
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MODELS = Path("configs/models")
-HOME = Path(".roastery")
 _COLUMNS = {
     "model": False,
     "AP": False,
@@ -64,7 +63,7 @@ def run(
     known = load_datasets(datasets or _beside(models, "datasets"))
     config = _configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri})
     summary = convert(chosen, list(known.values()), config)
-    if any(outcome.mistake for outcome in summary.outcomes):
+    if any(outcome.failure and outcome.failure.mistake for outcome in summary.outcomes):
         raise typer.Exit(MISTAKE)
     if summary.failed:
         raise typer.Exit(FAILED)
@@ -96,10 +95,13 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
     if not console.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no width that a line would have to fit.
         console = Console(width=120)
-    with console.status("starting Prefect"):
-        from flows.convert_fleet import convert_fleet
-    with ConsoleProgress(console) as progress, listening(progress):
-        state = convert_fleet(models, datasets, config, return_state=True)
+    with prefect_server() as wait_for_server:
+        with console.status("starting Prefect"):
+            from flows.convert_fleet import convert_fleet
+
+            wait_for_server()
+        with ConsoleProgress(console) as progress, listening(progress):
+            state = convert_fleet(models, datasets, config, return_state=True)
     summary = state.result(raise_on_failure=False)
     if not isinstance(summary, FleetSummary):
         raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")
@@ -134,7 +136,8 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
 def _rows(outcome: ModelOutcome) -> list[list[str]]:
     seconds = f"{outcome.seconds:.1f}"
     if outcome.conversion is None:
-        return [[outcome.model, "", "", "", "", "[red]not converted[/red]", seconds, ""]]
+        assert outcome.failure is not None
+        return [[outcome.model, "", "", "", "", f"[red]failed in {outcome.failure.stage}[/red]", seconds, ""]]
     evaluation = outcome.conversion.evaluation
     verdict = "[green]passed[/green]" if evaluation.passed else "[red]FAILED[/red]"
     version = str(outcome.registered.version) if outcome.registered else ""
@@ -151,8 +154,13 @@ def _rows(outcome: ModelOutcome) -> list[list[str]]:
 
 
 def _explain(console: "Console", outcome: ModelOutcome) -> None:
-    if outcome.error is not None:
-        console.print(f"{outcome.model}: {outcome.error}", style="red", markup=False, soft_wrap=True)
+    failure = outcome.failure
+    if failure is not None:
+        text = f"{outcome.model}: failed in {failure.stage}: {failure.reason}"
+        console.print(text, style="red", markup=False, soft_wrap=True)
+        if failure.look and failure.command:
+            console.print(f"  look here:  {failure.look}", markup=False, soft_wrap=True)
+            console.print(f"  try alone:  {failure.command}", markup=False, soft_wrap=True)
     if outcome.conversion is None:
         return
     conversion = outcome.conversion

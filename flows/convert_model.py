@@ -1,40 +1,43 @@
 """The flow of one model, from its registered spec to its registered conversion: the stages in their order."""
 
-import re
 import time
 from contextlib import ExitStack
 from typing import Any
 
-from prefect import Task, flow, tags
-from prefect.artifacts import create_table_artifact
+from prefect import flow, get_run_logger, tags
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from flows.progress import Progress, tell
+from flows.shown import show_failure, show_outcome, showing_progress
 from flows.stage_runs import StageRuns
-from roastery.errors import RoasteryError, UserError
-from roastery.results import ArtifactRef, Conversion, ModelOutcome, Registered, Target
+from roastery.errors import ArtifactMissing, RoasteryError
+from roastery.results import ArtifactRef, Conversion, ModelOutcome, Registered, StageFailure, Target
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
-from roastery.stages.convert_caffe2 import ConvertCaffe2Request, ConvertCaffe2Result
-from roastery.stages.evaluate import EvaluateRequest, EvaluateResult
-from roastery.stages.export_onnx import ExportOnnxRequest, ExportOnnxResult
+from roastery.stages.convert_caffe2 import ConvertCaffe2Request
+from roastery.stages.evaluate import EvaluateRequest
+from roastery.stages.export_onnx import ExportOnnxRequest
+from roastery.stages.failure import reason_of
 from roastery.stages.genuine import chosen_runtimes
-from roastery.stages.predict import PredictRequest, PredictResult
+from roastery.stages.predict import PredictRequest
 from roastery.stages.process import StageWorker
-from roastery.stages.resolve import ResolveRequest, ResolveResult
-from roastery.stages.sample import SampleRequest, SampleResult
-from roastery.stages.trace import TraceRequest, TraceResult
+from roastery.stages.resolve import ResolveRequest
+from roastery.stages.sample import SampleRequest
+from roastery.stages.trace import TraceRequest
 from roastery.versions import versions
 from tasks.convert_caffe2 import convert_caffe2
 from tasks.evaluate import evaluate
 from tasks.export_onnx import export_onnx
-from tasks.log import log
+from tasks.log import LogRequest, log
 from tasks.performer import has_performer, performing
-from tasks.policy import configured
+from tasks.policy import forget_stores, open_store
 from tasks.predict import predict
 from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
+
+_ATTEMPTS = 3
+"""How often a model is gone through where an artifact is lost on the way: each time what is lost is built again."""
 
 
 @flow(
@@ -57,59 +60,76 @@ def convert_model(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConf
         stack.enter_context(tags(f"model:{model.name}"))
         if not has_performer():
             stack.enter_context(performing(stack.enter_context(StageWorker(model.name))))
+        stack.enter_context(showing_progress(model.name))
+        runs = StageRuns(model.name, pipeline)
         try:
-            conversion = convert(model, dataset, pipeline)
-            registered = file_conversion(conversion, pipeline)
-        except RoasteryError as error:
-            outcome = ModelOutcome(
-                model=model.name,
-                error=" ".join(str(error).split()),
-                mistake=isinstance(error, UserError),
-                seconds=time.perf_counter() - started,
-            )
-            return Failed(message=outcome.error, data=outcome)
-    seconds = time.perf_counter() - started
-    outcome = ModelOutcome(model=model.name, conversion=conversion, registered=registered, seconds=seconds)
-    _show(outcome)
+            conversion, registered = convert_and_file(model, dataset, pipeline, runs)
+        # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
+        except Exception as error:  # noqa: BLE001
+            failure = runs.failure or StageFailure(stage="flow", reason=reason_of(error), mistake=False)
+            if not isinstance(error, RoasteryError):
+                get_run_logger().exception("%s: a fault of the program", model.name)
+            outcome = ModelOutcome(model=model.name, failure=failure, seconds=time.perf_counter() - started)
+            show_failure(outcome)
+            return Failed(message=f"{failure.stage}: {failure.reason}", data=outcome)
+        seconds = time.perf_counter() - started
+        outcome = ModelOutcome(model=model.name, conversion=conversion, registered=registered, seconds=seconds)
+        show_outcome(outcome, open_store(pipeline.store))
     if not outcome.passed:
         return Failed(message=f"the gate failed: {'; '.join(_reasons(conversion))}", data=outcome)
     return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
 
 
-def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) -> Conversion:
+@retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
+def convert_and_file(
+    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: StageRuns
+) -> tuple[Conversion, Registered]:
+    """Every stage. What an earlier run, or an earlier attempt, left whole in the store is not done again.
+
+    Raises:
+        RoasteryError: a stage that failed, after its retries.
+    """
+    # What was found whole may have been damaged since.
+    forget_stores()
+    runs.restart()
+    conversion = convert(model, dataset, pipeline, runs)
+    request = LogRequest(
+        model=model.name, conversion=conversion, tracking_uri=pipeline.tracking_uri, experiment=pipeline.experiment
+    )
+    return conversion, runs.file(log, request)
+
+
+def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: StageRuns) -> Conversion:
     """The stages up to the verdict, each a task.
 
     Raises:
         RoasteryError: a stage that failed, after its retries.
     """
-    runs = StageRuns(model.name, pipeline)
+    name = model.name
     runtimes = chosen_runtimes(model.runtimes)
-    pinned = runs.run(resolve, ResolveRequest(model=model.name, spec=model, dataset=dataset), ResolveResult)
+    pinned = runs.run(resolve, ResolveRequest(model=name, spec=model, dataset=dataset))
     resolved, data = pinned.model(model), pinned.facts.dataset
     sampled = runs.run(
-        sample,
-        SampleRequest(model=model.name, resolved=resolved, dataset=dataset, pinned=data, sample=pipeline.sample),
-        SampleResult,
+        sample, SampleRequest(model=name, resolved=resolved, dataset=dataset, pinned=data, sample=pipeline.sample)
     )
-    traced = runs.run(trace, TraceRequest(model=model.name, resolved=resolved, sample=sampled.artifact), TraceResult)
-    exported = runs.run(export_onnx, ExportOnnxRequest(model=model.name, program=traced.artifact), ExportOnnxResult)
+    traced = runs.run(trace, TraceRequest(model=name, resolved=resolved, sample=sampled.artifact))
+    exported = runs.run(export_onnx, ExportOnnxRequest(model=name, program=traced.artifact))
     converted = runs.run(
         convert_caffe2,
         ConvertCaffe2Request(
-            model=model.name,
+            model=name,
             onnx=exported.artifact,
             sample=sampled.artifact,
             traced=traced.artifact,
             runtimes=runtimes,
         ),
-        ConvertCaffe2Result,
     )
     targets: tuple[Target, ...] = ("original", *runtimes)
     shards: dict[Target, tuple[ArtifactRef, ...]] = {}
     for target in targets:
         requests = [
             PredictRequest(
-                model=model.name,
+                model=name,
                 target=target,
                 shard=number,
                 shards=pipeline.shards,
@@ -120,12 +140,12 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) ->
             )
             for number in range(1, pipeline.shards + 1)
         ]
-        predicted = runs.run_all(predict, requests, PredictResult, f"predict {target}")
+        predicted = runs.run_all(predict, requests, f"predict {target}")
         shards[target] = tuple(shard.artifact for shard in predicted)
     evaluated = runs.run(
         evaluate,
         EvaluateRequest(
-            model=model.name,
+            model=name,
             resolved=resolved,
             dataset=dataset,
             pinned=data,
@@ -138,7 +158,6 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) ->
             timings=tuple(runs.timings),
             versions=versions(),
         ),
-        EvaluateResult,
     )
     return Conversion(
         # It covers the keys of all stages before.
@@ -154,37 +173,6 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) ->
     )
 
 
-def file_conversion(conversion: Conversion, pipeline: PipelineConfig) -> Registered:
-    """The last stage: the registry."""
-    name = conversion.resolved.name
-    started = time.perf_counter()
-    tell(Progress(name, "log", "begins"))
-    task: Task[..., Registered] = configured(log, "log", pipeline)
-    registered = task(conversion, pipeline)
-    tell(Progress(name, "log", "done", time.perf_counter() - started, not registered.created))
-    return registered
-
-
 def _reasons(conversion: Conversion) -> list[str]:
     evaluation = conversion.evaluation
     return [f"{runtime}: {reason}" for runtime, verdict in evaluation.verdicts.items() for reason in verdict.reasons]
-
-
-def _show(outcome: ModelOutcome) -> None:
-    """The figures as a table in the UI, under a key that stays, so that it shows the model's history."""
-    assert outcome.conversion is not None
-    evaluation = outcome.conversion.evaluation
-    rows = [
-        {"target": target, "metric": f"{iou_type}/{name}", "value": value}
-        for target, types in evaluation.metrics.items()
-        for iou_type, values in types.items()
-        for name, value in values.items()
-    ]
-    slug = re.sub(r"[^a-z0-9]+", "-", outcome.model.lower()).strip("-")
-    create_table_artifact(rows, key=f"evaluation-{slug}", description=f"{outcome.model}: {_verdict(outcome)}")
-
-
-def _verdict(outcome: ModelOutcome) -> str:
-    assert outcome.conversion is not None
-    evaluation = outcome.conversion.evaluation
-    return f"{'passed' if evaluation.passed else 'failed'}, judged by {evaluation.judged_by}"

@@ -32,11 +32,12 @@ _listener: ContextVar[Listener] = ContextVar("listener", default=_log)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Let this one hear of the progress of the flows that are run in this context."""
+def listening(listener: Listener) -> Iterator[Listener]:
+    """Let this one hear of the progress of the flows that are run in this context; gives who heard of it before."""
+    before = _listener.get()
     token = _listener.set(listener)
     try:
-        yield
+        yield before
     finally:
         _listener.reset(token)
 

@@ -1,18 +1,18 @@
-"""Running a model's stages as tasks: the cache that the store vouches for, progress, and what each stage cost."""
+"""Running a model's stages as tasks: progress, what each stage cost, and which of them failed."""
 
 import time
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar, cast
 
 from prefect import Task
-from prefect.futures import PrefectFuture
 
 from flows.progress import Progress, tell
-from roastery.results import ArtifactRef, StageResult, StageTiming
+from roastery.results import Registered, StageFailure, StageResult, StageTiming
 from roastery.spec import PipelineConfig
-from roastery.stages.stage import Request, recall
-from roastery.stages.worker import load_stage
-from tasks.policy import configured, find_artifact, open_store, remembered
+from roastery.stages.failure import failure_of
+from roastery.stages.stage import Request
+from tasks.policy import configured, open_store
 
 ResultT = TypeVar("ResultT", bound=StageResult)
 
@@ -20,31 +20,33 @@ ResultT = TypeVar("ResultT", bound=StageResult)
 class StageRuns:
     """The stages of one model's run, in their order.
 
-    `timings` has an entry for each stage done so far; the shards of a target are one entry.
+    `timings` has an entry for each stage done so far; the shards of a target are one entry. `failure` says which stage
+    failed, and why, once one has.
     """
 
     def __init__(self, model: str, pipeline: PipelineConfig) -> None:
         self.model = model
         self.pipeline = pipeline
-        self.timings: list[StageTiming] = []
+        self.restart()
 
-    def run(self, task: Task[..., ResultT], request: Request, result: type[ResultT]) -> ResultT:
+    def restart(self) -> None:
+        """Begin again with the first stage."""
+        self.timings: list[StageTiming] = []
+        self.failure: StageFailure | None = None
+
+    def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
         """Run a stage and wait for it.
 
         Raises:
             What the stage raises, after its retries.
         """
         started = self._begin(request.stage)
-        artifact = find_artifact(request, self.pipeline)
-        prepared = remembered(configured(task, request.stage, self.pipeline), artifact)
-        given = prepared(request, self.pipeline)
-        done = self._settled(given, request, artifact, result)
+        with self._explained(request):
+            done = cast(ResultT, configured(task, request.stage, self.pipeline)(request, self.pipeline))
         self._end(request.stage, started, [done.timing])
         return done
 
-    def run_all(
-        self, task: Task[..., ResultT], requests: Sequence[Request], result: type[ResultT], label: str
-    ) -> list[ResultT]:
+    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
         """Run a stage once for each request, side by side, and wait for all of them.
 
         Args:
@@ -54,24 +56,38 @@ class StageRuns:
             What the first of them that failed raised, after its retries, when all have ended.
         """
         started = self._begin(label)
-        futures: list[tuple[Request, ArtifactRef | None, PrefectFuture[Any]]] = []
+        futures = []
         for request in requests:
-            artifact = find_artifact(request, self.pipeline)
-            prepared = remembered(configured(task, request.stage, self.pipeline, in_main_thread=False), artifact)
-            futures.append((request, artifact, prepared.submit(request, self.pipeline)))
-        for _, _, future in futures:
+            prepared = configured(task, request.stage, self.pipeline, in_main_thread=False)
+            futures.append((request, prepared.submit(request, self.pipeline)))
+        for _, future in futures:
             future.wait()
-        done = [self._settled(future.result(), request, artifact, result) for request, artifact, future in futures]
+        done: list[ResultT] = []
+        for request, future in futures:
+            with self._explained(request):
+                done.append(future.result())
         self._end(label, started, [each.timing for each in done])
         return done
 
-    def _settled(self, given: Any, request: Request, found: ArtifactRef | None, result: type[ResultT]) -> ResultT:
-        """The stage's result; the store's own word on it where the artifact was there before, whatever a cache says."""
-        if found is None:
-            return cast(ResultT, given)
-        recalled = recall(load_stage(request.stage), found, open_store(self.pipeline.store))
-        assert isinstance(recalled, result)
-        return recalled
+    def file(self, task: Task[..., Registered], request: Request) -> Registered:
+        """Run the last task, which makes a registered version and no artifact.
+
+        Raises:
+            What the task raises, after its retries.
+        """
+        started = self._begin(request.stage)
+        with self._explained(request):
+            done = cast(Registered, configured(task, request.stage, self.pipeline)(request, self.pipeline))
+        tell(Progress(self.model, request.stage, "done", time.perf_counter() - started, not done.created))
+        return done
+
+    @contextmanager
+    def _explained(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.failure = failure_of(open_store(self.pipeline.store), request, error)
+            raise
 
     def _begin(self, stage: str) -> float:
         tell(Progress(self.model, stage, "begins"))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Target = Literal["original", "torch", "caffe2"]
 """Whose detections: the original model's, or the converted model's in one of its runtimes."""
@@ -18,8 +18,9 @@ class _Frozen(BaseModel):
 class ArtifactRef(_Frozen):
     """An artifact folder in the store: the stage that made it, its key and where it lies."""
 
-    stage: str
-    key: str
+    # They become part of paths.
+    stage: str = Field(pattern=r"^[a-z0-9_]+$")
+    key: str = Field(pattern=r"^[0-9a-z]+$")
     uri: str
     files: dict[str, str]
     """File name to sha256."""
@@ -133,6 +134,8 @@ class Registered(_Frozen):
     """Where a conversion was filed."""
 
     run_id: str
+    run_url: str
+    """Where a person sees the run: its page on a server, or beside a database its report."""
     name: str
     version: int
     alias: str | None
@@ -141,16 +144,29 @@ class Registered(_Frozen):
     """False where an earlier attempt had made the version already."""
 
 
+class StageFailure(_Frozen):
+    """Where and why a model's run ended before its conversion was filed."""
+
+    stage: str
+    """"resolve", ..., "log"; "flow" where no stage had begun."""
+    reason: str
+    """One line."""
+    mistake: bool
+    """Whether it is the user's to mend."""
+    look: str | None = None
+    """The folder that the failed stage left: its log, its inputs."""
+    command: str | None = None
+    """What runs that stage alone."""
+
+
 class ModelOutcome(_Frozen):
-    """How a model's run through the pipeline ended: converted and filed, or with what error."""
+    """How a model's run through the pipeline ended: converted and filed, or where it failed."""
 
     model: str
     conversion: Conversion | None = None
     registered: Registered | None = None
-    error: str | None = None
-    """One line; None where the model was converted (its gate may have failed all the same)."""
-    mistake: bool = False
-    """Whether the error is the user's to mend."""
+    failure: StageFailure | None = None
+    """None where the model was converted (its gate may have failed all the same)."""
     seconds: float
 
     @property

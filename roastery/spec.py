@@ -19,7 +19,7 @@ Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
 
 # A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
-_SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _PROJECT_MARK = "configs"
 
@@ -42,11 +42,11 @@ class GateSpec(_Spec):
 class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
-    name: str = Field(pattern=_SAFE_NAME, description="its name in the registry; the converted one is <name>.caffe2")
+    name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is <name>.caffe2")
     config: Path = Field(description="detectron2's YAML: dumped whole, or with _BASE_")
     weights: str = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
     weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
-    dataset: str = Field(pattern=_SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
+    dataset: str = Field(pattern=SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
     overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
     source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
     runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
@@ -56,7 +56,7 @@ class ModelSpec(_Spec):
 class DatasetSpec(_Spec):
     """A COCO dataset: what a model is evaluated on, and other images to sample from."""
 
-    name: str = Field(pattern=_SAFE_NAME)
+    name: str = Field(pattern=SAFE_NAME)
     images: Path = Field(description="folder of the evaluation images")
     annotations: Path = Field(description="COCO JSON of the evaluation images")
     sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")

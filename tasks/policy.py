@@ -1,18 +1,15 @@
-"""What all tasks have in common: when they are tried again, and when their result may be taken from Prefect's cache."""
+"""What all tasks have in common: when and how often they are tried again, their timeouts, their store."""
 
-import hashlib
 from functools import cache
 from typing import Any
 
 from prefect import Task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from roastery.errors import RegistryUnavailable, RuntimeFailed, StoreUnavailable, UserError
-from roastery.results import ArtifactRef
+from roastery.errors import RegistryUnavailable, RuntimeFailed, StoreUnavailable
 from roastery.spec import PipelineConfig
-from roastery.stages.stage import Request
 from roastery.store import Store
 
 MAY_PASS = (RuntimeFailed, StoreUnavailable, RegistryUnavailable, TimeoutError, ConnectionError)
@@ -31,33 +28,14 @@ def open_store(url: str) -> Store:
     return Store(url)
 
 
+def forget_stores() -> None:
+    """Let the next look at a store verify everything anew."""
+    open_store.cache_clear()
+
+
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Whether to try a task again after its error."""
     return isinstance(state.data, MAY_PASS)
-
-
-def stage_cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
-    """A stage's own key, for Prefect's cache; none where an input is not there, so that the task itself says so."""
-    request, pipeline = parameters["request"], parameters["pipeline"]
-    key = known_key(request)
-    if key is None:
-        return None
-    where = hashlib.sha256(open_store(pipeline.store).url.encode()).hexdigest()[:12]
-    return f"{request.stage}-{key}-{where}"
-
-
-def known_key(request: Request) -> str | None:
-    """The request's key, or none where an input is not there."""
-    try:
-        return request.key()
-    except UserError:
-        return None
-
-
-def find_artifact(request: Request, pipeline: PipelineConfig) -> ArtifactRef | None:
-    """What the store has for a request: the truth that Prefect's cache is measured by."""
-    key = known_key(request)
-    return None if key is None else open_store(pipeline.store).find(request.stage, key)
 
 
 def configured(
@@ -76,21 +54,17 @@ def configured(
     return task.with_options(**options)
 
 
-def remembered(task: Task[..., Any], artifact: ArtifactRef | None) -> Task[..., Any]:
-    """The task, allowed to take its result from Prefect's cache only where the store has the artifact."""
-    return task.with_options(refresh_cache=artifact is None)
-
-
 TASK_OPTIONS: dict[str, Any] = {
     "retries": PipelineConfig().retries.times,
     "retry_delay_seconds": exponential_backoff(PipelineConfig().retries.delay),
     "retry_jitter_factor": PipelineConfig().retries.jitter,
     "retry_condition_fn": may_pass,
-    "persist_result": True,
-    "result_serializer": "json",
+    # The store remembers, and is looked at each time: see `tasks/staged.py`.
+    "persist_result": False,
+    "cache_policy": NO_CACHE,
     "log_prints": False,
     # The same for all: for each set of tags Prefect asks its database for a slot, and on SQLite, right after another
     # task, is told to come again in two seconds. A stage is told from others by its task's name.
     "tags": ["roastery"],
 }
-"""For `@task`: every one is retried with a delay that doubles, and leaves its result as JSON."""
+"""For `@task`: every one is retried with a delay that doubles, and remembers nothing itself."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 REPORT_FOLDER = "report"
+REPORT_PAGE = "report.html"
 CONVERSION_FILE = "conversion.json"
 MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
@@ -69,12 +70,18 @@ class Catalog:
                         client.set_model_version_tag(version.name, version.version, name, value)
                 return Registered(
                     run_id=version.run_id,
+                    run_url=self._url(client.get_run(str(version.run_id))),
                     name=version.name,
                     version=int(version.version),
                     alias=self._set_aliases(conversion, int(version.version)),
                     tracking_uri=self.tracking_uri,
                     created=created,
                 )
+
+    def _url(self, run: "Run") -> str:
+        if self.tracking_uri.startswith(("http://", "https://")):
+            return f"{self.tracking_uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        return f"{run.info.artifact_uri}/{REPORT_FOLDER}/{REPORT_PAGE}"
 
     @cached_property
     def _client(self) -> "MlflowClient":

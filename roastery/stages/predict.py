@@ -38,6 +38,10 @@ class PredictRequest(Request):
     pinned: PinnedDataset
     converted: ArtifactRef | None = None
 
+    @property
+    def label(self) -> str:
+        return f"{self.stage}-{self.target}-{self.shard}-of-{self.shards}"
+
     def inputs(self) -> Mapping[str, JSON]:
         model: dict[str, JSON] = {"source_sha256": self.resolved.source_sha256}
         if self.target != "original":

@@ -1,11 +1,10 @@
 """The other side of the worker: ask a process of its own to do a stage, and survive whatever becomes of it."""
 
 import json
-import logging
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +17,6 @@ from roastery.stages.worker import load_stage
 from roastery.store import Store
 
 ResultT = TypeVar("ResultT", bound=StageResult)
-_logger = logging.getLogger(__name__)
 
 
 class Performer(Protocol):
@@ -104,11 +102,17 @@ def _plainly(message: str) -> str:
 
 
 def _revive(error: Mapping[str, Any]) -> RoasteryError:
-    """The error as its class: the nearest that `roastery.errors` has. What the machine did (OSError) may pass."""
-    for kind in error["kinds"]:
+    revived = _nearest(error["kinds"])(error["message"])
+    revived.log = error["log"]
+    return revived
+
+
+def _nearest(kinds: Sequence[str]) -> type[RoasteryError]:
+    """The nearest class that `roastery.errors` has. What the machine did (OSError) may pass."""
+    for kind in kinds:
         if kind == OSError.__name__:
-            return RuntimeFailed(error["message"])
+            return RuntimeFailed
         known = getattr(errors, kind, None)
         if isinstance(known, type) and issubclass(known, RoasteryError):
-            return known(error["message"])
-    return RoasteryError(error["message"])
+            return known
+    return RoasteryError

@@ -17,6 +17,7 @@ from roastery.digest import JSON
 from roastery.errors import ArtifactMissing
 from roastery.provenance import stage_key
 from roastery.results import ArtifactRef, StageResult, StageTiming
+from roastery.spec import SAFE_NAME
 from roastery.store import Store
 
 FACTS_FILE = "facts.json"
@@ -36,7 +37,12 @@ class Request(BaseModel):
     packages: ClassVar[tuple[str, ...]]
     """Distributions whose versions decide what the stage makes."""
 
-    model: str = Field(description="name of the model that it is done for; it decides nothing")
+    model: str = Field(pattern=SAFE_NAME, description="name of the model that it is done for; it decides nothing")
+
+    @property
+    def label(self) -> str:
+        """The stage, and which part of it where it has several: fit for a file's name."""
+        return self.stage
 
     @abstractmethod
     def inputs(self) -> Mapping[str, JSON]:

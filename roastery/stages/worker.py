@@ -2,9 +2,9 @@
 
 It answers frames of `roastery/peer.py` with JSON in both directions:
 
-    {"stage", "store", "request"}  ->  {"result": ...} or {"error": {"kinds": [...], "message": "..."}}
+    {"stage", "store", "request"}  ->  {"result": ...} or {"error": {"kinds": [...], "message": "...", "log": "..."}}
 
-An error's kinds are the names of its classes, the most special first.
+An error's kinds are the names of its classes, the most special first; its log ends with the traceback.
 """
 
 import faulthandler
@@ -20,6 +20,7 @@ from roastery.errors import RoasteryError
 from roastery.peer_child import serve
 from roastery.stages import STAGES
 from roastery.stages.stage import AnyStage, perform
+from roastery.stages.stage_log import listening
 from roastery.store import Store
 
 _stores: dict[str, Store] = {}
@@ -28,22 +29,23 @@ _stores: dict[str, Store] = {}
 def answer(payload: bytes) -> bytes:
     """Do what a request asks."""
     message = json.loads(payload)
-    try:
-        reply: dict[str, Any] = {"result": _perform(message)}
-    except RoasteryError as error:
-        reply = {"error": {"kinds": _kinds(error), "message": str(error)}}
-    # The boundary of the process: whatever went wrong here is told there, and the process goes on to the next request.
-    except Exception as error:  # noqa: BLE001
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        said = f"{type(error).__name__}: {first_line} ({Path(last.filename).name}, line {last.lineno})"
-        traceback.print_exception(error)
-        reply = {"error": {"kinds": _kinds(error), "message": f"{message['stage']}: {said}"}}
+    with listening() as log:
+        try:
+            reply: dict[str, Any] = {"result": _perform(message)}
+        # The boundary of the process: whatever went wrong here is told there, and it goes on to the next request.
+        except Exception as error:  # noqa: BLE001
+            log.add_error(error)
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            reply = {"error": {"kinds": kinds, "message": _said(message["stage"], error), "log": log.text}}
     return json.dumps(reply).encode()
 
 
-def _kinds(error: BaseException) -> list[str]:
-    return [kind.__name__ for kind in type(error).__mro__]
+def _said(stage: str, error: Exception) -> str:
+    if isinstance(error, RoasteryError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{stage}: {type(error).__name__}: {first_line} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def load_stage(name: str) -> AnyStage:
@@ -66,7 +68,10 @@ def _perform(message: dict[str, Any]) -> Any:
 
 def main() -> None:
     faulthandler.enable()
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    # The last words of a process that is killed.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s")
+    logging.getLogger("roastery").setLevel(logging.INFO)
+    logging.captureWarnings(True)
     serve(answer)
 
 

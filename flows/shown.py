@@ -1,0 +1,160 @@
+"""What the Prefect UI shows of a model's run: artifacts under keys that stay, so that each has the model's history.
+
+| key | what |
+|---|---|
+| `progress-<model>` | how far the run is |
+| `evaluation-<model>` | a table: every metric of the original and of each runtime |
+| `report-<model>` | the report without its pictures; of a run that failed, where and why |
+| `mlflow-<model>` | a link to the run in MLflow |
+
+Nothing of it decides anything: where the server does not take an artifact, that is logged, and the run goes on.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+
+from flows.progress import Progress, listening
+from roastery.results import Evaluation, FleetSummary, ModelOutcome, StageFailure
+from roastery.stages import STAGES
+from roastery.store import Store
+from tasks.log import REPORT_FILE
+
+_STEPS = (*STAGES[:-2], "predict original", "predict torch", "predict caffe2", STAGES[-1], "log")
+_PLAIN = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+# They lie where the UI cannot reach them.
+_PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
+
+
+def slug(name: str) -> str:
+    """A model's name as Prefect's keys have it: small letters, digits and dashes; no two names the same."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if _PLAIN.fullmatch(name):
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def showing_progress(model: str) -> Iterator[None]:
+    """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request."""
+    shown: list[UUID] = []
+    with _unimportant():
+        shown.append(cast(UUID, create_progress_artifact(0.0, f"progress-{slug(model)}", f"{model}: begins")))
+
+    def show(progress: Progress) -> None:
+        tell_before(progress)
+        if not shown or progress.cached or (progress.event == "begins" and progress.stage != _STEPS[0]):
+            return
+        with _unimportant():
+            done = 100.0 * (_STEPS.index(progress.stage) + (progress.event == "done")) / len(_STEPS)
+            update_progress_artifact(shown[0], done, f"{model}: {progress.stage} {progress.event}")
+
+    with listening(show) as tell_before:
+        yield
+        with _unimportant():
+            if shown:
+                update_progress_artifact(shown[0], 100.0, f"{model}: done")
+
+
+def show_outcome(outcome: ModelOutcome, store: Store) -> None:
+    """The table, the report and the link of a conversion that was filed."""
+    assert outcome.conversion is not None
+    assert outcome.registered is not None
+    key, evaluation = slug(outcome.model), outcome.conversion.evaluation
+    registered = outcome.registered
+    report = (store.fetch(outcome.conversion.evaluated) / REPORT_FILE).read_text(encoding="utf-8")
+    with _unimportant():
+        create_table_artifact(
+            _rows(evaluation), key=f"evaluation-{key}", description=f"{outcome.model}: {_verdict(evaluation)}"
+        )
+        create_link_artifact(
+            registered.run_url,
+            link_text=f"{registered.name} version {registered.version} in MLflow",
+            key=f"mlflow-{key}",
+            description=f"{outcome.model}: {_verdict(evaluation)}",
+        )
+        create_markdown_artifact(
+            f"[In MLflow, with its pictures]({registered.run_url})\n\n{_PICTURE.sub('', report)}",
+            key=f"report-{key}",
+            description=f"{outcome.model}: {_verdict(evaluation)}",
+        )
+
+
+def show_failure(outcome: ModelOutcome) -> None:
+    """Where and why a run failed."""
+    assert outcome.failure is not None
+    with _unimportant():
+        create_markdown_artifact(
+            _explanation(outcome.model, outcome.failure),
+            key=f"report-{slug(outcome.model)}",
+            description=f"{outcome.model}: failed in {outcome.failure.stage}",
+        )
+
+
+def show_fleet(summary: FleetSummary) -> None:
+    """How each model of a fleet ended: of those that failed the stage, the reason and where to look."""
+    with _unimportant():
+        create_table_artifact(
+            [_ended(outcome) for outcome in summary.outcomes],
+            key="fleet",
+            description=f"{len(summary.outcomes) - len(summary.failed)} of {len(summary.outcomes)} models passed.",
+        )
+
+
+def _ended(outcome: ModelOutcome) -> dict[str, str | float | int | None]:
+    failure = outcome.failure
+    return {
+        "model": outcome.model,
+        "ended": "passed" if outcome.passed else f"failed in {failure.stage}" if failure else "failed its gate",
+        "version": outcome.registered.version if outcome.registered else None,
+        "seconds": round(outcome.seconds, 1),
+        "reason": failure.reason if failure else None,
+        "look": failure.look if failure else outcome.conversion.evaluated.uri if outcome.conversion else None,
+    }
+
+
+def _rows(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
+    original = evaluation.metrics["original"]
+    return [
+        {"metric": f"{iou_type}/{name}"}
+        | {target: types.get(iou_type, {}).get(name) for target, types in evaluation.metrics.items()}
+        for iou_type, values in original.items()
+        for name in values
+    ]
+
+
+def _explanation(model: str, failure: StageFailure) -> str:
+    lines = [f"# {model}: failed in {failure.stage}", _code(failure.reason)]
+    if failure.look and failure.command:
+        lines += ["Its log and its inputs:", _code(failure.look), "That stage alone:", _code(failure.command)]
+    return "\n\n".join(lines)
+
+
+def _code(text: str) -> str:
+    return f"    {text}"
+
+
+def _verdict(evaluation: Evaluation) -> str:
+    return f"{'passed' if evaluation.passed else 'failed'}, judged by {evaluation.judged_by}"
+
+
+@contextmanager
+def _unimportant() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("the Prefect server did not take an artifact: %s", error)
