@@ -10,6 +10,7 @@ import typer
 
 from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
+from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
