@@ -43,7 +43,8 @@ _known: dict[tuple[str, int, int, int], str] = {}
 def known_file_sha256(path: Path) -> str:
     """`file_sha256`, remembered in this process as long as the file's inode, size and time of change stay.
 
-    For a large checkpoint that one run asks for again and again; never to verify what was read from a store.
+    For a large checkpoint, or a dataset, that one run asks for again and again; never to verify what was read from a
+    store.
     """
     status = path.stat()
     mark = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from roastery.data.coco_annotations import check_annotations
-from roastery.digest import file_sha256
+from roastery.digest import known_file_sha256
 from roastery.errors import DatasetError
 
 MAX_BYTES = 1 << 30
@@ -54,7 +54,7 @@ class CocoDataset:
         digest = hashlib.sha256()
         for path in (self.annotations, *(image.path for image in self.images)):
             try:
-                digest.update(f"{file_sha256(path)} {path.stat().st_size}\n".encode())
+                digest.update(f"{known_file_sha256(path)} {path.stat().st_size}\n".encode())
             except OSError as error:
                 raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
         return digest.hexdigest()

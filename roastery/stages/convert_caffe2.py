@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from roastery.digest import JSON
 from roastery.errors import DrawingUnavailable
 from roastery.results import ArtifactRef, ParitySummary, StageResult, StageTiming
+from roastery.stages.drawing import drawing_identity
 from roastery.stages.export_onnx import ONNX_FILE
 from roastery.stages.genuine import caffe2_identity
 from roastery.stages.sample import INPUTS_FILE
@@ -24,7 +25,7 @@ class ConvertCaffe2Request(Request):
     """Convert this ONNX model, and compare in these runtimes."""
 
     stage = "convert_caffe2"
-    packages = ("torch", "onnx", "onnx-ir", "numpy", "protobuf")
+    packages = ("torch", "onnx", "onnx-ir", "numpy", "scipy", "protobuf", "graphviz")
 
     onnx: ArtifactRef
     sample: ArtifactRef
@@ -38,6 +39,7 @@ class ConvertCaffe2Request(Request):
             "outputs": self.traced.files[OUTPUTS_FILE],
             "runtimes": list(self.runtimes),
             "caffe2": caffe2_identity() if "caffe2" in self.runtimes else None,
+            "drawing": drawing_identity(),
         }
 
 

@@ -1,11 +1,13 @@
 """Evaluate: AP of the original and of the converted model side by side, the gate's verdict, and the report."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roastery.digest import JSON
+from roastery.report.files import CONFIG_FILE
 from roastery.results import (
     ArtifactRef,
     Evaluation,
@@ -24,7 +26,7 @@ from roastery.store import Store
 
 if TYPE_CHECKING:
     from roastery.evaluation.side_by_side import Found
-    from roastery.report import ReportFacts
+    from roastery.report.facts import ReportFacts
 
 EVALUATION_FILE = "evaluation.json"
 PICTURES = 4
@@ -34,7 +36,7 @@ class EvaluateRequest(Request):
     """Judge a converted model by the detections of all targets on all shards."""
 
     stage = "evaluate"
-    packages = ("numpy", "Pillow", "pycocotools")
+    packages = ("Jinja2", "matplotlib", "numpy", "Pillow", "pycocotools")
 
     resolved: ResolvedModel
     dataset: DatasetSpec
@@ -42,6 +44,8 @@ class EvaluateRequest(Request):
     iou_types: tuple[str, ...]
     shards: dict[Target, tuple[ArtifactRef, ...]]
     converted: ArtifactRef
+    onnx: ArtifactRef | None = None
+    """What the net was converted from; it is told in the report, and decides nothing that `converted` does not."""
     operators: dict[str, int]
     parity: tuple[ParitySummary, ...]
     gate: GateSpec
@@ -79,7 +83,7 @@ class EvaluateResult(StageResult):
 
 
 def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFacts:
-    """Write `evaluation.json`, `detections-<target>.json`, `report.md` and its pictures.
+    """Write `evaluation.json`, `detections-<target>.json`, `config.yaml`, the report and its pictures.
 
     Raises:
         DatasetError: detections that do not fit the dataset.
@@ -87,13 +91,15 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     from roastery.data.coco import load_coco
     from roastery.evaluation.gate import GatePolicy
     from roastery.evaluation.side_by_side import judge_side_by_side
-    from roastery.report import write_report
-    from roastery.report_pictures import draw_comparisons
+    from roastery.report.curves import draw_curves
+    from roastery.report.pictures import draw_comparisons
+    from roastery.report.write import write_report
 
     dataset = load_coco(request.dataset.name, request.dataset.images, request.dataset.annotations)
     found = {target: _gather(store, shards) for target, shards in request.shards.items()}
     policy = GatePolicy(**request.gate.model_dump())
-    evaluation = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy).evaluation
+    judged = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy)
+    evaluation = judged.evaluation
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for target, each in found.items():
         detections = json.dumps(each.detections, allow_nan=False)
@@ -107,7 +113,9 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
         {target: each.detections for target, each in found.items()},
         PICTURES,
     )
-    write_report(directory, evaluation, _report_facts(request, store), pictures)
+    curves = draw_curves(directory, judged.curves)
+    shutil.copyfile(store.fetch(request.resolved.artifact) / CONFIG_FILE, directory / CONFIG_FILE)
+    write_report(directory, evaluation, _report_facts(request, store), pictures, curves)
     return EvaluateFacts(evaluation=evaluation)
 
 
@@ -135,18 +143,27 @@ def _failed(store: Store, shards: Sequence[ArtifactRef]) -> list[int]:
 
 
 def _report_facts(request: EvaluateRequest, store: Store) -> "ReportFacts":
-    from roastery.report import ReportFacts
+    from roastery.evaluation.gate import GatePolicy
+    from roastery.report.facts import ReportFacts
 
-    folder = store.fetch(request.converted)
-    files = [name for name in request.converted.files if name.startswith("model")]
+    sizes: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for artifact in (request.converted, request.onnx):
+        if artifact is not None:
+            folder = store.fetch(artifact)
+            files = {name: digest for name, digest in artifact.files.items() if name.startswith("model")}
+            sizes |= {name: (folder / name).stat().st_size for name in files}
+            digests |= files
     return ReportFacts(
         meta_architecture=request.resolved.meta_architecture,
+        gate=GatePolicy(**request.gate.model_dump()),
         operators=request.operators,
-        sizes={name: (folder / name).stat().st_size for name in files},
-        digests={name: request.converted.files[name] for name in files},
+        sizes=sizes,
+        digests=digests,
         sources={"checkpoint": request.resolved.source_sha256, "config": request.resolved.config_sha256},
         versions=request.versions,
         timings=request.timings,
+        weights=request.resolved.weights,
     )
 
 

@@ -10,6 +10,7 @@ from roastery.digest import JSON
 from roastery.errors import RuntimeFailed
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming, Target
 from roastery.spec import DatasetSpec
+from roastery.stages.dataset import load_evaluated
 from roastery.stages.genuine import caffe2_identity
 from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.stage import Facts, Request, Stage
@@ -85,15 +86,14 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
     which the runtime died is tried once more, in a runtime that starts afresh.
 
     Raises:
-        DatasetError: the dataset has fewer categories than the model has classes.
+        DatasetError: the dataset has fewer categories than the model has classes, or is not as it was pinned.
         Caffe2Unavailable: genuine Caffe2 is wanted and is not there.
     """
     from roastery.config import load_config
-    from roastery.data.coco import load_coco
     from roastery.evaluation.predict import detect
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
-    dataset = load_coco(request.dataset.name, request.dataset.images, request.dataset.annotations)
+    dataset = load_evaluated(request.dataset, request.pinned)
     image_ids = [record.id for record in dataset.images][request.shard - 1 :: request.shards]
     detected = detect(_twice(_model(request, store)), dataset, image_ids, config, dataset.category_ids)
     failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roastery.config import dump_config, iou_types, load_config
-from roastery.data.coco import load_coco
 from roastery.digest import JSON, known_file_sha256
 from roastery.errors import CheckpointError
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, ModelSpec
+from roastery.stages.dataset import pin_dataset
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
 
@@ -109,20 +109,6 @@ def weights_sha256(spec: ModelSpec) -> str:
             "fetch the right checkpoint or mend `weights_sha256`"
         )
     return sha256
-
-
-def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
-    """The dataset's digests as they are now.
-
-    Raises:
-        DatasetError: see `roastery.data.coco.load_coco`.
-    """
-    dataset = load_coco(spec.name, spec.images, spec.annotations)
-    same = spec.sampled_from == (spec.images, spec.annotations)
-    sampled = dataset if same else load_coco(spec.name, *spec.sampled_from)
-    return PinnedDataset(
-        name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
-    )
 
 
 def _result(artifact: ArtifactRef, timing: StageTiming, facts: ResolveFacts) -> ResolveResult:

@@ -6,6 +6,7 @@ from pathlib import Path
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, SampleSpec
+from roastery.stages.dataset import load_sampled
 from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
@@ -51,10 +52,9 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
 
     Raises:
         ConfigError: a model that has no deployable form.
-        DatasetError: fewer images than asked for, or one that cannot be read.
+        DatasetError: fewer images than asked for, one that cannot be read, or others than were pinned.
     """
     from roastery.config import load_config
-    from roastery.data.coco import load_coco
     from roastery.data.preprocess import pad_and_batch, to_input
     from roastery.data.sampling import sample_images
     from roastery.sources.native import build_detector
@@ -62,7 +62,7 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
     divisibility = build_detector(config).size_divisibility
-    records = sample_images(load_coco(request.dataset.name, *request.dataset.sampled_from), **dict(request.sample))
+    records = sample_images(load_sampled(request.dataset, request.pinned), **dict(request.sample))
     samples = []
     for record in records:
         image = to_input(record, config)["image"]

@@ -1,0 +1,44 @@
+"""The dataset of a run: pinned when the run begins, and the same ever after."""
+
+from roastery.data.coco import CocoDataset, load_coco
+from roastery.errors import DatasetError
+from roastery.results import PinnedDataset
+from roastery.spec import DatasetSpec
+
+
+def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
+    """The dataset's digests as they are now.
+
+    Raises:
+        DatasetError: see `roastery.data.coco.load_coco`.
+    """
+    dataset = load_coco(spec.name, spec.images, spec.annotations)
+    same = spec.sampled_from == (spec.images, spec.annotations)
+    sampled = dataset if same else load_coco(spec.name, *spec.sampled_from)
+    return PinnedDataset(
+        name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
+    )
+
+
+def load_evaluated(spec: DatasetSpec, pinned: PinnedDataset) -> CocoDataset:
+    """The images to evaluate on.
+
+    Raises:
+        DatasetError: they are not those that were pinned: what is made of them would lie under another's key.
+    """
+    return _unchanged(load_coco(spec.name, spec.images, spec.annotations), pinned.sha256)
+
+
+def load_sampled(spec: DatasetSpec, pinned: PinnedDataset) -> CocoDataset:
+    """The images to sample from.
+
+    Raises:
+        DatasetError: as `load_evaluated`.
+    """
+    return _unchanged(load_coco(spec.name, *spec.sampled_from), pinned.sample_sha256)
+
+
+def _unchanged(dataset: CocoDataset, sha256: str) -> CocoDataset:
+    if dataset.digest != sha256:
+        raise DatasetError(f"{dataset.annotations}: its images or annotations changed during the run; run again")
+    return dataset
