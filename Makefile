@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test caffe2 lint format types contracts proto bench clean
+.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -52,5 +52,8 @@ proto: setup ## generate roastery/caffe2/caffe2_pb2.py from caffe2.proto
 bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
 	$(BIN)/python benchmarks/conversion.py
 
-clean: ## remove what the demo left (the store and the registry), and caches
-	rm -rf .roastery .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+docs: setup ## build the docs site in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+clean: ## remove what the demo left (the store and the registry), the built site, and caches
+	rm -rf .roastery .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build site *.egg-info
