@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from roastery.errors import RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
+from roastery.registry.database import make_database
 from roastery.registry.record import KEY_TAG, aliases, metrics, parameters, registered_name, version_tags
 from roastery.results import Conversion, Registered
 
@@ -88,7 +89,10 @@ class Catalog:
         quiet_mlflow()
         from mlflow import MlflowClient
 
+        database = sqlite_file(self.tracking_uri)
         with registry_errors(self.tracking_uri):
+            if database is not None:
+                make_database(database)
             return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def _create(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> "ModelVersion":
