@@ -42,8 +42,8 @@ class GateSpec(_Spec):
 class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
-    name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is <name>.caffe2")
-    config: Path = Field(description="detectron2's YAML: dumped whole, or with _BASE_")
+    name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
+    config: Path = Field(description="detectron2's YAML: dumped whole, or with `_BASE_`")
     weights: str = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
     weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
     dataset: str = Field(pattern=SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
@@ -56,7 +56,7 @@ class ModelSpec(_Spec):
 class DatasetSpec(_Spec):
     """A COCO dataset: what a model is evaluated on, and other images to sample from."""
 
-    name: str = Field(pattern=SAFE_NAME)
+    name: str = Field(pattern=SAFE_NAME, description="what models call it by")
     images: Path = Field(description="folder of the evaluation images")
     annotations: Path = Field(description="COCO JSON of the evaluation images")
     sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")
@@ -71,21 +71,21 @@ class DatasetSpec(_Spec):
 class SampleSpec(_Spec):
     """How many images the net is compared on with the detector, and which."""
 
-    n: int = Field(16, ge=1, le=1000)
-    seed: int = Field(0, ge=0)
+    n: int = Field(16, ge=1, le=1000, description="how many images")
+    seed: int = Field(0, ge=0, description="which images: one seed, one choice")
 
 
 class Timeouts(_Spec):
     """Seconds after which a stage is killed, and retried."""
 
-    resolve: float = Field(300, gt=0)
-    sample: float = Field(300, gt=0)
-    trace: float = Field(900, gt=0)
-    export_onnx: float = Field(900, gt=0)
-    convert_caffe2: float = Field(900, gt=0)
+    resolve: float = Field(300, gt=0, description="digests of config, checkpoint and dataset")
+    sample: float = Field(300, gt=0, description="reading the sampled images")
+    trace: float = Field(900, gt=0, description="`torch.export`, and the detector's outputs on the sample")
+    export_onnx: float = Field(900, gt=0, description="the program to ONNX")
+    convert_caffe2: float = Field(900, gt=0, description="ONNX to a NetDef, drawn, and parity in every runtime")
     predict: float = Field(3600, gt=0, description="one shard of one target")
-    evaluate: float = Field(1800, gt=0)
-    log: float = Field(300, gt=0)
+    evaluate: float = Field(1800, gt=0, description="COCO's figures and the report")
+    log: float = Field(300, gt=0, description="filing it in the registry")
 
     def of(self, stage: str) -> float:
         return float(getattr(self, stage))
@@ -94,7 +94,7 @@ class Timeouts(_Spec):
 class RetrySpec(_Spec):
     """How a stage is tried again after an error that may pass."""
 
-    times: int = Field(3, ge=0, le=20)
+    times: int = Field(3, ge=0, le=20, description="how often, after the first time")
     delay: float = Field(2.0, ge=0, description="seconds before the first retry; each further one waits twice as long")
     jitter: float = Field(0.5, ge=0, description="how much of the delay is left to chance")
 
