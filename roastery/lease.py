@@ -2,10 +2,11 @@
 
 A lease is a small file with its holder and a beat that the holder counts up. Who finds one waits for it to go, or takes
 it over when its holder is dead: at once where the holder's process was on this machine and is no more, else when the
-beat has stood still for the lease's time, measured by the waiter's own clock (clocks of two machines need not agree).
+file has stood still for the lease's time, measured by the waiter's own clock (clocks of two machines need not agree).
 
 Files are only created where they must not exist, overwritten by their holder, and deleted; never renamed. To take over,
-a waiter creates the next generation of the file, which only one can.
+a waiter creates the next generation of the file, which only one can, and makes sure that all that stood there before is
+still as it was.
 """
 
 import contextlib
@@ -16,26 +17,20 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
+from roastery.filesystem import create, faults, listed, make_folder, overwrite, read
 
-_POLL_SECONDS = 0.1
+_FIRST_POLL_SECONDS = 0.1
+# Each look at S3 is a request or two that are paid for.
+_LAST_POLL_SECONDS = 1.0
 _BEATS_A_LEASE = 4
 
-
-@dataclass(frozen=True)
-class _Found:
-    """The lease that stands: its generation and what its holder wrote (nothing while it is being written)."""
-
-    generation: int
-    content: dict[str, Any]
-
-    @property
-    def owner(self) -> str:
-        return str(self.content.get("owner", ""))
+_held_here: set[str] = set()
+"""The owners in this process. What else bears its id was left behind: its deletion failed, or the id was another's."""
 
 
 class Lease:
@@ -47,7 +42,7 @@ class Lease:
         seconds: how long the holder's beat may stand still.
 
     Raises:
-        OSError: the filesystem's errors, while it is acquired.
+        Exception: the filesystem's faults (`roastery.filesystem.faults`), while it is acquired.
     """
 
     def __init__(self, filesystem: Any, path: str, seconds: float = 60.0) -> None:
@@ -60,7 +55,12 @@ class Lease:
         self._beating: threading.Thread | None = None
 
     def __enter__(self) -> "Lease":
-        self._acquire()
+        _held_here.add(self._owner)
+        try:
+            self._acquire()
+        except BaseException:
+            _held_here.discard(self._owner)
+            raise
         self._ended.clear()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._beating.start()
@@ -72,64 +72,47 @@ class Lease:
         self._ended.set()
         assert self._beating is not None
         self._beating.join()
+        _held_here.discard(self._owner)
         # A lease that cannot be deleted is taken over by who comes next: its holder's error must not hide behind this.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*faults(self._filesystem)):
             if self.held():
-                self._filesystem.rm_file(self._file(self._generation))
+                self._remove(self._generation)
 
     def held(self) -> bool:
         """Whether nobody has taken it over, as happens to a holder that stood still (a suspended machine)."""
-        found = self._find()
-        return found is not None and found.owner == self._owner
+        content = self._read(self._generation)
+        return content is not None and _holder(content).get("owner") == self._owner
 
     def _acquire(self) -> None:
-        self._filesystem.makedirs(self._folder, exist_ok=True)
-        seen: tuple[str, Any] | None = None
+        make_folder(self._filesystem, self._folder)
+        seen: dict[int, bytes] = {}
         seen_since = time.monotonic()
+        pause = _FIRST_POLL_SECONDS
         while True:
-            found = self._find()
-            if found is None:
-                if self._claim(None):
-                    return
-                continue
-            now = (found.owner, found.content.get("beat"))
-            if now != seen:
-                seen, seen_since = now, time.monotonic()
+            standing = self._standing()
+            if standing != seen:
+                seen, seen_since = standing, time.monotonic()
             stood_still = time.monotonic() - seen_since > self._seconds
-            if (stood_still or _is_dead(found.content)) and self._claim(found):
+            if (stood_still or all(map(_is_dead, standing.values()))) and self._claim(standing):
                 return
-            time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  (two waiters must not march in step)
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (two waiters must not march in step)
+            pause = min(pause * 1.5, _LAST_POLL_SECONDS)
 
-    def _claim(self, stale: _Found | None) -> bool:
-        """Create the generation after `stale`, and make sure that nothing else was claimed meanwhile."""
-        generation = 0 if stale is None else stale.generation + 1
-        if not self._create(self._file(generation)):
+    def _claim(self, stale: dict[int, bytes]) -> bool:
+        """Create the generation after the stale ones, and make sure that nothing else was claimed meanwhile."""
+        generation = max(stale, default=-1) + 1
+        content = self._content(0)
+        create(self._filesystem, self._file(generation), content)
+        standing = self._standing()
+        if standing.pop(generation, None) != content:
             return False
-        others = [other for other in self._generations() if other != generation]
-        if stale is None:
-            alone = not others
-        else:
-            # The stale one must still be what it was: it may have been released, and its name used again.
-            alone = others == [stale.generation] and self._read(stale.generation).owner in ("", stale.owner)
-        if not alone:
+        # The stale ones must still be what they were: one may have been released, and its name used again.
+        if standing != stale:
             self._remove(generation)
             return False
         self._generation = generation
-        if stale is not None:
-            self._remove(stale.generation)
-        return True
-
-    def _create(self, file: str) -> bool:
-        content = self._content(0)
-        try:
-            if "file" in _protocols(self._filesystem):
-                # fsspec only looks whether the file is there; the operating system creates it or fails.
-                with open(file, "xb") as created:  # noqa: PTH123
-                    created.write(content)
-            else:
-                self._filesystem.pipe_file(file, content, mode="create")
-        except FileExistsError:
-            return False
+        for old in stale:
+            self._remove(old)
         return True
 
     def _beat(self) -> None:
@@ -137,39 +120,35 @@ class Lease:
         while not self._ended.wait(self._seconds / _BEATS_A_LEASE):
             beat += 1
             # The next beat may get through; if none does, `held` says so before anything is made of it.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*faults(self._filesystem)):
                 if not self.held():
                     return
-                self._filesystem.pipe_file(self._file(self._generation), self._content(beat))
+                overwrite(self._filesystem, self._file(self._generation), self._content(beat))
 
     def _content(self, beat: int) -> bytes:
         pid = os.getpid()
         holder = {
             "owner": self._owner,
-            "host": socket.gethostname(),
+            "machine": _machine(),
             "pid": pid,
-            "started": psutil.Process(pid).create_time(),
-            "beat": beat,
+            "started": _started(pid),
+            # As long at every beat.
+            "beat": f"{beat:09}",
         }
         return json.dumps(holder).encode()
 
-    def _find(self) -> _Found | None:
-        generations = self._generations()
-        return self._read(generations[-1]) if generations else None
-
-    def _generations(self) -> list[int]:
-        self._filesystem.invalidate_cache(self._folder)
-        names = [str(path).rsplit("/", 1)[-1] for path in self._filesystem.ls(self._folder, detail=False)]
+    def _standing(self) -> dict[int, bytes]:
+        """What the lease's files hold, by generation."""
         start = f"{self._name}."
-        return sorted(int(name.removeprefix(start)) for name in names if name.startswith(start))
+        generations = sorted(int(name.removeprefix(start)) for name in listed(self._filesystem, self._folder, start))
+        contents = {generation: self._read(generation) for generation in generations}
+        return {generation: content for generation, content in contents.items() if content is not None}
 
-    def _read(self, generation: int) -> _Found:
+    def _read(self, generation: int) -> bytes | None:
         try:
-            content = json.loads(self._filesystem.cat_file(self._file(generation)))
-        except (FileNotFoundError, ValueError):
-            # Gone since it was listed, or half-written.
-            content = {}
-        return _Found(generation, content)
+            return read(self._filesystem, self._file(generation))
+        except FileNotFoundError:
+            return None
 
     def _remove(self, generation: int) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -179,17 +158,51 @@ class Lease:
         return f"{self._folder}/{self._name}.{generation}"
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that has ended; its id may have been given to another."""
-    if holder.get("host") != socket.gethostname():
-        return False
+def _holder(content: bytes) -> dict[str, Any]:
+    """What a lease's file says of its holder: nothing where it was never written whole."""
     try:
-        process = psutil.Process(int(holder["pid"]))
-        return bool(process.create_time() != holder["started"] or process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        holder = json.loads(content)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_dead(content: bytes) -> bool:
+    """Whether the holder was a process of this machine that has ended; its id may have been given to another."""
+    holder = _holder(content)
+    pid = holder.get("pid")
+    if holder.get("machine") != _machine() or not isinstance(pid, int):
+        return False
+    if pid == os.getpid():
+        return holder.get("owner") not in _held_here
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return True
+    except PermissionError:
+        # Another user's, and alive.
+        pass
+    started = _started(pid)
+    return started is not None and started != holder.get("started")
 
 
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+@cache
+def _machine() -> str:
+    """Where a process's id means something: a host since it was booted, and in it a namespace of ids (a container)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        # Nobody else's.
+        return uuid.uuid4().hex
+    return f"{socket.gethostname()} {boot} {namespace}"
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in ticks since the machine did, which no clock that is set changes; "ended" for one that
+    only waits for its parent to look; None where it cannot be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if fields[0] in "ZX" else fields[19]

@@ -3,23 +3,26 @@
 A folder's `manifest.json`, with the digests of its files, is written last and makes it whole: a folder without one, or
 with a file that fails its digest, counts as absent and is built again. Nothing is renamed in the store, so that it
 works on S3 as on a folder. One lease a key (`roastery/lease.py`) keeps two runs from building the same thing twice.
+
+S3 gives other bytes another ETag. The manifest holds the ETags of its files, so that one listing says whether they are
+still those that were uploaded; they are hashed when they are read. Where ETags differ, as in a copy of a store, or are
+not known, the files are downloaded to tell.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
+from roastery.artifact_cache import WORK, ArtifactCache, work_folder
 from roastery.digest import canonical_json, file_sha256
-from roastery.errors import ArtifactMissing, DiskFull, RoasteryError, StoreRefused, StoreUnavailable, UserError
+from roastery.errors import ArtifactMissing, DiskFull, RoasteryError, StoreUnavailable, UserError
+from roastery.filesystem import FULL, faults, is_local, kind_of, listed, make_folder, open_filesystem, read
 from roastery.lease import Lease
 from roastery.results import ArtifactRef
 
@@ -27,15 +30,31 @@ MANIFEST = "manifest.json"
 
 # What a full disk is worth: less free space than this after a failed write is taken for its cause.
 _FULL_BYTES = 1 << 16
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the manifest says of a file."""
+
+    sha256: str
+    bytes: int
+    etag: str | None
+    """What S3 called the object when it was uploaded."""
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """A manifest."""
+
+    ref: ArtifactRef
+    files: dict[str, _File]
 
 
 class Build:
     """An artifact in the making. `directory` is local and empty: what is put there becomes the artifact.
 
-    `found` is the artifact where another run has just made it; then there is nothing to do. `ref` is the artifact after
-    the `with` block.
+    `found` is the artifact where another run has just made it; then there is nothing to do. It may also be known only
+    after the `with` block, of a builder that stood still meanwhile. `ref` is the artifact after the block.
     """
 
     def __init__(self, directory: Path, found: ArtifactRef | None) -> None:
@@ -48,9 +67,6 @@ class Build:
         if self._ref is None:
             raise AssertionError("an artifact is there only after its `with` block")
         return self._ref
-
-    def _made(self, ref: ArtifactRef) -> None:
-        self._ref = ref
 
 
 class Store:
@@ -66,17 +82,14 @@ class Store:
     """
 
     def __init__(self, url: str, cache: Path | None = None, lease_seconds: float = 60.0) -> None:
-        try:
-            self._filesystem, root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"store {url!r}: {error}; name a folder or an fsspec URL") from error
-        self._root = str(root).rstrip("/")
-        protocols = self._filesystem.protocol
-        self._local = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
+        self._filesystem, self._root = open_filesystem(url)
+        self._local = is_local(self._filesystem)
+        self._faults = faults(self._filesystem)
         self._lease_seconds = lease_seconds
         self.url = self._root if self._local else str(self._filesystem.unstrip_protocol(self._root))
-        self._cache = cache or _user_cache() / hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        self._verified: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._cache_folder = cache or _user_cache() / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self._cache = ArtifactCache(self._cache_folder)
+        self._judged: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {}
 
     def uri(self, stage: str, key: str) -> str:
         """Where an artifact lies, or would."""
@@ -86,24 +99,27 @@ class Store:
         """The artifact, if it is whole: its manifest is there and every file has its digest.
 
         Raises:
+            StoreRefused: the store may not be read.
             StoreUnavailable: the store did not answer.
         """
         with self._answering():
-            ref = self._manifest(stage, key)
-            return ref if ref is not None and self._is_whole(ref) else None
+            artifact = self._whole(stage, key)
+        return None if artifact is None else artifact.ref
 
     def fetch(self, ref: ArtifactRef) -> Path:
         """A local folder with the artifact's files, verified. A local store's own is used in place: do not write there.
 
         Raises:
             ArtifactMissing: it is gone or damaged.
+            DiskFull: no space left for the copies of a remote store's files.
+            StoreRefused: the store may not be read.
             StoreUnavailable: the store did not answer.
         """
         with self._answering():
-            present = self._manifest(ref.stage, ref.key)
-            if present is None or not self._is_whole(present):
+            artifact = self._whole(ref.stage, ref.key)
+            if artifact is None or not (self._local or self._copied(artifact)):
                 raise ArtifactMissing(f"{ref.uri}: the artifact is gone or damaged; run again to build it")
-        return self._copy(present)
+            return Path(self._folder(ref.stage, ref.key)) if self._local else self._cache.artifact(ref.stage, ref.key)
 
     @contextlib.contextmanager
     def build(self, stage: str, key: str) -> Iterator[Build]:
@@ -114,6 +130,7 @@ class Store:
 
         Raises:
             DiskFull: no space left, here or in the store.
+            StoreRefused: the store may not be read or written; nothing half-written counts.
             StoreUnavailable: the store did not answer, or another run took the lease over.
         """
         with self._leased(stage, key) as lease:
@@ -123,100 +140,130 @@ class Store:
                 with _noticing_a_full_disk(directory):
                     yield build
                 if found is None:
+                    # Another run may have taken over, and be done.
+                    build.found = self.find(stage, key)
                     with self._answering():
-                        if not lease.held():
-                            raise StoreUnavailable(f"{self.uri(stage, key)}: another run took over; look again")
-                        try:
-                            build._made(self._upload(stage, key, directory))
-                        except OSError:
-                            with contextlib.suppress(OSError):
-                                self._clear(self._folder(stage, key))
-                            raise
+                        build._ref = build.found or self._upload(stage, key, directory, lease)
 
-    def _manifest(self, stage: str, key: str) -> ArtifactRef | None:
+    def _whole(self, stage: str, key: str) -> _Artifact | None:
+        artifact = self._manifest(stage, key)
+        if artifact is None:
+            return None
+        there = listed(self._filesystem, self._folder(stage, key))
+        whole = all(name in there and self._is_whole(artifact, name, there[name]) for name in artifact.files)
+        return artifact if whole else None
+
+    def _manifest(self, stage: str, key: str) -> _Artifact | None:
         try:
-            content = json.loads(self._filesystem.cat_file(f"{self._folder(stage, key)}/{MANIFEST}"))
-            files = {str(name): str(file["sha256"]) for name, file in content["files"].items()}
+            content = json.loads(read(self._filesystem, f"{self._folder(stage, key)}/{MANIFEST}"))
+            files = {
+                str(name): _File(str(file["sha256"]), int(file["bytes"]), file.get("etag"))
+                for name, file in content["files"].items()
+            }
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
             # Not written yet, or damaged: there is no artifact.
             return None
         if content.get("stage") != stage or content.get("key") != key or not all(map(_is_file_name, files)):
             return None
-        return ArtifactRef(stage=stage, key=key, uri=self.uri(stage, key), files=files)
+        return _Artifact(self._ref(stage, key, files), files)
 
-    def _is_whole(self, ref: ArtifactRef) -> bool:
-        """Whether each file has its digest. A file that is unchanged since it was last verified is not read again."""
-        folder = self._folder(ref.stage, ref.key)
+    def _is_whole(self, artifact: _Artifact, name: str, info: dict[str, Any]) -> bool:
+        """Whether a file has its digest. One that is unchanged since it was last judged is not read again."""
+        file = artifact.files[name]
+        if info.get("size") != file.bytes:
+            return False
+        place = (f"{self._folder(artifact.ref.stage, artifact.ref.key)}/{name}", file.sha256)
+        status = tuple(str(info.get(key)) for key in ("size", "mtime", "ino", "ETag", "LastModified", "created"))
+        if self._judged.get(place, (None, False))[0] != status:
+            whole = file.etag is not None and file.etag == info.get("ETag")
+            self._judged[place] = (status, whole or self._has_its_digest(artifact, name))
+        return self._judged[place][1]
+
+    def _has_its_digest(self, artifact: _Artifact, name: str) -> bool:
         try:
-            for name, sha256 in ref.files.items():
-                path = f"{folder}/{name}"
-                status = self._status(path)
-                if self._verified.get((path, sha256)) == status:
-                    continue
-                if self._digest(ref, name) != sha256:
-                    return False
-                self._verified[path, sha256] = status
+            if self._local:
+                path = Path(self._folder(artifact.ref.stage, artifact.ref.key), name)
+                return file_sha256(path) == artifact.files[name].sha256
+            return self._download(artifact, name)
         except FileNotFoundError:
             return False
+
+    def _copied(self, artifact: _Artifact) -> bool:
+        """Make sure that there are copies of the artifact's files here, with their digests; False if one is damaged."""
+        ref = artifact.ref
+        for name, sha256 in ref.files.items():
+            if not self._cache.has(ref.stage, ref.key, name, sha256) and not self._has_its_digest(artifact, name):
+                # It has the ETag that it was uploaded with, and is another all the same.
+                place = (f"{self._folder(ref.stage, ref.key)}/{name}", sha256)
+                self._judged[place] = (self._judged[place][0], False)
+                return False
         return True
 
-    def _status(self, path: str) -> tuple[Any, ...]:
-        info = self._filesystem.info(path)
-        return tuple(str(info.get(key)) for key in ("size", "mtime", "ino", "ETag", "LastModified", "created"))
+    def _download(self, artifact: _Artifact, name: str) -> bool:
+        """Copy a file here, if it has its digest.
 
-    def _digest(self, ref: ArtifactRef, name: str) -> str:
-        if self._local:
-            return file_sha256(Path(self._folder(ref.stage, ref.key), name))
-        return file_sha256(self._downloaded(ref, name))
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        ref, sha256 = artifact.ref, artifact.files[name].sha256
+        with self._cache.partial(name) as partial, _noticing_a_full_disk(self._cache_folder):
+            self._filesystem.get_file(f"{self._folder(ref.stage, ref.key)}/{name}", str(partial))
+            if file_sha256(partial) != sha256:
+                return False
+            self._cache.keep(partial, ref.stage, ref.key, name, sha256)
+        return True
 
-    def _copy(self, ref: ArtifactRef) -> Path:
-        if self._local:
-            return Path(self._folder(ref.stage, ref.key))
-        for name, sha256 in ref.files.items():
-            if file_sha256(self._downloaded(ref, name)) != sha256:
-                raise ArtifactMissing(f"{ref.uri}/{name}: damaged; run again to build it")
-        return self._cache / ref.stage / ref.key
-
-    def _downloaded(self, ref: ArtifactRef, name: str) -> Path:
-        """A local copy of a remote file: what is there already, if it has the digest."""
-        target = self._cache / ref.stage / ref.key / name
-        if target.is_file() and file_sha256(target) == ref.files[name]:
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{name}.")
-        os.close(descriptor)
-        try:
-            self._filesystem.get_file(f"{self._folder(ref.stage, ref.key)}/{name}", partial)
-            # Local: several processes share the cache, and none may see half a file.
-            Path(partial).replace(target)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-        return target
-
-    def _upload(self, stage: str, key: str, directory: Path) -> ArtifactRef:
+    def _upload(self, stage: str, key: str, directory: Path, lease: Lease) -> ArtifactRef:
         folder = self._folder(stage, key)
-        self._clear(folder)
-        self._filesystem.makedirs(folder, exist_ok=True)
-        files: dict[str, dict[str, str | int]] = {}
-        for file in sorted(directory.iterdir()):
-            if not file.is_file() or not _is_file_name(file.name):
-                raise AssertionError(f"{file}: an artifact holds plain files only, and writes its own {MANIFEST}")
-            files[file.name] = {"sha256": file_sha256(file), "bytes": file.stat().st_size}
-            if self._local:
-                file.replace(Path(folder, file.name))
-            else:
-                self._filesystem.put_file(str(file), f"{folder}/{file.name}")
-        manifest = canonical_json({"stage": stage, "key": key, "files": files}).encode()
-        self._filesystem.pipe_file(f"{folder}/{MANIFEST}", manifest)
-        self._filesystem.invalidate_cache(folder)
-        sums = {name: str(file["sha256"]) for name, file in files.items()}
-        return ArtifactRef(stage=stage, key=key, uri=self.uri(stage, key), files=sums)
+        sums: dict[str, str] = {}
+        for path in sorted(directory.iterdir()):
+            if not path.is_file() or not _is_file_name(path.name):
+                raise AssertionError(f"{path}: an artifact holds plain files only, and writes its own {MANIFEST}")
+            sums[path.name] = file_sha256(path)
+        sizes = {name: (directory / name).stat().st_size for name in sums}
+        self._make_sure(lease, stage, key)
+        try:
+            self._clear(folder)
+            make_folder(self._filesystem, folder)
+            for name in sums:
+                if self._local:
+                    (directory / name).replace(Path(folder, name))
+                else:
+                    self._filesystem.put_file(str(directory / name), f"{folder}/{name}")
+            there = listed(self._filesystem, folder)
+            files = {name: _File(sums[name], sizes[name], there.get(name, {}).get("ETag")) for name in sums}
+            if {name: there.get(name, {}).get("size") for name in sums} != sizes:
+                raise StoreUnavailable(f"{self.uri(stage, key)}: the store has not kept all that it was given")
+            self._make_sure(lease, stage, key)
+            content: dict[str, Any] = {name: asdict(file) for name, file in files.items()}
+            manifest = canonical_json({"stage": stage, "key": key, "files": content}).encode()
+            self._filesystem.pipe_file(f"{folder}/{MANIFEST}", manifest)
+        except self._faults:
+            with contextlib.suppress(*self._faults):
+                if lease.held():
+                    self._clear(folder)
+            raise
+        if not self._local:
+            # The next stage reads on this machine what this one made there.
+            for name, sha256 in sums.items():
+                self._cache.keep(directory / name, stage, key, name, sha256)
+        return self._ref(stage, key, files)
+
+    def _make_sure(self, lease: Lease, stage: str, key: str) -> None:
+        if not lease.held():
+            raise StoreUnavailable(f"{self.uri(stage, key)}: another run took over; look again")
 
     def _clear(self, folder: str) -> None:
         """Remove what an interrupted or damaged build left: the manifest first, so that no reader trusts the rest."""
-        for name in (f"{folder}/{MANIFEST}", folder):
+        if self._local:
             with contextlib.suppress(FileNotFoundError):
-                self._filesystem.rm(name, recursive=True)
+                Path(folder, MANIFEST).unlink(missing_ok=True)
+                shutil.rmtree(folder)
+            return
+        # One by one: s3fs does not say what it could not delete of many.
+        for name in sorted(listed(self._filesystem, folder), key=lambda name: name != MANIFEST):
+            with contextlib.suppress(FileNotFoundError):
+                self._filesystem.rm_file(f"{folder}/{name}")
 
     @contextlib.contextmanager
     def _leased(self, stage: str, key: str) -> Iterator[Lease]:
@@ -228,31 +275,31 @@ class Store:
 
     @contextlib.contextmanager
     def _work_folder(self, stage: str, key: str) -> Iterator[Path]:
-        """An empty local folder. Beside a local store, so that files need no copy; named by the key, so that what a
-        killed builder left there goes with the next one."""
-        with self._answering():
-            if self._local:
-                directory = Path(self._root, ".work", f"{stage}-{key}")
-                shutil.rmtree(directory, ignore_errors=True)
-                directory.mkdir(parents=True)
-            else:
-                directory = Path(tempfile.mkdtemp(prefix="roastery-"))
-        try:
+        """An empty local folder. Beside a local store, so that files need no copy.
+
+        What another builder of the key left there goes: it was killed, or stands still and lost the lease. Each has a
+        folder of its own, so that one that goes on writes nothing into the next one's.
+        """
+        parent = Path(self._root if self._local else self._cache_folder, WORK)
+        name = f"{stage}-{key}"
+        with contextlib.ExitStack() as stack:
+            with self._answering():
+                for left in parent.glob(f"{name}-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                directory = stack.enter_context(work_folder(parent, name))
             yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
-        """Give the filesystem's errors their kind: a full disk and a missing right are the user's, others may pass."""
+        """Give the filesystem's faults their kind."""
         try:
             yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise DiskFull(f"{self.url}: disk full; free some space and run again") from error
-            if error.errno in _REFUSED:
-                raise StoreRefused(f"{self.url}: {error.strerror}; make it writable or name another store") from error
-            raise StoreUnavailable(f"{self.url}: the store did not answer: {error}") from error
+        except self._faults as fault:
+            raise kind_of(fault, self.url) from fault
+
+    def _ref(self, stage: str, key: str, files: dict[str, _File]) -> ArtifactRef:
+        sums = {name: file.sha256 for name, file in files.items()}
+        return ArtifactRef(stage=stage, key=key, uri=self.uri(stage, key), files=sums)
 
     def _folder(self, stage: str, key: str) -> str:
         return f"{self._root}/{stage}/{key}"
@@ -266,7 +313,7 @@ def _noticing_a_full_disk(directory: Path) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, RoasteryError, RuntimeError) as error:
-        full = isinstance(error, OSError) and error.errno in _FULL
+        full = isinstance(error, OSError) and error.errno in FULL
         if full or shutil.disk_usage(directory).free < _FULL_BYTES:
             raise DiskFull(f"{directory}: disk full; free some space and run again") from error
         raise

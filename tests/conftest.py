@@ -15,9 +15,17 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+import json
 import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -203,3 +211,85 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return folder
 
     return convert_model
+
+
+class S3Gate:
+    """The gate before the S3 server (`s3_gate.py`): tell it what to refuse, and ask what went through."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+
+    def stop(self, method: str, path: str, answer: str, times: int) -> None:
+        """Give this answer to the next so many requests of that method whose path has that part."""
+        self._call("POST", {"method": method, "path": path, "answer": answer, "times": times})
+
+    def open(self) -> None:
+        """Let everything through again, and count from 0."""
+        self._call("DELETE")
+
+    @property
+    def stopped(self) -> int:
+        """How many requests it has stopped."""
+        return int(self._call("GET")["stopped"])
+
+    @property
+    def asked(self) -> list[tuple[str, str, int, int]]:
+        """What went through: method, path, bytes in, bytes out."""
+        return [tuple(each) for each in self._call("GET")["asked"]]
+
+    def _call(self, method: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        body = None if content is None else json.dumps(content).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/gate", body, method=method)) as reply:
+            return dict(json.load(reply))
+
+
+@pytest.fixture(scope="session")
+def s3_gate() -> Iterator[S3Gate]:
+    """moto's server, really started, and the gate before it: one of each for a worker."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
+    gate = subprocess.Popen([sys.executable, ROOT / "tests" / "s3_gate.py", str(port)], stdout=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert moto.poll() is None, "moto's server ended"
+            assert time.monotonic() < deadline, "moto's server does not answer"
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        assert gate.stdout is not None
+        yield S3Gate(int(gate.stdout.readline()))
+    finally:
+        for process in (moto, gate):
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def s3(s3_gate: S3Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a fresh bucket. Endpoint and credentials lie in the environment, as a user sets them."""
+    from s3fs import S3FileSystem
+
+    environment = {
+        "AWS_ENDPOINT_URL": s3_gate.endpoint,
+        "AWS_ACCESS_KEY_ID": "roaster",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        # s3fs asks five times itself; botocore's own patience would make that a minute.
+        "AWS_MAX_ATTEMPTS": "1",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    s3_gate.open()
+    bucket = f"test-{uuid.uuid4().hex}"
+    with urllib.request.urlopen(urllib.request.Request(f"{s3_gate.endpoint}/{bucket}", method="PUT")):
+        return f"s3://{bucket}"
