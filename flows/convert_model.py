@@ -152,6 +152,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             iou_types=pinned.facts.iou_types,
             shards=shards,
             converted=converted.artifact,
+            onnx=exported.artifact,
             operators=converted.facts.operators,
             parity=converted.facts.parity,
             gate=model.gate or pipeline.gate,

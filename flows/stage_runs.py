@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from prefect import Task
+from prefect.client.schemas.objects import State
 
 from flows.progress import Progress, tell
 from roastery.results import Registered, StageFailure, StageResult, StageTiming
@@ -42,7 +43,8 @@ class StageRuns:
         """
         started = self._begin(request.stage)
         with self._explained(request):
-            done = cast(ResultT, configured(task, request.stage, self.pipeline)(request, self.pipeline))
+            prepared = configured(task, request.stage, self.pipeline)
+            done = cast("State[ResultT]", prepared(request, self.pipeline, return_state=True)).result()
         self._end(request.stage, started, [done.timing])
         return done
 

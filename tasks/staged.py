@@ -30,5 +30,5 @@ def staged(request: Request, result: type[ResultT], pipeline: PipelineConfig) ->
             return current_performer().perform(request, result, store, pipeline.timeouts.of(request.stage))
         recalled = recall(load_stage(request.stage), found, store)
     assert isinstance(recalled, result)
-    # Prefect takes a state for the result in it, and shows its name.
+    # Prefect shows the name of a state that a task gives. The result is in it.
     return cast(ResultT, Completed(name="Cached", data=recalled))

@@ -44,8 +44,10 @@ def test_a_fault_of_the_program_is_that_models_failure_alone(
     odd = model.model_copy(update={"name": "odd", "overrides": ("MODEL.DEVICE", "cuda")})
     summary = summary_of(convert_fleet([odd, model], [few], converted[0], return_state=True))
     assert summary.failed == ("odd",)
-    assert summary.outcomes[0].error == "ZeroDivisionError: division by zero"
-    assert not summary.outcomes[0].mistake
+    failure = summary.outcomes[0].failure
+    assert failure is not None
+    assert (failure.stage, failure.reason) == ("resolve", "ZeroDivisionError: division by zero")
+    assert not failure.mistake
     assert watched.asked.count("resolve") == 1, "not worth a retry"
 
 
@@ -54,8 +56,9 @@ def test_a_dataset_that_is_not_registered_is_that_models_mistake(
 ) -> None:
     lost = model.model_copy(update={"dataset": "other"})
     (outcome,) = summary_of(convert_fleet([lost], [few], converted[0], return_state=True)).outcomes
-    assert outcome.mistake
-    assert outcome.error == f"model '{model.name}': dataset: 'other' is not registered; add it to configs/datasets"
+    assert outcome.failure is not None
+    assert outcome.failure.mistake
+    assert outcome.failure.reason == "dataset: 'other' is not registered; add it to configs/datasets"
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_run_ends_with_2_for_a_mistake_and_converts_the_others(project: Path, mo
     (project / "models" / "broken.yaml").write_text(yaml.safe_dump(broken))
     done = run("--models", str(project / "models"))
     assert done.exit_code == 2
-    assert "broken: /nowhere/w.pkl: no such checkpoint" in done.output
+    assert "broken: failed in resolve: /nowhere/w.pkl: no such checkpoint" in done.output
     assert "passed (torch)" in done.output
 
 
@@ -109,5 +112,4 @@ def test_run_ends_with_1_where_a_conversion_fails(
     watched.faults = {"resolve": [RuntimeFailed("the worker died")] * 9}
     done = run("--models", str(project / "models"), "--store", str(tmp_path / "empty"))
     assert done.exit_code == 1
-    assert "not converted" in done.output
-    assert f"{model.name}: the worker died" in done.output
+    assert f"{model.name}: failed in resolve: the worker died" in done.output

@@ -72,7 +72,7 @@ def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, m
     assert (folder / "detections-original.json").is_file()
 
 
-def test_an_unchanged_model_is_taken_from_the_cache_and_makes_no_second_version(
+def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
     converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
     pipeline, first, _ = converted
@@ -94,7 +94,7 @@ def test_an_unchanged_model_is_taken_from_the_cache_and_makes_no_second_version(
 
 
 @pytest.mark.parametrize("damage", ["manifest.json", "model.onnx"])
-def test_an_artifact_missing_or_damaged_is_built_again_whatever_the_cache_says(
+def test_an_artifact_missing_or_damaged_is_built_again_alone(
     converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, damage: str
 ) -> None:
     pipeline, state, _ = converted
@@ -119,7 +119,10 @@ def test_a_users_mistake_is_not_retried_and_fails_the_run_with_its_one_line(
     outcome = outcome_of(state)
     assert watched.asked == ["resolve"]
     assert state.is_failed()
-    assert (outcome.error, outcome.mistake, outcome.passed) == ("x.pkl: truncated; fetch it again", True, False)
+    assert outcome.failure is not None
+    assert (outcome.failure.stage, outcome.failure.mistake, outcome.passed) == ("resolve", True, False)
+    assert outcome.failure.reason == "x.pkl: truncated; fetch it again"
+    assert state.message == "resolve: x.pkl: truncated; fetch it again"
 
 
 def test_missing_weights_are_the_users_mistake(
@@ -127,10 +130,11 @@ def test_missing_weights_are_the_users_mistake(
 ) -> None:
     lost = model.model_copy(update={"weights": "/nowhere/w.pkl"})
     outcome = outcome_of(convert_model(lost, few, pipeline, return_state=True))
-    assert outcome.mistake
-    assert outcome.error is not None
-    assert outcome.error.startswith("/nowhere/w.pkl: no such checkpoint")
-    assert watched.asked == ["resolve"]
+    assert outcome.failure is not None
+    assert outcome.failure.mistake
+    assert outcome.failure.reason.startswith("/nowhere/w.pkl: no such checkpoint")
+    assert watched.asked == [], "no process is started for what can be seen from here"
+    assert Path(outcome.failure.look or "").parts[-3:] == ("failures", model.name, "resolve")
 
 
 def test_a_fault_that_stays_fails_the_run_after_its_retries(
@@ -139,8 +143,11 @@ def test_a_fault_that_stays_fails_the_run_after_its_retries(
     watched.faults = {"resolve": [RuntimeFailed("the worker died; its last words: out of memory")] * 5}
     state = convert_model(model, few, pipeline, return_state=True)
     assert watched.asked == ["resolve"] * (1 + pipeline.retries.times)
-    assert outcome_of(state).error == "the worker died; its last words: out of memory"
-    assert not outcome_of(state).mistake
+    failure = outcome_of(state).failure
+    assert failure is not None
+    assert (failure.reason, failure.mistake) == ("the worker died", False)
+    assert failure.look is not None
+    assert "out of memory" in (Path(failure.look) / "log.txt").read_text()
 
 
 def copied(pipeline: PipelineConfig, folder: Path) -> PipelineConfig:
@@ -171,7 +178,7 @@ def test_a_busy_registry_is_asked_again_alone(
     elsewhere = copied(converted[0], tmp_path)
     outcome = outcome_of(convert_model(model, few, elsewhere, return_state=True))
     assert len(calls) == 2
-    assert set(watched.counts) == set(STAGES), "another store is another cache"
+    assert watched.asked == [], "the store remembers, wherever it lies"
     assert outcome.registered is not None
     assert len(versions_in(elsewhere, f"{model.name}.caffe2")) == 1
 
@@ -197,7 +204,7 @@ def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
     state = convert_model(model, damaged, elsewhere, return_state=True)
     outcome = outcome_of(state)
     assert state.is_failed()
-    assert (outcome.passed, outcome.error) == (False, None)
+    assert (outcome.passed, outcome.failure) == (False, None)
     assert "torch: 2 images failed: original: " in str(state.message)
     assert cut.name in str(state.message)
     (version,) = versions_in(elsewhere, f"{model.name}.caffe2")
