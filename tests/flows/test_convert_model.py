@@ -1,11 +1,14 @@
 """One model's flow: each task retries alone, what is unchanged is not done again, and a failed gate is a failed run."""
 
 import json
+import pickle
 import shutil
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.convert_model import convert_model
@@ -211,3 +214,50 @@ def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
     assert version.tags["verdict"] == "failed"
     assert outcome.registered is not None
     assert outcome.registered.alias is None
+
+
+def test_an_artifact_damaged_after_it_was_found_is_built_again_in_the_same_run(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+) -> None:
+    elsewhere = copied(converted[0], tmp_path)
+    shutil.rmtree(tmp_path / "store" / "convert_caffe2")
+    (onnx,) = (tmp_path / "store" / "export_onnx").glob("*/model.onnx")
+    whole = onnx.read_bytes()
+
+    def damage(progress: Progress) -> None:
+        if (progress.stage, progress.event) == ("convert_caffe2", "begins") and not watched.asked:
+            onnx.write_bytes(whole[:-1] + b"\0")
+
+    with listening(damage):
+        outcome = outcome_of(convert_model(model, few, elsewhere, return_state=True))
+    assert watched.asked == ["convert_caffe2", "export_onnx", "convert_caffe2"]
+    assert onnx.read_bytes() == whole
+    assert outcome.passed
+    assert len(versions_in(elsewhere, f"{model.name}.caffe2")) == 1
+
+
+def test_a_model_that_differs_in_one_weight_shares_the_sample_alone(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+) -> None:
+    """The last bit of one number of many."""
+    content = pickle.loads(Path(model.weights).read_bytes())
+    name = "backbone.bottom_up.stem.conv1.weight"
+    content["model"][name] = np.array(content["model"][name])
+    content["model"][name].flat[0] = np.nextafter(content["model"][name].flat[0], np.float32(np.inf))
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
+    other = model.model_copy(update={"weights": str(tmp_path / "w.pkl")})
+    pipeline, state, _ = converted
+    before = {folder.name for folder in Path(pipeline.store).glob("*/*") if (folder / "manifest.json").exists()}
+    outcome = outcome_of(convert_model(other, few, pipeline, return_state=True))
+    assert watched.counts == Counter(
+        {stage: 1 for stage in STAGES if stage not in ("sample", "predict")} | {"predict": 4}
+    )
+    first = outcome_of(state)
+    assert outcome.conversion is not None
+    assert first.conversion is not None
+    for artifact in ("converted", "onnx", "program"):
+        one, two = getattr(first.conversion, artifact), getattr(outcome.conversion, artifact)
+        assert two.key not in before
+        assert one.files != two.files
+    assert outcome.registered is not None
+    assert outcome.registered.created
