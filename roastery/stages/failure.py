@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 from pydantic import BaseModel
 
 from roastery.errors import ConfigError, RoasteryError, UserError
+from roastery.filesystem import faults, listed, make_folder, open_filesystem, read
 from roastery.results import ArtifactRef, StageFailure
 from roastery.stages.stage import Request
 from roastery.stages.stage_log import StageLog, listening
@@ -76,10 +76,10 @@ def failure_of(store: Store, request: Request, error: BaseException) -> StageFai
 
 
 def _is_left(folder: str) -> bool:
+    filesystem, path = open_filesystem(folder)
     try:
-        filesystem, path = fsspec.core.url_to_fs(f"{folder}/{REQUEST_FILE}")
-        return bool(filesystem.exists(path))
-    except OSError:
+        return REQUEST_FILE in listed(filesystem, path)
+    except faults(filesystem):
         return False
 
 
@@ -106,11 +106,11 @@ def explained(store: Store, request: Request) -> Iterator[StageLog]:
 def forget(store: Store, request: Request) -> None:
     """Remove what an earlier failure left."""
     folder = folder_of(store, request)
+    filesystem, path = open_filesystem(folder)
     try:
-        filesystem, path = fsspec.core.url_to_fs(folder)
-        if filesystem.exists(path):
+        if listed(filesystem, path):
             filesystem.rm(path, recursive=True)
-    except OSError as error:
+    except faults(filesystem) as error:
         _logger.warning("%s: what an earlier failure left there cannot be removed: %s", folder, error)
 
 
@@ -123,16 +123,18 @@ def read_asked(folder: str) -> Asked:
     Raises:
         ConfigError: no `request.json` there, or what is no request of a stage.
     """
+    filesystem, path = open_filesystem(folder)
     place = f"{folder.rstrip('/')}/{REQUEST_FILE}"
+    wrong: tuple[type[Exception], ...] = (*faults(filesystem), ValueError, KeyError, TypeError, RecursionError)
     try:
-        filesystem, path = fsspec.core.url_to_fs(place)
-        if filesystem.info(path)["size"] > _MOST_BYTES:
+        info = listed(filesystem, path).get(REQUEST_FILE)
+        if info is None:
+            raise ConfigError(f"{place}: no such file; name a folder that a failed stage left")
+        if info["size"] > _MOST_BYTES:
             raise ConfigError(f"{place}: too large for a stage's request; name the folder that a failed stage left")
-        content = json.loads(filesystem.cat_file(path))
+        content = json.loads(read(filesystem, f"{path}/{REQUEST_FILE}"))
         return Asked(str(content["stage"]), str(content["store"]), dict(content["request"]))
-    except FileNotFoundError:
-        raise ConfigError(f"{place}: no such file; name a folder that a failed stage left") from None
-    except (OSError, ImportError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except wrong as error:
         raise ConfigError(f"{place}: not a stage's request ({reason_of(error)}); name another folder") from error
 
 
@@ -145,12 +147,12 @@ def _leave(store: Store, request: Request, error: Exception, log: str) -> None:
         # Last: what has it can be run again.
         REQUEST_FILE: json.dumps(asked, indent=2, sort_keys=True) + "\n",
     }
+    filesystem, path = open_filesystem(folder)
     try:
-        filesystem, path = fsspec.core.url_to_fs(folder)
-        filesystem.makedirs(path, exist_ok=True)
+        make_folder(filesystem, path)
         for name, text in files.items():
             filesystem.pipe_file(f"{path}/{name}", text.encode(errors="backslashreplace"))
-    except OSError as fault:
+    except faults(filesystem) as fault:
         _logger.warning("%s: the failure's log cannot be left there: %s", folder, fault)
 
 

@@ -87,6 +87,17 @@ def test_a_stage_that_succeeds_removes_what_its_failure_left(
     assert not left_by(store).exists()
 
 
+def test_on_an_s3_api_it_leaves_and_removes_the_same(s3: str, lost: ResolveRequest, request_: ResolveRequest) -> None:
+    store = Store(f"{s3}/store")
+    failure = failure_of(store, lost, fail(store, lost))
+    assert failure.look == f"{s3}/store/failures/mask/resolve"
+    assert ResolveRequest.model_validate(read_asked(failure.look).request) == lost
+    with explained(store, request_):
+        pass
+    with pytest.raises(ConfigError, match="no such file"):
+        read_asked(failure.look)
+
+
 def test_the_log_of_a_worker_process_comes_with_its_error(store: Store, lost: ResolveRequest) -> None:
     with StageWorker("mask") as worker, pytest.raises(CheckpointError), explained(store, lost):
         worker.perform(lost, ResolveResult, store, 60)
