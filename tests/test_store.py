@@ -1,13 +1,11 @@
 """The store: an artifact is whole or absent, whatever happens while it is built."""
 
 import errno
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from roastery.errors import ArtifactMissing, DiskFull, StoreUnavailable, UserError
+from roastery.errors import ArtifactMissing, DiskFull, StoreUnavailable
 from roastery.store import MANIFEST, Store
 
 KEY = "0" * 64
@@ -151,29 +149,65 @@ def test_builds_of_different_keys_do_not_wait_for_each_other(store: Store) -> No
         assert other.found is None
 
 
-def _hold(url: str, entered: Any) -> None:
-    with Store(url).build("trace", KEY) as build:
-        (build.directory / "a.txt").write_text("never finished")
-        entered.set()
-        time.sleep(60)
+SUSPENDED = """
+import sys
+from pathlib import Path
+from roastery.store import Store
+with Store(sys.argv[1], cache=Path(sys.argv[2]), lease_seconds=0.4).build("trace", "0" * 64) as build:
+    (build.directory / "a.txt").write_text("of the first")
+    print("made", flush=True)
+    sys.stdin.readline()
+    if sys.argv[3:]:
+        (build.directory / "b.txt").write_text("of the first")
+print(build.found is not None, build.ref.uri)
+"""
 
 
-def test_the_lease_of_a_killed_builder_is_taken_over_at_once(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "store"))
-    context = multiprocessing.get_context("fork")
-    entered = context.Event()
-    builder = context.Process(target=_hold, args=(store.url, entered))
-    builder.start()
-    assert entered.wait(20)
-    assert builder.pid is not None
-    os.kill(builder.pid, signal.SIGKILL)
-    builder.join(20)
-    started = time.monotonic()
-    ref = fill(store)
-    assert time.monotonic() - started < 10, "waited for the lease to lapse"
-    assert (store.fetch(ref) / "a.txt").read_text() == "hello"
-    assert list((tmp_path / "store" / ".work").iterdir()) == []
-    assert list((tmp_path / "store" / ".leases" / "trace").iterdir()) == []
+@pytest.fixture(params=["folder", "s3"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that several processes share."""
+    return f"{request.getfixturevalue('s3')}/store" if request.param == "s3" else str(tmp_path / "store")
+
+
+@pytest.mark.parametrize("goes_on_writing", [False, True])
+def test_a_builder_that_was_suspended_does_not_touch_what_the_next_one_made(
+    shared: str, tmp_path: Path, goes_on_writing: bool
+) -> None:
+    """Its own folder is gone where it shares the machine; it is told so, or takes what the other made."""
+    command = [sys.executable, "-c", SUSPENDED, shared, str(tmp_path / "cache"), *["writes"] * goes_on_writing]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "made\n"
+        os.kill(first.pid, signal.SIGSTOP)
+        store = Store(shared, cache=tmp_path / "cache", lease_seconds=0.4)
+        with store.build("trace", KEY) as build:
+            assert build.found is None
+            (build.directory / "a.txt").write_text("of the second")
+            os.kill(first.pid, signal.SIGCONT)
+            if goes_on_writing:
+                said = first.communicate("\n", timeout=60)
+                assert "FileNotFoundError" in said[1]
+        if not goes_on_writing:
+            said = first.communicate("\n", timeout=60)
+            assert said == (f"True {build.ref.uri}\n", "")
+    assert set(build.ref.files) == {"a.txt"}
+    assert (Store(shared, cache=tmp_path / "other").fetch(build.ref) / "a.txt").read_text() == "of the second"
+
+
+def test_a_builder_that_lost_its_lease_uploads_nothing(shared: str, tmp_path: Path) -> None:
+    """The other one is not done yet: both would write the same files."""
+    store = Store(shared, cache=tmp_path / "cache")
+    filesystem, lease = store._filesystem, f"{store._root}/.leases/trace/{KEY}.0"
+
+    def lose() -> None:
+        with store.build("trace", KEY) as build:
+            (build.directory / "a.txt").write_text("of the first")
+            filesystem.rm_file(lease)
+
+    with pytest.raises(StoreUnavailable, match="another run took over; look again"):
+        lose()
+    assert not filesystem.exists(f"{store._root}/trace/{KEY}/a.txt")
 
 
 def test_a_full_disk_while_building_is_the_users_error_and_leaves_nothing(store: Store) -> None:
@@ -209,11 +243,6 @@ def test_a_store_that_does_not_answer_may_be_asked_again(store: Store, monkeypat
     patched(monkeypatch, store, "cat_file", down)
     with pytest.raises(StoreUnavailable, match="did not answer: reset by peer"):
         store.find("trace", KEY)
-
-
-def test_an_unknown_scheme_is_the_users_error() -> None:
-    with pytest.raises(UserError, match="name a folder or an fsspec URL"):
-        Store("nowhere://x")
 
 
 def test_a_relative_store_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
