@@ -89,7 +89,7 @@ class Store:
         self.url = self._root if self._local else str(self._filesystem.unstrip_protocol(self._root))
         self._cache_folder = cache or _user_cache() / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self._cache = ArtifactCache(self._cache_folder)
-        self._judged: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {}
+        self._judged: dict[tuple[str, ...], bool] = {}
 
     def uri(self, stage: str, key: str) -> str:
         """Where an artifact lies, or would."""
@@ -172,12 +172,13 @@ class Store:
         file = artifact.files[name]
         if info.get("size") != file.bytes:
             return False
-        place = (f"{self._folder(artifact.ref.stage, artifact.ref.key)}/{name}", file.sha256)
-        status = tuple(str(info.get(key)) for key in ("size", "mtime", "ino", "ETag", "LastModified", "created"))
-        if self._judged.get(place, (None, False))[0] != status:
-            whole = file.etag is not None and file.etag == info.get("ETag")
-            self._judged[place] = (status, whole or self._has_its_digest(artifact, name))
-        return self._judged[place][1]
+        path = f"{self._folder(artifact.ref.stage, artifact.ref.key)}/{name}"
+        status = (str(info.get(key)) for key in ("size", "mtime", "ino", "ETag", "LastModified", "created"))
+        mark = (path, file.sha256, *status)
+        if mark not in self._judged:
+            as_uploaded = file.etag is not None and file.etag == info.get("ETag")
+            self._judged[mark] = as_uploaded or self._has_its_digest(artifact, name)
+        return self._judged[mark]
 
     def _has_its_digest(self, artifact: _Artifact, name: str) -> bool:
         try:
@@ -193,11 +194,19 @@ class Store:
         ref = artifact.ref
         for name, sha256 in ref.files.items():
             if not self._cache.has(ref.stage, ref.key, name, sha256) and not self._has_its_digest(artifact, name):
-                # It has the ETag that it was uploaded with, and is another all the same.
-                place = (f"{self._folder(ref.stage, ref.key)}/{name}", sha256)
-                self._judged[place] = (self._judged[place][0], False)
+                self._disown(artifact)
                 return False
         return True
+
+    def _disown(self, artifact: _Artifact) -> None:
+        """Remove the manifest of what has the ETags that it was uploaded with, and is another all the same.
+
+        Else whoever only looks at the ETags would find it whole for ever, and nobody would build it again.
+        """
+        ref = artifact.ref
+        with contextlib.suppress(*self._faults):
+            if self._manifest(ref.stage, ref.key) == artifact:
+                self._filesystem.rm_file(f"{self._folder(ref.stage, ref.key)}/{MANIFEST}")
 
     def _download(self, artifact: _Artifact, name: str) -> bool:
         """Copy a file here, if it has its digest.
