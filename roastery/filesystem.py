@@ -48,7 +48,8 @@ def listed(filesystem: Any, folder: str, start: str = "") -> dict[str, dict[str,
         if _is_s3(filesystem):
             # One request, whatever else there is, and also where there is nothing.
             above, name = folder.rsplit("/", 1)
-            found = list(filesystem.find(above, detail=True, prefix=f"{name}/{start}").values())
+            below = filesystem.find(above, detail=True, prefix=f"{name}/{start}")
+            found = [info for path, info in below.items() if path.rsplit("/", 1)[0] == folder]
         else:
             found = filesystem.ls(folder, detail=True)
     except (FileNotFoundError, NotADirectoryError):

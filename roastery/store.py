@@ -160,7 +160,7 @@ class Store:
                 str(name): _File(str(file["sha256"]), int(file["bytes"]), file.get("etag"))
                 for name, file in content["files"].items()
             }
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # Not written yet, or damaged: there is no artifact.
             return None
         if content.get("stage") != stage or content.get("key") != key or not all(map(_is_file_name, files)):

@@ -50,6 +50,13 @@ def test_a_listing_tells_of_those_files_that_begin_so_and_how_large_they_are(url
     assert set(listed(filesystem, root)) == {"a.1", "a.2", "b.1"}
 
 
+def test_what_lies_deeper_is_no_part_of_a_listing(s3: str) -> None:
+    filesystem, root = open_filesystem(f"{s3}/folder")
+    for name in ("a", "b/a", "b/c"):
+        create(filesystem, f"{root}/{name}", name.encode())
+    assert {name: info["size"] for name, info in listed(filesystem, root).items()} == {"a": 1}
+
+
 def test_an_unknown_scheme_is_the_users_error() -> None:
     with pytest.raises(UserError, match="name a folder or an fsspec URL"):
         open_filesystem("nowhere://x")

@@ -69,7 +69,10 @@ def test_a_folder_without_a_manifest_is_absent(store: Store) -> None:
         store.fetch(ref)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": {}}', '{"files": {"../x": {"sha256": "0"}}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"files": {}}', '{"files": {"../x": {"sha256": "0"}}}', pytest.param("[" * 100_000, id="deep")],
+)
 def test_a_damaged_manifest_is_absent(store: Store, content: str) -> None:
     fill(store)
     filesystem, manifest = raw(store, MANIFEST)

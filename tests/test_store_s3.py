@@ -1,5 +1,6 @@
 """What only S3 shows of a store: requests that cost, writes of others, large files, refusals, answers that are lost."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from s3fs import S3FileSystem
 
-from roastery.errors import ArtifactMissing, StoreRefused, StoreUnavailable
+from roastery.errors import ArtifactMissing, DiskFull, StoreRefused, StoreUnavailable
 from roastery.store import MANIFEST, Store
 
 KEY = "0" * 64
@@ -144,6 +145,18 @@ def test_a_copy_of_a_store_whose_etags_differ_is_read_to_tell(store: Store, else
     put(store, MANIFEST, manifest.replace("5d41402abc4b2a76b9719d911017c592", "0" * 32 + "-2").encode())
     assert cost(s3_gate, lambda: elsewhere.find("trace", KEY)) == (3, 5)
     assert elsewhere.find("trace", KEY) == ref
+
+
+def test_a_full_disk_under_the_copies_is_the_users_error_and_names_the_place(
+    store: Store, elsewhere: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(remote: str, local: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    ref = fill(store)
+    monkeypatch.setattr(elsewhere._filesystem, "get_file", full)
+    with pytest.raises(DiskFull, match=f"^{tmp_path}/b: disk full"):
+        elsewhere.fetch(ref)
 
 
 BUILD = """
