@@ -5,6 +5,8 @@ prints it and exits with 2, and no task retries it (but for `StoreRefused`). Eve
 may pass (network, busy database, a worker that died), is retried by the task that met it.
 """
 
+_LONGEST = 3000
+
 
 class RoasteryError(Exception):
     """Every error that Roastery raises itself.
@@ -16,7 +18,15 @@ class RoasteryError(Exception):
 
 
 class UserError(RoasteryError):
-    """Something that the user can mend. The message is one line: the thing, the place, the way out."""
+    """Something that the user can mend. The message is one line: the thing, the place, the way out.
+
+    It may quote names out of a stranger's file: what would break the line, or turn it round, is escaped, and the middle
+    of what is endless is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        shown = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in message)
+        super().__init__(shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 500]} … {shown[-480:]}")
 
 
 class ConfigError(UserError):

@@ -5,19 +5,23 @@ Source: detectron2/data/datasets/coco.py (`load_coco_json`), for the order of im
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from roastery.data.coco_annotations import check_annotations
 from roastery.digest import known_file_sha256
 from roastery.errors import DatasetError
+from roastery.regular_file import require_regular
 
 MAX_BYTES = 1 << 30
 """COCO's own largest file, instances_train2017.json, is 448 MB."""
 _NAMED = 5
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
     _check_ids(categories, "categories", annotations)
     names = {}
     for category in categories:
-        if not isinstance(category.get("name"), str):
+        if not _is_text(category.get("name")):
             _malformed(annotations, f"category {category['id']} has no name")
         names[category["id"]] = category["name"]
     entries = _entries(content, "images", annotations)
@@ -98,6 +102,7 @@ def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
+        require_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise DatasetError(f"{path}: is larger than {MAX_BYTES >> 20} MB; split the dataset")
         content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
@@ -135,11 +140,16 @@ def _check_ids(entries: Sequence[Mapping[str, Any]], key: str, path: Path) -> No
 
 def _record(entry: Mapping[str, Any], folder: Path, path: Path) -> ImageRecord:
     name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not _is_text(name) or not name or "\0" in name:
         _malformed(path, f"image {entry['id']} has no file_name")
     if type(height) is not int or type(width) is not int or height < 1 or width < 1:
         _malformed(path, f"image {entry['id']} ({name[:80]}) has no height and width in pixels")
     return ImageRecord(entry["id"], folder / name, height, width)
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a string that UTF-8 can write: JSON can also hold halves of a character."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _check_files(records: Sequence[ImageRecord], folder: Path, annotations: Path) -> None:
@@ -147,11 +157,13 @@ def _check_files(records: Sequence[ImageRecord], folder: Path, annotations: Path
     root = folder.resolve()
     missing = []
     for record in records:
-        if not record.path.resolve().is_relative_to(root):
+        # `Path.resolve` fails on links that go round in a circle.
+        if not Path(os.path.realpath(record.path)).is_relative_to(root):
             _malformed(
                 annotations, f"image {record.id} ({str(record.path)[-80:]}) lies outside the image folder {folder}"
             )
-        if not record.path.is_file():
+        # `Path.is_file` fails where the name is too long for any file.
+        if not os.path.isfile(record.path):  # noqa: PTH113
             missing.append(record.path.relative_to(folder).as_posix())
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""

@@ -22,6 +22,7 @@ from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
 from roastery.ops.definition import translations
+from roastery.regular_file import require_regular
 
 OPSET = 21
 INPUT_NAMES = ("data", "im_info")
@@ -85,8 +86,10 @@ def load_onnx(path: Path) -> ir.Model:
     Raises:
         ModelFileError: no such file, not ONNX, refused by onnx.checker, or with weights outside of the file.
     """
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such ONNX file; export the model first")
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise ModelFileError(f"{path}: no such ONNX file ({error.strerror}); export the model first") from error
     try:
         onnx.checker.check_model(str(path), full_check=True)
         proto = onnx.load_model(path, load_external_data=False)

@@ -201,3 +201,41 @@ def test_a_malformed_dataset_is_refused_by_what_is_wrong_with_it(folder: Path, c
     apply, said = CHANGES[change]
     apply(data)
     assert said in refusal(folder, data)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../secret.png", "lies outside the image folder"),
+        ("/etc/passwd", "lies outside the image folder"),
+        ("up/secret.png", "lies outside the image folder"),
+        ("x" * 300, "images are missing"),
+        ("circle", "images are missing"),
+        ("pipe", "images are missing"),
+        ("zero", "lies outside the image folder"),
+        ("half \ud800.png", "has no file_name"),
+    ],
+)
+def test_a_file_name_that_leads_elsewhere_or_nowhere_is_refused(folder: Path, name: str, said: str) -> None:
+    images = folder / "images"
+    (folder / "secret.png").write_bytes(b"not an image of the dataset")
+    (images / "up").symlink_to("..")
+    (images / "circle").symlink_to("circle")
+    (images / "zero").symlink_to("/dev/zero")
+    os.mkfifo(images / "pipe")
+    data = content()
+    data["images"][0]["file_name"] = name
+    assert said in refusal(folder, data)
+
+
+def test_annotations_that_are_a_pipe_or_a_device_are_refused_before_they_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", Path("/dev/zero")):
+        with pytest.raises(DatasetError, match="Is a pipe, a socket or a device, not a file"):
+            load_coco("hostile", tmp_path, path)
+
+
+def test_a_category_whose_name_is_no_whole_text_is_refused(folder: Path) -> None:
+    data = content()
+    data["categories"][0]["name"] = "half \ud800"
+    assert "category 7 has no name" in refusal(folder, data)

@@ -1,6 +1,7 @@
 """model.onnx: what is written is checked, and what is read is a model and no more."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,10 @@ def test_weights_outside_of_the_file_are_refused(tmp_path: Path, location: str) 
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelFileError):
         load_onnx(tmp_path / "model.onnx")
+
+
+def test_a_model_that_is_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path in (tmp_path / "pipe.onnx", Path("/dev/zero")):
+        with pytest.raises(ModelFileError, match="Is a pipe, a socket or a device, not a file"):
+            load_onnx(path)
