@@ -5,11 +5,12 @@ Three formats: `.pkl` (detectron2's model zoo: a pickle of numpy arrays, read by
 and float64 are accepted and become float32 in the module.
 """
 
+import io
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from roastery.digest import file_sha256
 from roastery.errors import CheckpointError
 from roastery.pickled_array import PickleDamagedError, PickleRefusedError
-from roastery.safe_pickle import read_pickle
+from roastery.regular_file import require_regular
+from roastery.safe_pickle import check_torch_pickles, read_pickle
 
 _SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
 _NAMED = 5
@@ -30,10 +32,10 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What torch's reader raises when it stumbles over a damaged file.
 _TORCH_ERRORS = (
     *(RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError),
-    *(ArithmeticError, MemoryError, struct.error),
+    *(ArithmeticError, struct.error),
 )
-# What zipfile raises for a damaged directory.
-_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error)
+# What zipfile raises for a damaged directory or member.
+_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error)
 # What detectron2 writes, or once wrote, beside the weights: the config says them, or training alone needs them.
 _NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
 
@@ -61,6 +63,7 @@ def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Te
     if path.suffix not in _SUFFIXES:
         raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(_SUFFIXES)}")
     try:
+        require_regular(path)
         if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
             raise CheckpointError(
                 f"{path}: has the sha256 {found}, not {sha256}; it is another file or a damaged one: fetch it again, "
@@ -138,8 +141,19 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_torch(path: Path, is_zip: bool) -> Any:
-    if is_zip:
-        _check_archive(path)
+    try:
+        if is_zip:
+            _check_archive(path)
+        else:
+            # Magic number, protocol, what machine wrote it, the checkpoint.
+            with path.open("rb") as file:
+                check_torch_pickles(file, path.stat().st_size, count=4)
+    except PickleDamagedError as refusal:
+        raise CheckpointError(f"{path}: is not a whole torch checkpoint ({refusal}); fetch it again") from None
+    except PickleRefusedError as refusal:
+        raise CheckpointError(
+            f"{path}: {refusal}; save the weights alone, torch.save({{'model': model.state_dict()}}, path)"
+        ) from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
@@ -156,14 +170,23 @@ def _read_torch(path: Path, is_zip: bool) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses a zip archive that is cut off, or whose members grow when they are read."""
+    """Refuses a zip archive that is cut off, whose members grow when they are read, or whose pickle is no checkpoint's.
+
+    Raises:
+        CheckpointError, PickleRefusedError.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+            pickled = archive.read(_find_pickle(archive.infolist(), path))
     except _ZIP_ERRORS:
         raise CheckpointError(
             f"{path}: is not a whole torch checkpoint, truncated or damaged; fetch it again"
         ) from None
+    check_torch_pickles(io.BytesIO(pickled), len(pickled))
+
+
+def _find_pickle(members: Sequence[zipfile.ZipInfo], path: Path) -> zipfile.ZipInfo:
+    """The one member that is a pickle; refuses members that no checkpoint has."""
     names = [member.filename for member in members]
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise CheckpointError(
@@ -172,6 +195,10 @@ def _check_archive(path: Path) -> None:
         )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise CheckpointError(f"{path}: is a compressed archive; save it with torch.save, which does not compress")
+    pickles = [member for member in members if member.filename.endswith("data.pkl")]
+    if len(pickles) != 1 or len(set(names)) < len(names):
+        raise CheckpointError(f"{path}: is not a whole torch checkpoint: it has not one data.pkl; fetch it again")
+    return pickles[0]
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -197,7 +224,9 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             break
     tensors: dict[str, Tensor] = {}
     for name, value in content.items():
-        tensors[str(name)] = _tensor(value, str(name), path)
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path}: holds a {type(name).__name__} as a tensor's name; save a state dict")
+        tensors[name] = _tensor(value, name, path)
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors; give the checkpoint of a trained model")
     if all(name.startswith("module.") for name in tensors):

@@ -26,12 +26,15 @@ class PickledDType:
     """A dtype under construction: its code and, once the pickle has said so, its byte order."""
 
     def __init__(self, code: Any) -> None:
+        # What is no text may have no hash, or one whose computation does not end.
+        if not isinstance(code, str):
+            raise PickleDamagedError("holds a damaged dtype")
         if code == "b1":
             self.dtype = np.dtype(np.bool_)
         elif code in _DTYPES:
             self.dtype = np.dtype(f"<{code}")
         else:
-            raise PickleRefusedError(f"holds an array of dtype {str(code)[:20]!r}; only plain numbers are read")
+            raise PickleRefusedError(f"holds an array of dtype {code[:20]!r}; only plain numbers are read")
 
     def set_state(self, state: Any) -> None:
         """Takes the byte order from `dtype.__reduce__`'s state; refuses fields and subarrays."""
@@ -64,7 +67,7 @@ def array_from(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not (
         isinstance(shape, tuple)
         and len(shape) <= _MAX_DIMENSIONS
-        and all(type(extent) is int and extent >= 0 for extent in shape)
+        and all(type(extent) is int and 0 <= extent < 1 << 63 for extent in shape)
     ):
         raise PickleDamagedError("holds an array without a proper shape")
     if isinstance(raw, str):

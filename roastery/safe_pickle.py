@@ -7,6 +7,7 @@ instructions, and numpy/core/src/multiarray/methods.c (`array_reduce`, `array_se
 """
 
 import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, cast
@@ -39,10 +40,30 @@ def read_pickle(file: BinaryIO, size: int) -> Any:
         PickleDamagedError: it is cut off, or makes no sense.
         OSError: the file cannot be read.
     """
-    machine = _Machine()
+    return _run(_Machine(_NAMES.get), _BoundedReader(file, size))
+
+
+def check_torch_pickles(file: BinaryIO, size: int, count: int = 1) -> None:
+    """Run through pickles that torch wrote, one behind the other, without making what they name.
+
+    torch's own reader calls only what torch knows; but with whatever it is given, and takes anything as a key. What it
+    calls must be tensors' parts, and keys must be names, as in a checkpoint they are.
+
+    Args:
+        count: how many of them are checked.
+
+    Raises:
+        PickleRefusedError, PickleDamagedError, OSError: as `read_pickle`.
+    """
+    reader = _BoundedReader(file, size)
+    for _ in range(count):
+        _run(_Machine(_torch_name), reader)
+
+
+def _run(machine: "_Machine", reader: "_BoundedReader") -> Any:
     count = 0
     try:
-        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _BoundedReader(file, size))):
+        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], reader)):
             count += 1
             if count > MAX_INSTRUCTIONS:
                 raise PickleRefusedError(f"has more than {MAX_INSTRUCTIONS} instructions")
@@ -104,12 +125,29 @@ _NAMES = {
     ("__builtin__", "bytes"): _Name("empty bytes"),
     ("builtins", "bytes"): _Name("empty bytes"),
 }
+_TORCH_NAMES = re.compile(
+    r"torch\.(\w+|storage\.\w+|_utils\._rebuild_\w+|_tensor\._rebuild_from_type_v2|nn\.parameter\.Parameter"
+    r"|serialization\._get_layout)"
+)
+
+
+def _torch_name(name: tuple[str, str]) -> _Name | None:
+    if _TORCH_NAMES.fullmatch(".".join(name)):
+        return _Name("torch")
+    # Schedulers count their milestones.
+    return _Name("counter") if name == ("collections", "Counter") else _NAMES.get(name)
+
+
+@dataclass(frozen=True)
+class _TorchValue:
+    """What torch would make; a mark on the stack."""
 
 
 class _Machine:
-    """The stack, the marks and the memo."""
+    """The stack, the marks and the memo; and how names are found."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[tuple[str, str]], _Name | None]) -> None:
+        self.known = known
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -161,12 +199,13 @@ class _Machine:
         if len(pairs) % 2:
             raise PickleDamagedError("is damaged: a key has no value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, str | int):
+            # Whole numbers of this size have hashes that differ.
+            if not isinstance(key, str) and not (isinstance(key, int) and 0 <= key < 1 << 31):
                 raise PickleRefusedError("holds a dict whose keys are not names")
             target[key] = value
 
     def find(self, module: Any, name: Any) -> None:
-        known = _NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
+        known = self.known((module, name)) if isinstance(module, str) and isinstance(name, str) else None
         if known is None:
             raise PickleRefusedError(f"names {f'{module}.{name}'[:120]!r}, which is not data; it was not run")
         self.stack.append(known)
@@ -175,6 +214,10 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         kind = function.kind if isinstance(function, _Name) else None
         match kind, arguments:
+            case "counter", () | (dict(),):
+                self.stack.append({})
+            case "torch", tuple():
+                self.stack.append(_TorchValue())
             case "array", (_Name("ndarray"), *_):
                 self.stack.append(PickledArray())
             case "dtype", (code, *_):
@@ -198,10 +241,17 @@ class _Machine:
                 raise PickleRefusedError("is damaged, or calls what is not allowed; it was not run")
 
     def build(self) -> None:
-        state, target = self.pop(), self.top(PickledArray, PickledDType, dict)
+        state, target = self.pop(), self.top(PickledArray, PickledDType, dict, _TorchValue)
         # The state of an OrderedDict is what torch notes beside a state dict (`_metadata`); it is no weight.
-        if not isinstance(target, dict):
+        if not isinstance(target, dict | _TorchValue):
             target.set_state(state)
+
+    def persistent(self) -> None:
+        """A storage, which lies outside of the pickle."""
+        if self.known is not _torch_name:
+            raise PickleRefusedError("uses the instruction BINPERSID, which a checkpoint does not need; it was not run")
+        self.pop()
+        self.stack.append(_TorchValue())
 
     def tuple_of(self, count: int) -> None:
         self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
@@ -242,6 +292,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": lambda machine, names: machine.find(*names.split(" ", 1)),
     "STACK_GLOBAL": lambda machine, _: machine.find(*[machine.pop(), machine.pop()][::-1]),
     "REDUCE": lambda machine, _: machine.reduce(),
+    "BINPERSID": lambda machine, _: machine.persistent(),
     "BUILD": lambda machine, _: machine.build(),
 }
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,83 @@ def test_a_missing_file_a_folder_an_empty_path_and_another_suffix_are_refused(tm
     assert "Is a directory" in refusal(tmp_path / "folder.pth")
     assert "MODEL.WEIGHTS: is empty" in refusal("")
     assert "use one of .pkl, .pth, .pt, .safetensors" in refusal(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("digest", [None, "0" * 64])
+def test_a_pipe_and_a_device_are_refused_before_they_are_opened(
+    tmp_path: Path, suffix: str, digest: str | None
+) -> None:
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        assert "Is a pipe, a socket or a device, not a file" in refusal(tmp_path / f"{name}.{suffix}", digest)
+
+
+def with_pickle(path: Path, pickled: bytes, *more: str) -> Path:
+    """An archive of torch's with another pickle in it, and further members."""
+    torch.save({"model": {"w": torch.zeros(2)}}, path)
+    with zipfile.ZipFile(path) as old:
+        members = {member.filename: old.read(member) for member in old.infolist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, pickled if name.endswith("data.pkl") else content)
+        for name in more:
+            new.writestr(name, pickled)
+    return path
+
+
+def older(path: Path, pickled: bytes) -> Path:
+    """A file of torch's older format with another pickle in it. Source: torch/serialization.py, `_legacy_save`."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + pickled + pickle.dumps([], 2))
+    return path
+
+
+# Pickles that torch's own reader takes, with weights_only: it crashes, takes minutes, and fills 4 GB.
+TORCH_BOMBS = {
+    "a tuple in a tuple in a tuple as a key": (b"\x80\x02})" + b"\x85" * 1_000_000 + b"Ns.", "keys are not names"),
+    "keys whose hashes are the same": (
+        b"\x80\x02}("
+        + b"".join(b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(200_000))
+        + b"u.",
+        "keys are not names",
+    ),
+    "a large bytearray": (b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x01\x85R.", "names 'builtins.bytearray'"),
+    "a counter of tuples": (
+        b"\x80\x02ccollections\nCounter\n])" + b"\x85" * 1_000_000 + b"a\x85R.",
+        "calls what is not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", TORCH_BOMBS)
+@pytest.mark.parametrize("save_as", [with_pickle, older])
+def test_a_small_torch_file_that_is_endless_when_read_is_refused(tmp_path: Path, bomb: str, save_as: Any) -> None:
+    pickled, said = TORCH_BOMBS[bomb]
+    started = time.monotonic()
+    assert said in refusal(save_as(tmp_path / "model.pth", pickled))
+    assert time.monotonic() - started < 30
+
+
+def test_an_archive_with_two_pickles_is_refused(tmp_path: Path) -> None:
+    pickled = pickle.dumps({}, 2)
+    assert "has not one data.pkl" in refusal(with_pickle(tmp_path / "model.pth", pickled, "other/data.pkl"))
+
+
+def test_a_training_checkpoint_of_torch_with_its_schedulers_is_read(tmp_path: Path) -> None:
+    module = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    beside = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "size": torch.Size([1])}
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.pth"
+        torch.save({"model": module.state_dict(), **beside}, path, _use_new_zipfile_serialization=zipped)
+        assert_same(load_checkpoint(path), dict(module.state_dict()))
+
+
+def test_a_tensor_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {1: torch.zeros(2)}}, tmp_path / "model.pth")
+    assert "holds a int as a tensor's name" in refusal(tmp_path / "model.pth")

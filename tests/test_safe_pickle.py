@@ -268,3 +268,27 @@ def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
     assert "keys are not names" in refusal(path)
     path.write_bytes(b"\x80\x02)" + b"\x85" * 500_000 + b".")
     assert "holds a tuple" in refusal(path)
+
+
+@pytest.mark.parametrize("code", [b"]", b"]" + b"\x85" * 3, b"}", b"K\x04", b")" + b"\x85" * 1_000_000])
+def test_a_dtype_that_is_no_text_is_refused(tmp_path: Path, code: bytes) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"\x80\x02cnumpy\ndtype\n" + code + b"\x85R.")
+    assert "holds a damaged dtype" in refusal(path)
+
+
+def test_keys_whose_hashes_are_the_same_are_refused(tmp_path: Path) -> None:
+    # Python's hash of a whole number is its remainder by 2**61 - 1: a dict of 200 000 such keys takes minutes.
+    keys = b"".join(b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(200_000))
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"\x80\x02}(" + keys + b"u.")
+    assert "holds a dict whose keys are not names" in refusal(path)
+
+
+def test_a_shape_of_endless_numbers_is_refused_before_they_are_multiplied(tmp_path: Path) -> None:
+    number = b"\x8b" + (1_000_000).to_bytes(4, "little") + b"\x7f" * 1_000_000
+    start = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    shape = b"(" + number + b"q\x00" + b"h\x00" * 31 + b"t"
+    path = tmp_path / "model.pkl"
+    path.write_bytes(start + b"(K\x01" + shape + b"cnumpy\ndtype\nX\x02\0\0\0f4\x85R\x89C\x04abcdtb.")
+    assert "holds an array without a proper shape" in refusal(path)
