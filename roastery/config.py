@@ -7,6 +7,7 @@ Beyond yacs, an integer is taken where the default is a float.
 
 import ast
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -46,7 +47,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
             type, a `_BASE_` that leads back to itself, a config of VERSION 1.
     """
     files = []
-    for file in _read_with_bases(Path(path), ()):
+    for file in _read_with_bases(_at_home(path), ()):
         files.append(file)
         if len(files) > MAX_FILES:
             raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
@@ -88,25 +89,31 @@ def _plain(value: Any) -> Any:
 
 def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Iterator[tuple[Path, _Tree]]:
     """The file and those that it builds on, the furthest first."""
-    identity = path.expanduser().resolve()
-    if identity in children:
-        raise ConfigError(f"{children[-1]}: {BASE_KEY} leads back to {path}; remove one of them from the circle")
     if len(children) >= MAX_FILES:
         raise ConfigError(f"{path}: lies under more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
     content = _read_file(path)
+    # `Path.resolve` and `Path.expanduser` fail where there is nothing; this does not.
+    identity = Path(os.path.realpath(path))
+    if identity in children:
+        raise ConfigError(f"{children[-1]}: {BASE_KEY} leads back to {path}; remove one of them from the circle")
     bases = content.pop(BASE_KEY, [])
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ConfigError(f"{path}: {BASE_KEY} is {base!r}; name a file, relative to this one")
         if re.match(r"[A-Za-z][\w+.-]+://", base):
             raise ConfigError(f"{path}: {BASE_KEY} is {base}; configs are not fetched: download it and name the file")
-        yield from _read_with_bases(path.parent / Path(base).expanduser(), (*children, identity))
+        yield from _read_with_bases(path.parent / _at_home(base), (*children, identity))
     yield path, content
+
+
+def _at_home(path: Path | str) -> Path:
+    """The path with a `~` at its start written out. `Path.expanduser` fails where there is no such home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _read_file(path: Path) -> _Tree:
     try:
-        content = read_yaml(path.expanduser())
+        content = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a detectron2 config file") from None
     except yaml.YAMLError as error:
@@ -218,7 +225,8 @@ def _entry_kinds(values: Sequence[Any]) -> set[str]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(entry) for entry in value)
-    return type(value) in _SCALARS
+    # An integer beyond 64 bits is no setting, and may be too long to be written down.
+    return type(value) in _SCALARS and not (isinstance(value, int) and value.bit_length() > 64)
 
 
 def _describe_unknown(keys: Sequence[str]) -> str:
@@ -255,5 +263,8 @@ def _type_name(value: Any) -> str:
 
 
 def _shorten(value: Any, quote: bool = True) -> str:
-    text = " ".join((repr(value) if quote else str(value)).split())
+    try:
+        text = " ".join((repr(value) if quote else str(value)).split())
+    except ValueError:
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,11 +5,14 @@ from typing import Any
 
 import yaml
 
+from roastery.regular_file import require_regular
+
 MAX_BYTES = 256 * 1024
 """A full detectron2 config is 6 KB."""
 MAX_NODES = 100_000
 """Values in a file once its aliases are written out."""
 
+_MOST_BITS = 4096
 _PREFIX = "tag:yaml.org,2002:"
 _TUPLE = f"{_PREFIX}python/tuple"
 _TAGS = {_TUPLE} | {f"{_PREFIX}{name}" for name in ("null", "bool", "int", "float", "str", "merge", "seq", "map")}
@@ -27,17 +30,27 @@ def _construct_tuple(loader: _PlainLoader, node: yaml.SequenceNode) -> tuple[Any
     return tuple(loader.construct_sequence(node, deep=True))
 
 
+def _construct_integer(loader: _PlainLoader, node: yaml.ScalarNode) -> int:
+    value: int = loader.construct_yaml_int(node)
+    # Python does not write down what it can read: a hexadecimal number of thousands of digits.
+    if value.bit_length() > _MOST_BITS:
+        raise UnsafeYaml(f"holds a whole number of more than {_MOST_BITS} bits")
+    return value
+
+
 _PlainLoader.add_constructor(_TUPLE, _construct_tuple)
+_PlainLoader.add_constructor(f"{_PREFIX}int", _construct_integer)
 
 
 def read_yaml(path: Path) -> Any:
     """The one document of a YAML file: dicts, lists, tuples, strings, numbers, booleans and None.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a pipe or a device.
         yaml.YAMLError: it is not YAML; as `UnsafeYaml`, it is too large, too deep, expands too far or has a tag that
             would construct an object. Nothing has been constructed then.
     """
+    require_regular(path)
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -6,6 +6,7 @@ the `configs` folder in which the YAML lies; the paths of a YAML that lies in no
 places in PipelineConfig (store, registry) start at the folder that a run is started in.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from roastery.errors import ConfigError
+from roastery.safe_yaml import read_yaml
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
@@ -178,15 +180,16 @@ def _rooted(file: Path, value: Any) -> Any:
     """A relative path as an absolute one; what is no path (a URI, a number) as it stands, for the spec to judge."""
     if not isinstance(value, str) or not value or "://" in value:
         return value
-    return str(project_root(file) / Path(value).expanduser())
+    # `Path.expanduser` fails where there is no such home.
+    return str(project_root(file) / os.path.expanduser(value))  # noqa: PTH111
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); name a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML ({_one_line(error)}); mend it") from error
     if content is None:
         return {}

@@ -1,5 +1,6 @@
 """Configs: detectron2's values, and nothing that a file may do beyond giving values."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -341,3 +342,33 @@ def test_a_base_that_would_be_fetched_is_refused(tmp_path: Path, base: str) -> N
 @pytest.mark.parametrize("base", ["3", "''", "{a: b}", "[[a.yaml]]"])
 def test_a_base_that_names_no_file_is_refused(tmp_path: Path, base: str) -> None:
     assert "name a file" in refusal(write(tmp_path, f"_BASE_: {base}\n"))
+
+
+def test_a_config_that_is_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for base in ("pipe", "/dev/zero"):
+        assert "Is a pipe, a socket or a device, not a file" in refusal(write(tmp_path, f"_BASE_: {base}\n"))
+    assert "Is a pipe" in refusal(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("circle", "Too many levels of symbolic links"),
+        ("~nobody-of-that-name/x", "No such file or directory"),
+        ('"\\0"', "No path has such characters"),
+        ('"\\ud800"', "No path has such characters"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_base_that_leads_nowhere_is_refused(tmp_path: Path, base: str, said: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert said in refusal(write(tmp_path, f"_BASE_: {base}\n"))
+
+
+def test_a_number_that_python_would_not_write_down_is_refused(tmp_path: Path) -> None:
+    # Hexadecimal digits are read without end; more than 4300 decimal ones are not written.
+    assert "a whole number of more than" in refusal(write(tmp_path, f"SEED: 0x{'f' * 9000}\n"))
+    assert "SEED is a number of thousands of digits" in refusal(write(tmp_path, f"SEED: '0x{'f' * 3900}'\n"))
+    assert "MODEL.PIXEL_MEAN is " in refusal(write(tmp_path, f"MODEL: {{PIXEL_MEAN: [1, 2, 0x{'f' * 900}]}}\n"))
+    assert "SEED is " in refusal(write(tmp_path, ""), "SEED", "9" * 400)

@@ -1,5 +1,6 @@
 """Specs: what is registered, where its paths start, and what a mistake in it says."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,18 @@ def test_the_demo_zoo_is_registered_and_there(shapes: Path) -> None:
         assert Path(model.weights).is_file()
         assert datasets[model.dataset].annotations.is_file()
     assert load_pipeline(configs / "pipeline.yaml").gate.max_ap_delta == 0.05
+
+
+def test_a_spec_that_grows_when_it_is_read_or_never_ends_is_refused(tmp_path: Path) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(["a0: &a0 [x]", *levels]))
+    with pytest.raises(ConfigError, match="expands to more than"):
+        load_pipeline(tmp_path / "bomb.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="Is a pipe"):
+        load_pipeline(tmp_path / "pipe.yaml")
+
+
+def test_a_path_from_a_home_that_is_not_there_stays_as_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", MODEL.replace("models/a/model.pkl", "~nobody-of-that-name/a.pkl"))
+    assert load_models(tmp_path)["a"].weights == str(tmp_path / "~nobody-of-that-name/a.pkl")
