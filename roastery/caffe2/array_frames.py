@@ -42,7 +42,10 @@ def unpack(content: bytes) -> Tuple[Dict[str, Any], Arrays]:  # noqa: UP006
     start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "big")
     if len(content) < start:
         raise ValueError("the header is cut off")
-    whole = json.loads(content[_LENGTH_BYTES:start].decode())
+    try:
+        whole = json.loads(content[_LENGTH_BYTES:start].decode())
+    except RecursionError as error:
+        raise ValueError("the header is nested too deeply") from error
     arrays: Arrays = {}
     try:
         for entry in whole["arrays"]:

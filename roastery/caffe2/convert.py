@@ -1,6 +1,7 @@
 """ONNX to NetDef: `model.pb` and `model_init.pb` from `model.onnx`."""
 
 import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,12 +12,13 @@ from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
 from roastery.caffe2.passes import constant_value, run_passes
-from roastery.errors import UnsupportedOperator
+from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
 
 # The name that the original's nets have: a C++ program may run its net by that name.
 NET_NAME = "torch-jit-export_predict"
 INIT_NET_NAME = "torch-jit-export_init"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _FILLS = {
     np.dtype(np.float32): "GivenTensorFill",
     np.dtype(np.int32): "GivenTensorIntFill",
@@ -37,6 +39,7 @@ def convert(model: ir.Model) -> Nets:
 
     Raises:
         UnsupportedOperator: an operator without a Caffe2 form, with the module that it came from.
+        ModelFileError: metadata that no export of ours has.
     """
     graph = model.graph
     run_passes(graph)
@@ -60,7 +63,7 @@ def convert(model: ir.Model) -> Nets:
                 _fill(initial, name, array)
     predict.external_output.extend(_name(value) for value in graph.outputs)
     initial.external_output.extend(predict.external_input[len(graph.inputs) :])
-    net_arguments: Mapping[str, ArgumentValue] = json.loads(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
+    net_arguments = _net_arguments(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
     predict.arg.extend(_argument(name, value) for name, value in net_arguments.items())
     return Nets(predict, initial)
 
@@ -69,6 +72,30 @@ def _name(value: ir.Value) -> str:
     if value.name is None:
         raise UnsupportedOperator("the ONNX graph has a value without a name; export it again")
     return value.name
+
+
+def _net_arguments(text: str) -> Mapping[str, ArgumentValue]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(_is_text(name) and _is_argument(value) for name, value in found.items()):
+        raise ModelFileError(
+            f"the ONNX model's {NET_ARGUMENTS_KEY} are not numbers, texts and lists of numbers by name; export it again"
+        )
+    return found
+
+
+def _is_argument(value: object) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return _is_text(value) or all(
+        type(number) is float or (type(number) is int and -(2**63) <= number < 2**63) for number in numbers
+    )
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that UTF-8 can write: JSON can also hold halves of a character."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _operator_def(operator: NetOperator, module: str) -> caffe2_pb2.OperatorDef:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import ArgumentValue, argument_value
 from roastery.errors import ModelFileError
+from roastery.regular_file import require_regular
 from roastery.umask import current_umask
 
 PREDICT_FILE = "model.pb"
@@ -82,6 +83,7 @@ def _as_type_of(default: ArgumentValue, value: ArgumentValue) -> ArgumentValue |
 
 def _load(file: Path) -> caffe2_pb2.NetDef:
     try:
+        require_regular(file)
         content = file.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
@@ -89,6 +91,8 @@ def _load(file: Path) -> caffe2_pb2.NetDef:
         net = caffe2_pb2.NetDef.FromString(content)
     except DecodeError as error:
         raise ModelFileError(f"{file} is damaged or not a NetDef: {error}") from error
+    # Nothing reads what no NetDef has.
+    net.DiscardUnknownFields()
     # protobuf takes an empty file, and reads a bare ONNX model's bytes as unknown fields.
     if not net.op:
         raise ModelFileError(f"{file} is not a NetDef: it has no operator")

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roastery.caffe2.kernels.fills import FILLS
 from roastery.caffe2.kernels.registry import Compute
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
 from roastery.caffe2.plan import Program, Step, compile_net
-from roastery.errors import ModelFileError, OperatorError, RuntimeFailed
+from roastery.errors import ModelFileError, OperatorError, RuntimeFailed, UnsupportedOperator
 
 _PLANS_KEPT = 16
 
@@ -101,8 +102,14 @@ class TorchRuntime:
 
 
 def _fill(nets: Nets, file: str) -> dict[str, Tensor]:
-    """The parameters that the init net fills."""
+    """The parameters that the init net fills. Nothing else is run here: so they are no larger than the file."""
     program = compile_net(nets.init_net, file)
+    others = sorted({operator.type for operator in nets.init_net.op} - FILLS)
+    if others:
+        raise UnsupportedOperator(
+            f"{file}: the torch runtime only fills parameters with it, and {', '.join(map(repr, others[:20]))} is no "
+            "fill; save the parameters as they are, or run the model with runtime caffe2"
+        )
     values: list[Tensor | None] = [None] * program.size
     with torch.inference_mode():
         for step in program.steps(list(program.finals.values())):

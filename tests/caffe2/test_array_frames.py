@@ -80,3 +80,8 @@ def test_the_workers_interpreter_reads_and_writes_the_same() -> None:
     packed = pack({"do": "run"}, ARRAYS)
     command = [find_caffe2_python(), "-I", "-c", script, array_frames.__file__]
     assert subprocess.run(command, input=packed, capture_output=True, check=True).stdout == packed
+
+
+def test_a_header_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        unpack((100_000).to_bytes(4, "big") + b"[" * 100_000)

@@ -13,7 +13,8 @@ from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.convert import NET_NAME, convert
 from roastery.caffe2.kernels.fills import packed_floats
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.errors import UnsupportedOperator
+from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.metadata import NET_ARGUMENTS_KEY
 
 
 def _model(nodes: list[onnx.NodeProto], parameters: dict[str, np.ndarray], output: str = "y") -> ir.Model:
@@ -156,3 +157,34 @@ def test_a_convolution_whose_own_output_is_the_nets_is_not_folded() -> None:
     ]
     with pytest.raises(UnsupportedOperator, match="BatchNormalization"):
         convert(_model(nodes, parameters))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "{",
+            "null",
+            "[]",
+            "[" * 100_000,
+            '{"a": null}',
+            '{"a": {}}',
+            '{"a": true}',
+            '{"a": ["x"]}',
+            '{"a": [[1]]}',
+        ),
+        *(
+            '{"a": 9223372036854775808}',
+            '{"a": [1, 9223372036854775808]}',
+            '{"a": "\\ud800"}',
+            '{"\\ud800": 1}',
+            "9" * 9000,
+        ),
+    ],
+)
+def test_net_arguments_that_are_not_numbers_and_texts_are_refused(text: str) -> None:
+    model = _model([helper.make_node("Relu", ["data"], ["y"])], {})
+    model.metadata_props[NET_ARGUMENTS_KEY] = text
+    with pytest.raises(ModelFileError, match="are not numbers, texts and lists of numbers by name; export it again"):
+        convert(model)

@@ -1,5 +1,6 @@
 """The two files of a converted model."""
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,27 @@ def test_a_net_argument_is_read_as_its_default_is() -> None:
 def test_a_net_argument_of_another_type_is_an_error(argument: Argument, default: int) -> None:
     with pytest.raises(ModelFileError, match="net argument 'x' holds"):
         net_argument(NetDef(arg=[argument]), "x", default)
+
+
+@pytest.mark.parametrize("file", [PREDICT_FILE, INIT_FILE])
+def test_a_net_that_is_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path: Path, nets: Nets, file: str) -> None:
+    save_nets(nets, tmp_path)
+    (tmp_path / file).unlink()
+    os.mkfifo(tmp_path / file)
+    with pytest.raises(ModelFileError, match="Is a pipe, a socket or a device, not a file"):
+        load_nets(tmp_path)
+    (tmp_path / file).unlink()
+    (tmp_path / file).symlink_to("/dev/zero")
+    with pytest.raises(ModelFileError, match="Is a pipe, a socket or a device, not a file"):
+        load_nets(tmp_path)
+
+
+def test_fields_that_no_net_has_are_not_kept(tmp_path: Path, nets: Nets) -> None:
+    save_nets(nets, tmp_path)
+    # A group (number 99), which protobuf would keep and write again among an argument's values.
+    argument = b"\x9b\x06\x9c\x06" + Argument(name="x", floats=[1.0]).SerializeToString()
+    operator = b"\x2a" + bytes([len(argument)]) + argument
+    with (tmp_path / PREDICT_FILE).open("ab") as stream:
+        stream.write(b"\x12" + bytes([len(operator)]) + operator)
+    loaded = load_nets(tmp_path).predict_net.op[-1].arg[0]
+    assert loaded.SerializeToString() == Argument(name="x", floats=[1.0]).SerializeToString()

@@ -1,6 +1,7 @@
 """How the torch runtime loads, runs and refuses nets; what each operator computes is in test_kernels.py."""
 
 import gc
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -270,3 +271,19 @@ def test_an_input_that_is_not_numbers_is_named(make_nets: MakeNets) -> None:
 )
 def test_packed_floats_are_found_in_a_message(argument: caffe2_pb2.Argument) -> None:
     np.testing.assert_array_equal(fills.packed_floats(argument), np.array(argument.floats, np.float32))
+
+
+def test_an_init_net_that_computes_is_refused_before_it_fills_the_memory(make_nets: MakeNets) -> None:
+    nets = make_nets([("Relu", ["data"], ["y"], {})], parameters={"v0": np.zeros(8, np.float32)})
+    for n in range(40):
+        nets.init_net.op.add(type="Concat", input=[f"v{n}"] * 8, output=[f"v{n + 1}", f"s{n}"])
+    with pytest.raises(UnsupportedOperator, match="only fills parameters with it, and 'Concat' is no fill"):
+        TorchRuntime(nets)
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62], [1] * 90])
+def test_a_fill_of_a_shape_that_no_tensor_has_is_refused(make_nets: MakeNets, shape: list[int]) -> None:
+    nets = make_nets([("Relu", ["data"], ["y"], {})], parameters={"w": np.zeros(math.prod(shape), np.float32)})
+    nets.init_net.op[0].arg[0].CopyFrom(caffe2_pb2.Argument(name="shape", ints=shape))
+    with pytest.raises(ModelFileError, match="no tensor has the shape"):
+        TorchRuntime(nets)

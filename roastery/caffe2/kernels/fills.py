@@ -20,6 +20,7 @@ _GIVEN: dict[str, tuple[type[np.generic], Field]] = {
     "GivenTensorInt64Fill": (np.int64, "ints"),
     "GivenTensorBoolFill": (np.bool_, "ints"),
 }
+FILLS = frozenset(_GIVEN)
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
@@ -54,7 +55,11 @@ def given_tensor(arguments: Arguments) -> Tensor:
         values = whole.astype(dtype)
     if len(values) != math.prod(shape):
         raise ModelFileError(f"{arguments.owner}: {len(values)} values for the shape {shape}")
-    return torch.from_numpy(values.reshape(shape))
+    try:
+        return torch.from_numpy(values.reshape(shape))
+    except ValueError as error:
+        # Too many axes, or one that is endless beside one of size 0.
+        raise ModelFileError(f"{arguments.owner}: no tensor has the shape {shape}") from error
 
 
 def packed_floats(argument: caffe2_pb2.Argument) -> NDArray[np.float32]:
