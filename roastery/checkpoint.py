@@ -145,9 +145,9 @@ def _read_torch(path: Path, is_zip: bool) -> Any:
         if is_zip:
             _check_archive(path)
         else:
-            # Magic number, protocol, what machine wrote it, the checkpoint.
+            # Magic number, protocol, what machine wrote it, the checkpoint, the names of its storages.
             with path.open("rb") as file:
-                check_torch_pickles(file, path.stat().st_size, count=4)
+                check_torch_pickles(file, path.stat().st_size, count=5)
     except PickleDamagedError as refusal:
         raise CheckpointError(f"{path}: is not a whole torch checkpoint ({refusal}); fetch it again") from None
     except PickleRefusedError as refusal:

@@ -18,7 +18,15 @@ def constant_value(value: ir.Value | None) -> NDArray[np.generic] | None:
     """The array of an initializer, None for what is computed."""
     if value is None or value.const_value is None:
         return None
-    array: NDArray[np.generic] = value.const_value.numpy()
+    return _array(value.const_value, value.name)
+
+
+def _array(tensor: ir.TensorProtocol, name: str | None) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = tensor.numpy()
+    except (ValueError, TypeError) as error:
+        # The checker does not compare the sizes of a constant that is a node's attribute.
+        raise ModelFileError(f"the ONNX tensor {name!r} is damaged ({error}); export the model again") from error
     return array
 
 
@@ -30,7 +38,10 @@ def lift_constants(graph: ir.Graph) -> None:
         output = node.outputs[0]
         tensor = _constant_tensor(node)
         value = ir.Value(
-            name=output.name, const_value=tensor, shape=ir.Shape(tensor.numpy().shape), type=ir.TensorType(tensor.dtype)
+            name=output.name,
+            const_value=tensor,
+            shape=ir.Shape(_array(tensor, output.name).shape),
+            type=ir.TensorType(tensor.dtype),
         )
         _replace(graph, output, value)
         graph.remove(node, safe=True)

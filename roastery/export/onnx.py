@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from roastery.errors import ModelFileError, UnsupportedOperator
@@ -27,6 +27,11 @@ from roastery.regular_file import require_regular
 OPSET = 21
 INPUT_NAMES = ("data", "im_info")
 
+# What the parser, the checker (in C++) and the IR raise for what is no ONNX, or none that makes sense.
+_ONNX_ERRORS = (
+    *(DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
+    *(RuntimeError, ValueError, IndexError, TypeError),
+)
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
@@ -91,15 +96,27 @@ def load_onnx(path: Path) -> ir.Model:
     except OSError as error:
         raise ModelFileError(f"{path}: no such ONNX file ({error.strerror}); export the model first") from error
     try:
+        # Before the checker, which looks for their files.
+        outside = next(_outside(onnx.load_model(path, load_external_data=False)), None)
+        if outside is not None:
+            raise ModelFileError(f"{path}: {outside!r} lies outside of the file; embed the weights")
         onnx.checker.check_model(str(path), full_check=True)
-        proto = onnx.load_model(path, load_external_data=False)
-    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return ir.from_proto(onnx.load_model(path, load_external_data=False))
+    except _ONNX_ERRORS as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
-    for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ModelFileError(f"{path}: {tensor.name!r} lies outside of the file; embed the weights")
-    return ir.from_proto(proto)
+
+
+def _outside(message: Message) -> Iterator[str]:
+    """The names of tensors whose values lie in other files, at any depth: in graphs, attributes and functions."""
+    if isinstance(message, onnx.TensorProto):
+        if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
+            yield message.name
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if isinstance(value, Sequence) else [value]:
+                yield from _outside(inner)
 
 
 def _strip(model: ir.Model) -> None:

@@ -1,5 +1,7 @@
 """ONNX to NetDef: parameters, names and what is folded away."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -188,3 +190,11 @@ def test_net_arguments_that_are_not_numbers_and_texts_are_refused(text: str) -> 
     model.metadata_props[NET_ARGUMENTS_KEY] = text
     with pytest.raises(ModelFileError, match="are not numbers, texts and lists of numbers by name; export it again"):
         convert(model)
+
+
+@pytest.mark.parametrize("values", [{"float_data": [1.0, 2.0, 3.0]}, {"raw_data": b"abc"}])
+def test_a_constant_whose_values_do_not_fit_its_shape_is_refused(values: dict[str, Any]) -> None:
+    damaged = TensorProto(data_type=TensorProto.FLOAT, dims=[2], **values)
+    nodes = [helper.make_node("Constant", [], ["k"], value=damaged), helper.make_node("Add", ["data", "k"], ["y"])]
+    with pytest.raises(ModelFileError, match="the ONNX tensor 'k' is damaged"):
+        convert(_model(nodes, {}))

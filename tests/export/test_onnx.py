@@ -104,3 +104,51 @@ def test_a_model_that_is_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_p
     for path in (tmp_path / "pipe.onnx", Path("/dev/zero")):
         with pytest.raises(ModelFileError, match="Is a pipe, a socket or a device, not a file"):
             load_onnx(path)
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/dev/zero", "x" * 300])
+@pytest.mark.parametrize("place", ["constant", "inner graph", "sparse", "function"])
+def test_weights_outside_of_the_file_are_refused_wherever_a_tensor_is(
+    tmp_path: Path, location: str, place: str
+) -> None:
+    outside = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2])
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value=location)
+    constant = onnx.helper.make_node("Constant", [], ["k"])
+    constant.attribute.add(name="value", type=onnx.AttributeProto.TENSOR, t=outside)
+    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_graph(
+        [relu], "outside", [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])], [value]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    match place:
+        case "constant":
+            model.graph.node.append(constant)
+        case "inner graph":
+            inner = onnx.helper.make_graph([constant], "inner", [], [value])
+            model.graph.node.append(onnx.helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
+        case "sparse":
+            model.graph.sparse_initializer.add(values=outside, indices=outside, dims=[2])
+        case "function":
+            opset = onnx.helper.make_opsetid("", 21)
+            model.functions.append(onnx.helper.make_function("own", "f", [], ["k"], [constant], [opset]))
+    (tmp_path / "weights.bin").write_bytes(b"\0" * 8)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="'w' lies outside of the file; embed the weights"):
+        load_onnx(tmp_path / "model.onnx")
+
+
+def test_a_graph_that_only_the_checker_lets_through_is_refused(tmp_path: Path) -> None:
+    constant = onnx.helper.make_node("Constant", [], ["y"])
+    attribute = constant.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR)
+    attribute.sparse_tensor.values.CopyFrom(onnx.helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [1.0]))
+    attribute.sparse_tensor.indices.CopyFrom(onnx.helper.make_tensor("i", onnx.TensorProto.INT64, [1], [0]))
+    attribute.sparse_tensor.dims.append(2)
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph([constant], "sparse", [], [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="not a valid ONNX model"):
+        load_onnx(tmp_path / "model.onnx")
