@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from roastery.data.coco import load_coco
-from roastery.report_pictures import disagreement, draw_comparisons
+from roastery.report.pictures import disagreement, draw_comparisons
 
 
 @pytest.fixture(scope="module")

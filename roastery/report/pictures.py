@@ -13,12 +13,12 @@ from pycocotools import mask as coco_mask
 
 from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.data.preprocess import read_image
+from roastery.report.files import STEM
+from roastery.report.names import RUNTIME_NAMES, runtime_name
+from roastery.results import Target
 
 Results = Sequence[Mapping[str, Any]]
 """Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score, segmentation (RLE)."""
-
-RUNTIME_NAMES = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
-"""As a person reads them."""
 
 SHOWN_SCORE = 0.5
 """Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
@@ -49,19 +49,17 @@ def draw_comparisons(
     directory: Path,
     dataset: CocoDataset,
     image_ids: Sequence[int],
-    results: Mapping[str, Results],
+    results: Mapping[Target, Results],
     count: int = 4,
-    stem: str = "report",
 ) -> list[Comparison]:
-    """Draw the images in which the models disagree most as `<stem>-1.png`, `<stem>-2.png`, ... in a folder.
+    """Draw the images in which the models disagree most as `report-1.png`, `report-2.png`, ... in a folder.
 
     Args:
         image_ids: the images that were evaluated.
         results: detections of "original" and of the converted model by runtime ("torch", "caffe2").
     """
-    grouped = {
-        name: _by_image(results[name]) for name in ("original", *sorted({*results} - {"original"}, reverse=True))
-    }
+    targets: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
+    grouped = {target: _by_image(results[target]) for target in targets if target in results}
     original, *converted = grouped
     records = {record.id: record for record in dataset.images}
     measured = []
@@ -75,7 +73,7 @@ def draw_comparisons(
     for number, (negative, _, image_id) in enumerate(sorted(measured)[:count], start=1):
         record = records[image_id]
         panels = {name: found.get(image_id, []) for name, found in grouped.items()}
-        path = directory / f"{stem}-{number}.png"
+        path = directory / f"{STEM}-{number}.png"
         _draw(record, panels, names).save(path, optimize=True)
         comparisons.append(Comparison(path, record.path.name, -negative))
     return comparisons
@@ -121,7 +119,7 @@ def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
     return grouped
 
 
-def _draw(record: ImageRecord, panels: Mapping[str, Results], names: Mapping[int, str]) -> Image.Image:
+def _draw(record: ImageRecord, panels: Mapping[Target, Results], names: Mapping[int, str]) -> Image.Image:
     image = Image.fromarray(read_image(record.path, "RGB"))
     zoom = _PANEL_SIDE / max(image.size)
     size = (round(image.width * zoom), round(image.height * zoom))
@@ -135,7 +133,7 @@ def _draw(record: ImageRecord, panels: Mapping[str, Results], names: Mapping[int
         left = index * (column + _GAP)
         shown = sorted((d for d in found if d["score"] >= SHOWN_SCORE), key=lambda detection: detection["score"])
         canvas.paste(_panel(image, size, zoom, shown, names, colours), (left, _HEADER))
-        text = f"{RUNTIME_NAMES.get(title, title)}: {len(shown)} of {len(found)} shown"
+        text = f"{runtime_name(title)}: {len(shown)} of {len(found)} shown"
         ImageDraw.Draw(canvas).text((left + 2, 4), text, fill=_INK, font=font)
     return canvas
 

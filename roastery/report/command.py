@@ -1,0 +1,34 @@
+"""The command that reproduces a conversion, without a path of the machine that it was made on."""
+
+import ast
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from roastery.report.files import CONFIG_FILE
+
+OUTPUT = "reproduced"
+
+
+def reproducing_command(weights: str, dataset: str, runtimes: Sequence[str]) -> str:
+    """The command line, for a shell, over two lines.
+
+    Args:
+        weights: path of the checkpoint, of which the file's name alone is taken.
+        dataset: name of the registered dataset.
+        runtimes: that judged: "torch", "caffe2".
+    """
+    runtime = runtimes[0] if len(runtimes) == 1 else "both"
+    options = ["--config-file", CONFIG_FILE, "--output", OUTPUT, "--run-eval", "--runtime", runtime]
+    overrides = ["MODEL.WEIGHTS", _as_string(PurePath(weights).name), "DATASETS.TEST", f"({json.dumps(dataset)},)"]
+    return f"{shlex.join(['roastery', 'convert', *options])} \\\n    {shlex.join(overrides)}"
+
+
+def _as_string(text: str) -> str:
+    """An override that the config reads as this string: what is a Python literal would be read as that."""
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return repr(text)

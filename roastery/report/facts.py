@@ -1,0 +1,31 @@
+"""What a report tells beyond the evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from roastery.evaluation.gate import GatePolicy
+from roastery.results import StageTiming
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """What a report tells beyond the evaluation. What is left empty is left out.
+
+    Attributes:
+        gate: that the evaluation was judged by.
+        operators: type to count, of the predict net.
+        sizes: bytes of each file; `digests`: sha256 of each.
+        sources: what the conversion was made from, name to digest: checkpoint, config.
+        versions: package to version.
+        weights: the checkpoint's path or name, of which the name is told.
+    """
+
+    meta_architecture: str = ""
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    operators: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    timings: Sequence[StageTiming] = ()
+    weights: str = ""
