@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -274,9 +275,12 @@ def test_what_a_page_loads_from_elsewhere_is_found(generators: ModuleType, html:
     assert generators.loaded_from_elsewhere('<a href="https://elsewhere.example">x</a><img src="a.png">') == []
 
 
-def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it: a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -284,7 +288,30 @@ def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    reference = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "reference").glob("*.html"))
+    return folder
+
+
+@pytest.mark.xdist_group("docs")
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    reference = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     assert len(roastery.__all__) > 2
     assert [name for name in roastery.__all__ if f'id="roastery.{name}"' not in reference] == []
     assert 'id="roastery.errors.UserError"' in reference
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("docs")
+def test_the_site_is_read_and_searched_from_the_file_system(site: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "how-to" / "one-model.html").as_uri())
+        page.get_by_placeholder("Search").fill("leases")
+        expect(page.locator(".md-search-result__item").first).to_contain_text("Store, keys and leases")
+        browser.close()
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -61,7 +61,7 @@ def _table(title: str, parameters: Sequence[Any], context: Any) -> str:
         fact = _FACT.search(meaning)
         default = fact[1].removeprefix("default: ") if fact else ""
         rows.append(f"| {code(name)} | {cell(default)} | {cell(_FACT.sub('', meaning))} |")
-    return "\n".join(rows)
+    return names_table(rows)
 
 
 def _wrapped(command: str) -> str:
@@ -71,6 +71,11 @@ def _wrapped(command: str) -> str:
 
 def _fenced(lines: Sequence[str]) -> str:
     return "\n".join(["```", *lines, "```"])
+
+
+def names_table(rows: Sequence[str]) -> str:
+    """A table whose first column has names, which are not broken where there is room."""
+    return "\n".join(['<div class="names" markdown>', "", *rows, "", "</div>"])
 
 
 def code(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from docs_commands import cell, code
+from docs_commands import cell, code, names_table
 from pydantic import BaseModel
 
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
@@ -63,7 +63,7 @@ def _table(schema: Schema, known: Mapping[str, Schema]) -> str:
         meaning = field.get("description") or (section or {}).get("description", "")
         columns = [f"`{name}`", _type(field), default, ", ".join(_limits(field)), cell(meaning)]
         rows.append(f"| {' | '.join(columns)} |")
-    return "\n".join(rows)
+    return names_table(rows)
 
 
 def _type(field: Schema) -> str:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from docs_commands import commands_page
 from docs_configs import configs_page
@@ -34,6 +35,12 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     for address in loaded_from_elsewhere(output):
         _logger.warning("%s loads %s; the site must work without a network", page.file.src_uri, address)
     return output
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Leave the search index as a script too: a page that is read from the file system may not read JSON."""
+    index = Path(config.site_dir, "search", "search_index.json")
+    index.with_suffix(".js").write_text(f"var __index = {index.read_text(encoding='utf-8')}", encoding="utf-8")
 
 
 def loaded_from_elsewhere(html: str) -> list[str]:
