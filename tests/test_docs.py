@@ -275,6 +275,19 @@ def test_what_a_page_loads_from_elsewhere_is_found(generators: ModuleType, html:
     assert generators.loaded_from_elsewhere('<a href="https://elsewhere.example">x</a><img src="a.png">') == []
 
 
+def test_the_page_of_the_report_names_all_of_its_parts() -> None:
+    named = re.findall(r"^\| ([A-Z][\w ]+?) \|", PAGES["how-to/read-the-report.md"], re.MULTILINE)
+    titles = {
+        node.args[0].value
+        for file in (ROOT / "roastery" / "report").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Section"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert len(titles) > 5
+    assert set(named) - {"Part"} == titles
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it: a warning is an error."""
