@@ -11,11 +11,13 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from roastery.errors import RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
 from roastery.registry.database import make_database
 from roastery.registry.record import KEY_TAG, aliases, metrics, parameters, registered_name, version_tags
+from roastery.report.files import CONFIG_FILE, PAGE_FILE, PICTURE_SUFFIXES, STEM
 from roastery.results import Conversion, Registered
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 REPORT_FOLDER = "report"
-REPORT_PAGE = "report.html"
 CONVERSION_FILE = "conversion.json"
 MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
@@ -53,7 +54,8 @@ class Catalog:
         Args:
             files: name to path. `MODEL_FILES` and JSON files are filed; a pickle or an archive of pickles (`model.pt2`)
                 never is, and is left out.
-            report: a Markdown file; its pictures lie beside it and are named after it (`report-1.png`).
+            report: the Markdown form of a report; its page, its pictures and its config lie beside it, and are filed
+                with it.
 
         Raises:
             RegistryRefused: an address, a name or a right that is wanting.
@@ -80,9 +82,14 @@ class Catalog:
                 )
 
     def _url(self, run: "Run") -> str:
-        if self.tracking_uri.startswith(("http://", "https://")):
-            return f"{self.tracking_uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        return f"{run.info.artifact_uri}/{REPORT_FOLDER}/{REPORT_PAGE}"
+        """Where a person sees a run: on a server in its UI, else in the report's page."""
+        address = urlsplit(self.tracking_uri)
+        if address.scheme not in ("http", "https"):
+            return f"{run.info.artifact_uri}/{REPORT_FOLDER}/{PAGE_FILE}"
+        # It is shown to many: a password in the address is not.
+        host = address.netloc.rpartition("@")[2]
+        root = f"{address.scheme}://{host}{address.path.rstrip('/')}"
+        return f"{root}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -191,7 +198,7 @@ class Catalog:
             elif name.endswith(".json"):
                 self._client.log_artifact(run_id, str(path))
         if report is not None:
-            for path in [report, *sorted(report.parent.glob(f"{report.stem}-*.png"))]:
+            for path in _report_files(report):
                 self._client.log_artifact(run_id, str(path), REPORT_FOLDER)
 
     def _register_name(self, name: str) -> None:
@@ -213,6 +220,14 @@ class Catalog:
                 held[alias] = version
         mine = [alias for alias in aliases(conversion) if held[alias] == version]
         return mine[-1] if mine else None
+
+
+def _report_files(report: Path) -> list[Path]:
+    """A report, and of its folder the page, the config that its command starts from, and its pictures."""
+    beside = [report.with_name(name) for name in (PAGE_FILE, CONFIG_FILE)]
+    for suffix in PICTURE_SUFFIXES:
+        beside += sorted(report.parent.glob(f"{STEM}-*{suffix}"))
+    return [report, *(path for path in beside if path.is_file())]
 
 
 def _with_key(conversion: Conversion) -> str:

@@ -98,7 +98,11 @@ def report(tmp_path):
     folder = tmp_path / "evaluated"
     folder.mkdir()
     (folder / "report.md").write_text("# A report\n\n![worst](report-1.png)\n")
+    (folder / "report.html").write_text("<!DOCTYPE html><title>A report</title>")
     (folder / "report-1.png").write_bytes(b"a picture")
+    (folder / "report-curves-bbox.svg").write_bytes(b"a drawing")
+    (folder / "config.yaml").write_text("VERSION: 2\n")
+    (folder / "detections-torch.json").write_text("[]")
     (folder / "elsewhere.png").write_bytes(b"another's picture")
     return folder / "report.md"
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pytest
@@ -65,7 +66,9 @@ def test_a_conversion_becomes_a_finished_run_and_a_version_with_tags_and_alias(c
     assert run.data.tags["roastery.key"] == make_conversion().key
 
 
-def test_no_pickle_is_filed_and_the_pictures_go_with_the_report(catalog, make_conversion, files, report):
+def test_no_pickle_is_filed_and_the_report_goes_with_its_page_pictures_and_config(
+    catalog, make_conversion, files, report
+):
     registered = catalog.log(make_conversion(), files, report)
 
     assert paths_under(catalog._client, registered.run_id) == [
@@ -76,9 +79,20 @@ def test_no_pickle_is_filed_and_the_pictures_go_with_the_report(catalog, make_co
         "model/model.pbtxt",
         "model/model.svg",
         "model/model_init.pb",
+        "report/config.yaml",
         "report/report-1.png",
+        "report/report-curves-bbox.svg",
+        "report/report.html",
         "report/report.md",
     ]
+
+
+def test_beside_a_database_a_run_is_seen_in_its_reports_page(catalog, make_conversion, files, report):
+    registered = catalog.log(make_conversion(), files, report)
+
+    assert registered.run_url.startswith("file:///")
+    page = Path(unquote(urlsplit(registered.run_url).path))
+    assert page.read_text() == report.with_suffix(".html").read_text()
 
 
 def test_a_version_can_be_fetched_by_its_alias(catalog, make_conversion, files, tmp_path):
@@ -170,7 +184,7 @@ def test_a_name_that_mlflow_refuses_is_the_users_to_mend_and_leaves_no_run(catal
 
 def test_a_key_that_could_break_a_filter_is_refused(catalog, make_conversion, files):
     with pytest.raises(ValueError, match="letters, digits"):
-        catalog.log(make_conversion(key="a' OR '1' = '1"), files)
+        catalog.log(make_conversion().model_copy(update={"key": "a' OR '1' = '1"}), files)
 
 
 STEPS = [
@@ -205,7 +219,7 @@ def test_a_fault_before_or_after_any_step_ends_in_one_right_version(
     assert registered.alias == "candidate"
     (run,) = runs_of(catalog)
     assert (run.info.run_id, run.info.status) == (version.run_id, "FINISHED")
-    assert len(paths_under(catalog._client, run.info.run_id)) == 9
+    assert len(paths_under(catalog._client, run.info.run_id)) == 12
     history = catalog._client.get_metric_history(run.info.run_id, "original/bbox/AP")
     assert [point.value for point in history] == [62.4725]
 
@@ -339,3 +353,12 @@ def test_telemetry_is_off_before_mlflow_is_imported(tmp_path):
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment, cwd=ROOT).returncode == 0
+
+
+def test_the_address_of_a_run_on_a_server_holds_no_password(make_conversion):
+    from mlflow.entities import Run, RunData, RunInfo
+
+    info = RunInfo("f00", "3", "someone", "FINISHED", 0, 1, "active", "mlflow-artifacts:/3/f00")
+    catalog = Catalog("https://me:secret@mlflow.example:8443/team/")
+
+    assert catalog._url(Run(info, RunData())) == "https://mlflow.example:8443/team/#/experiments/3/runs/f00"

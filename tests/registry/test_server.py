@@ -57,6 +57,10 @@ def test_a_conversion_is_found_through_a_running_server(server, make_conversion,
 
     client = MlflowClient(tracking_uri=server, registry_uri=server)
     version = client.get_model_version_by_alias("it's 8.5.caffe2", "validated")
+    run = client.get_run(version.run_id)
+    assert first.run_url == f"{server}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}"
+    filed = {item.path for item in client.list_artifacts(version.run_id, "report")}
+    assert {"report/report.md", "report/report.html", "report/config.yaml", "report/report-curves-bbox.svg"} <= filed
     assert (int(version.version), version.tags["roastery.key"]) == (1, conversion.key)
     assert client.get_run(version.run_id).data.metrics["caffe2/bbox/AP"] == 62.46
     folder = client.download_artifacts(version.run_id, "model", str(tmp_path))
