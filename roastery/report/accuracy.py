@@ -47,18 +47,16 @@ def accuracy(evaluation: Evaluation, gate: GatePolicy) -> Section:
         names = _metric_names(evaluation, iou_type)
         metrics = [name for name in names if not name.startswith(_CLASS)]
         classes = [name for name in names if name.startswith(_CLASS)]
-        kind, caption, folded = iou_type_name(iou_type), "each class", ""
-        if len(classes) > _FEW_CLASSES:
+        kind, caption, many = iou_type_name(iou_type).capitalize(), "each class", len(classes) > _FEW_CLASSES
+        if many:
             classes = _worst_first(classes, evaluation, iou_type, runtimes)
-            caption, folded = (
-                "each class, those that differ most first",
-                f"{kind.capitalize()} AP of {len(classes)} classes",
-            )
-        blocks.append(Heading(f"{kind.capitalize()} AP"))
-        for title, rows_of, fold in (("COCO's metrics", metrics, ""), (caption, classes, folded)):
+            caption = "each class, those that differ most first"
+        blocks.append(Heading(f"{kind} AP"))
+        for title, rows_of, long in (("COCO's metrics", metrics, False), (caption, classes, many)):
             rows = [_row(name, evaluation, iou_type, runtimes, gate) for name in rows_of]
             if rows:
-                blocks.append(Table(f"{kind.capitalize()} AP, {title}", columns, rows, fold))
+                folded = f"{kind} AP of {len(rows)} classes{_how_many_marked(rows)}" if long else ""
+                blocks.append(Table(f"{kind} AP, {title}", columns, rows, folded))
     tones = {cell.tone for block in blocks if isinstance(block, Table) for row in block.rows for cell in row}
     if tones & {"bad", "notable"}:
         words = (
@@ -124,6 +122,11 @@ def _row(name: str, evaluation: Evaluation, iou_type: str, runtimes: Sequence[Ta
         after = _metric(evaluation, runtime, iou_type, name)
         row += [Cell(figure(after)), difference_cell(name, before, after, gate)]
     return row
+
+
+def _how_many_marked(rows: Sequence[Sequence[Cell]]) -> str:
+    marked = sum(any(MARKS[cell.tone] for cell in row) for row in rows)
+    return f", {marked} marked" if marked else ""
 
 
 def _worst_first(

@@ -63,6 +63,8 @@ def _inline(picture: Picture) -> Markup:
     box = re.search(r'viewBox="[\d. ]+"', head).group()  # type: ignore[union-attr]
     # Names of groups, the same in every drawing; a page has an id once. What is referred to is named by its content.
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    # A drawing's style would be the whole page's; it is in the page's own.
+    body = re.sub(r"<style\b.*?</style>", "", body, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
     label = escape(one_line(picture.alt))

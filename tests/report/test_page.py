@@ -111,25 +111,32 @@ def test_the_verdict_is_the_first_that_is_said(page, make_evaluation):
 
 
 def test_both_forms_say_the_same(page, make_evaluation, facts, tmp_path):
-    """Every cell of every table of one form is a cell of the other's."""
-    outline = Outline(page(make_evaluation(), facts))
+    """Every cell of every table of one form is a cell of the other's, marks and all."""
+    metrics = make_evaluation().metrics
+    metrics["torch"]["bbox"] = {"AP": 60.0, "APl": None, "AP-circle": 69.5}
+    outline = Outline(page(make_evaluation(metrics=metrics), facts))
     rows = [line for line in (tmp_path / "report.md").read_text().splitlines() if re.match(r"\| (?!---)", line)]
     told = [re.sub(r"[*`]", "", cell.strip()) for row in rows for cell in row.strip("|").split(" | ")]
 
-    cells = [text.strip() for tag in ("th", "td") for text in outline.texts[tag]]
+    cells = [text.strip().replace("\xa0", " ") for tag in ("th", "td") for text in outline.texts[tag]]
 
     assert sorted(cells) == sorted(told)
     assert len(cells) > 80
 
 
-def test_long_tables_are_folded_away(page, make_evaluation):
+def test_long_tables_are_folded_away_and_say_how_much_is_marked_in_them(page, make_evaluation):
     before = {"AP": 50.0} | {f"AP-class{index}": 50.0 for index in range(80)}
-    evaluation = make_evaluation(metrics={"original": {"bbox": before}, "torch": {"bbox": before}})
+    after = before | {"AP-class41": 40.0, "AP-class7": None}
+    pages = [
+        Outline(page(make_evaluation(metrics={"original": {"bbox": before}, "torch": {"bbox": each}})))
+        for each in (before, after)
+    ]
 
-    outline = Outline(page(evaluation))
-
-    assert outline.texts["summary"] == ["Box AP of 80 classes"]
-    assert "class79" in outline.texts["details"][0]
+    assert [outline.texts["summary"] for outline in pages] == [
+        ["Box AP of 80 classes"],
+        ["Box AP of 80 classes, 2 marked"],
+    ]
+    assert "class79" in pages[0].texts["details"][0]
 
 
 def test_no_name_brings_markup(page, make_evaluation, facts, hostile):
