@@ -106,7 +106,7 @@ def test_a_damaged_copy_is_noticed_and_fetched_again(store: Store, elsewhere: St
 
 
 def test_an_object_overwritten_with_as_many_other_bytes_makes_the_artifact_absent_for_all(
-    store: Store, elsewhere: Store
+    store: Store, elsewhere: Store, s3_gate: Any
 ) -> None:
     """Also for who has good copies of its files."""
     ref = fill(store)
@@ -116,7 +116,9 @@ def test_an_object_overwritten_with_as_many_other_bytes_makes_the_artifact_absen
         assert look.find("trace", KEY) is None
         with pytest.raises(ArtifactMissing, match="run again"):
             look.fetch(ref)
+    s3_gate.open()
     fill(elsewhere)
+    assert next(Path(path).name for method, path, _, _ in s3_gate.asked if method == "DELETE") == MANIFEST
     assert (store.fetch(ref) / "a.txt").read_bytes() == b"hello"
 
 
