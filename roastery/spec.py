@@ -22,6 +22,8 @@ Runtimes = Literal["torch", "caffe2", "both", "auto"]
 
 # A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+# Beside a SQLite database, the folder of its artifacts has an experiment's name.
+_EXPERIMENT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _PROJECT_MARK = "configs"
 
@@ -106,7 +108,7 @@ class PipelineConfig(_Spec):
 
     store: str = Field(DEFAULT_STORE, min_length=1, description="folder or fsspec URL of the artifacts")
     tracking_uri: str = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
-    experiment: str = Field("roastery", min_length=1, description="MLflow's experiment")
+    experiment: str = Field("roastery", pattern=_EXPERIMENT, description="MLflow's experiment")
     shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
     sample: SampleSpec = SampleSpec()
     gate: GateSpec = GateSpec()

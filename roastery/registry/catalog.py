@@ -30,6 +30,7 @@ REPORT_FOLDER = "report"
 CONVERSION_FILE = "conversion.json"
 MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _BATCH = 100
 """Parameters that MLflow takes at once."""
 
@@ -164,6 +165,11 @@ class Catalog:
         found = self._client.get_experiment_by_name(self.experiment)
         if found is None:
             database = sqlite_file(self.tracking_uri)
+            if database is not None and not _FOLDER.fullmatch(self.experiment):
+                raise RegistryRefused(
+                    f"{self.tracking_uri}: experiment {self.experiment!r} is no name of a folder, which its artifacts "
+                    "need; use letters, digits, spaces, '-', '_' and '.'"
+                )
             location = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
             try:
                 return self._client.create_experiment(self.experiment, artifact_location=location)
