@@ -3,13 +3,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FUZZ_INPUTS ?= 10000
+FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 # Quiet tools, and nothing sent anywhere.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs clean
+.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -48,6 +50,11 @@ contracts: setup ## import-linter: which room may import which
 
 proto: setup ## generate roastery/caffe2/caffe2_pb2.py from caffe2.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. roastery/caffe2/caffe2.proto
+
+fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INPUTS=..., FUZZ_SEED=... to repeat)
+	@echo "the inputs of FUZZ_SEED=$(FUZZ_SEED)"
+	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n auto --dist loadgroup tests/fuzz
 
 bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
 	$(BIN)/python benchmarks/conversion.py

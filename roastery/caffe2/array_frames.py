@@ -50,9 +50,11 @@ def unpack(content: bytes) -> Tuple[Dict[str, Any], Arrays]:  # noqa: UP006
     try:
         for entry in whole["arrays"]:
             start = _take(content, start, entry, arrays)
-        header = dict(whole["header"])
+        header = whole["header"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("the header lacks what it must have: {!r}".format(error)) from error  # noqa: UP032
+    if not isinstance(header, dict):
+        raise ValueError("the header is no object")
     if start != len(content):
         raise ValueError("{} bytes belong to no array".format(len(content) - start))  # noqa: UP032
     return header, arrays

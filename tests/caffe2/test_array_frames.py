@@ -53,6 +53,7 @@ def entry(**changes: object) -> dict[str, object]:
         (b"\xff\xff\xff\xff{}", "cut off"),
         (framed([]), "lacks"),
         (framed({"arrays": []}), "lacks"),
+        (framed({"header": [["do", "run"]], "arrays": []}), "is no object"),
         (framed({"header": {}, "arrays": [{"name": "a"}]}), "lacks"),
         (framed(entry()), "cut off"),
         (framed(entry(), b"1234567"), "belong to no array"),

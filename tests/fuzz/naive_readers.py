@@ -1,0 +1,108 @@
+"""Readers that do what none may: that the watch bites is tested on these."""
+
+import ctypes
+import os
+import pickle
+import resource
+import socket  # noqa: F401  (it is the call that is to be found out, not the import)
+import subprocess  # noqa: F401
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+# Of the C library: no audit event tells of its call.
+_create = ctypes.PyDLL(None).creat
+
+
+def unpickle(folder: Path, written: Path, told: list[str]) -> None:
+    pickle.loads((folder / "input").read_bytes())
+
+
+def load_unsafe_yaml(folder: Path, written: Path, told: list[str]) -> None:
+    yaml.unsafe_load((folder / "input").read_text())
+
+
+def evaluate(folder: Path, written: Path, told: list[str]) -> None:
+    eval((folder / "input").read_text())
+
+
+def overwrite_input(folder: Path, written: Path, told: list[str]) -> None:
+    (folder / "input").write_text("changed")
+
+
+def write_unseen(folder: Path, written: Path, told: list[str]) -> None:
+    _create(b"ran", 0o600)
+
+
+def read_outside(folder: Path, written: Path, told: list[str]) -> None:
+    (folder / "input").resolve().parent.parent.joinpath("outside", "secret").read_bytes()
+
+
+def raise_key_error(folder: Path, written: Path, told: list[str]) -> None:
+    raise KeyError("input")
+
+
+def say_two_lines(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.errors import UserError
+
+    raise type("Longer", (UserError,), {"__str__": lambda self: "a\nb"})("")
+
+
+def draw_as_told(folder: Path, written: Path, told: list[str]) -> None:
+    from readers import check_drawing
+
+    (written / "model.svg").write_bytes((folder / "input").read_bytes())
+    check_drawing(written / "model.svg")
+
+
+def recurse(folder: Path, written: Path, told: list[str]) -> None:
+    recurse(folder, written, told)
+
+
+def fill_memory(folder: Path, written: Path, told: list[str]) -> None:
+    bytearray(2 << 30)
+
+
+def compute_without_end(folder: Path, written: Path, told: list[str]) -> None:
+    # The test need not wait as long as for others.
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+    while True:
+        pass
+
+
+def wait_without_end(folder: Path, written: Path, told: list[str]) -> None:
+    while True:
+        time.sleep(60)
+
+
+def crash(folder: Path, written: Path, told: list[str]) -> None:
+    ctypes.string_at(0)
+
+
+def leave(folder: Path, written: Path, told: list[str]) -> None:
+    sys.exit(0)
+
+
+def leave_at_once(folder: Path, written: Path, told: list[str]) -> None:
+    os._exit(0)
+
+
+NAIVE_READERS = {
+    reader.__name__: reader
+    for reader in (
+        *(unpickle, load_unsafe_yaml, evaluate, overwrite_input, write_unseen, read_outside, raise_key_error),
+        *(
+            say_two_lines,
+            draw_as_told,
+            recurse,
+            fill_memory,
+            compute_without_end,
+            wait_without_end,
+            crash,
+            leave,
+            leave_at_once,
+        ),
+    )
+}

@@ -1,0 +1,106 @@
+"""What is fuzzed: for each kind of input, the way that the product takes with it.
+
+A reader is given the folder of the input, a folder that it may write to, and what it is told beside. It returns, or
+raises a `UserError`; nothing else.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+Reader = Callable[[Path, Path, list[str]], None]
+
+
+def read_checkpoint(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.checkpoint import load_checkpoint
+
+    load_checkpoint(folder / told[0], *told[1:])
+
+
+def read_config(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.config import dump_config, load_config
+
+    text = dump_config(load_config(folder / "config.yaml", told))
+    # What is let through can be pinned: written down, and read again as the same.
+    (written / "config.yaml").write_text(text, encoding="utf-8")
+    if dump_config(load_config(written / "config.yaml")) != text:
+        raise AssertionError("a config is another one when it is read again")
+
+
+def read_specs(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.spec import load_datasets, load_models, load_pipeline
+
+    load = {"models": load_models, "datasets": load_datasets, "pipeline.yaml": load_pipeline}
+    load[told[0]](folder / told[0])
+
+
+def read_netdef(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.caffe2.draw import DRAWING_FILE, draw_svg
+    from roastery.caffe2.nets import load_nets
+    from roastery.caffe2.torch_runtime import TorchRuntime
+    from roastery.errors import UserError
+
+    nets = load_nets(folder)
+    refusal = None
+    try:
+        TorchRuntime(nets).close()
+    except UserError as error:
+        refusal = error
+    # A net that cannot be run can still be looked at.
+    draw_svg(nets.predict_net, written / DRAWING_FILE)
+    check_drawing(written / DRAWING_FILE)
+    if refusal is not None:
+        raise refusal
+
+
+def check_drawing(path: Path) -> None:
+    """An SVG that a browser may open: nothing in it acts, or leads elsewhere."""
+    for element in ElementTree.parse(path).iter():
+        tag = element.tag.rpartition("}")[2]
+        if tag not in ("svg", "g", "title", "text", "polygon", "polyline", "path", "ellipse"):
+            raise AssertionError(f"the drawing has an element {tag!r}")
+        for name in element.attrib:
+            if "href" in name or name.lower().startswith("on"):
+                raise AssertionError(f"the drawing has an attribute {name!r}")
+
+
+def read_onnx(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.caffe2.convert import convert
+    from roastery.caffe2.nets import save_nets
+    from roastery.export.onnx import load_onnx
+
+    save_nets(convert(load_onnx(folder / "model.onnx")), written)
+
+
+def read_coco(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.data.coco import load_coco
+
+    images = folder / "images"
+    dataset = load_coco("hostile", images, folder / "annotations.json")
+    outside = [str(image.path) for image in dataset.images if not image.path.resolve().is_relative_to(images.resolve())]
+    if outside:
+        raise AssertionError(f"images outside of their folder: {outside}")
+    assert dataset.digest
+
+
+def read_frames(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.caffe2.array_frames import pack, unpack
+    from roastery.errors import UserError
+
+    try:
+        header, arrays = unpack((folder / "frames").read_bytes())
+    except ValueError as error:
+        # What it promises; the runtime in front of it makes a RoasteryError of it.
+        raise UserError(f"frames: {str(error)!a}") from None
+    assert unpack(pack(header, arrays))[0] == header
+
+
+READERS: dict[str, Reader] = {
+    "checkpoint": read_checkpoint,
+    "config": read_config,
+    "specs": read_specs,
+    "netdef": read_netdef,
+    "onnx": read_onnx,
+    "coco": read_coco,
+    "frames": read_frames,
+}

@@ -1,0 +1,227 @@
+"""Hostile NetDefs: read, compiled for the torch runtime, drawn."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.caffe2_pb2 import Argument, NetDef, OperatorDef
+from roastery.caffe2.kernels.detection import detection_kernels
+from roastery.caffe2.kernels.registry import kernels
+from roastery.ops.definition import operators
+
+Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+
+PREDICT = NetDef(name="net", external_input=["data", "w", "b"], external_output=["y"])
+PREDICT.op.add(
+    type="Conv", name="stem", input=["data", "w", "b"], output=["c"], arg=[Argument(name="kernels", ints=[1, 1])]
+)
+PREDICT.op.add(type="Relu", input=["c"], output=["y"])
+INIT = NetDef(name="init", external_output=["w", "b"])
+for _name, _shape in (("w", [2, 3, 1, 1]), ("b", [2])):
+    _values = [0.5] * (6 if _name == "w" else 2)
+    INIT.op.add(
+        type="GivenTensorFill",
+        output=[_name],
+        arg=[Argument(name="shape", ints=_shape), Argument(name="values", floats=_values)],
+    )
+
+TYPES = sorted({**kernels(), **detection_kernels()})
+FILLS = [name for name in TYPES if name.startswith("GivenTensor")]
+ARGUMENT_NAMES = sorted(
+    {name for defined in operators().values() for name in defined.arguments}
+    | {
+        *(
+            "shape",
+            "values",
+            "kernels",
+            "kernel",
+            "strides",
+            "pads",
+            "pad",
+            "dilations",
+            "group",
+            "order",
+            "axis",
+            "axes",
+        )
+    }
+    | {*("broadcast", "split", "starts", "ends", "dims", "to", "mode", "value", "height_scale", "width_scale", "scale")}
+    | {*("legacy_pad", "adjs", "adj", "epsilon", "add_axis", "axis_str", "global_pooling", "kernel_h", "kernel_w")}
+)
+_HOSTILE = [
+    *(
+        "<script>alert(1)</script>",
+        '"]; evil [href="javascript:x"]',
+        "../../x",
+        "/etc/passwd",
+        "a\nb",
+        "a\0b",
+        "\\N\\G",
+        "&#60;b&#62;",
+    ),
+    *("\u202ex", "x" * 5000, "", " ", "<<b>x</b>>", "é漢\U0001f4a9"),
+]
+_names = st.sampled_from(["data", "im_info", "w", "b", "c", "y", "z"]) | st.sampled_from(_HOSTILE) | st.text(max_size=8)
+_blobs = st.lists(_names, max_size=5)
+_numbers = st.integers(-3, 40) | st.sampled_from([2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63)])
+_floats = st.floats(width=32)
+_tensors = st.builds(
+    lambda dims, kind, data: caffe2_pb2.TensorProto(dims=dims, data_type=kind, float_data=data),
+    st.lists(_numbers, max_size=4),
+    st.sampled_from([1, 2, 10]),
+    st.lists(_floats, max_size=3),
+)
+_values = st.one_of(
+    _numbers.map(lambda value: {"i": value}),
+    _floats.map(lambda value: {"f": value}),
+    st.sampled_from([b"NCHW", b"NHWC", b"\xff\xfe", b"constant", b"FLOAT", b"legacy", b""]).map(
+        lambda value: {"s": value}
+    ),
+    st.lists(_numbers, max_size=6).map(lambda value: {"ints": value}),
+    st.lists(_floats, max_size=6).map(lambda value: {"floats": value}),
+    st.just({"ints": [1] * 90}),
+    st.just({"ints": [0, 2**62]}),
+    st.just({"floats": [0.0] * 40000}),
+    st.lists(st.binary(max_size=3), max_size=3).map(lambda value: {"strings": value}),
+    _tensors.map(lambda value: {"t": value}),
+    st.just({"n": INIT}),
+    st.just({"nets": [INIT, PREDICT]}),
+    st.just({}),
+    st.just({"i": 1, "f": 2.0}),
+)
+_arguments = st.lists(
+    st.builds(lambda name, value: Argument(name=name, **value), st.sampled_from(ARGUMENT_NAMES) | _names, _values),
+    max_size=5,
+)
+
+
+def operator_of(types: st.SearchStrategy[str]) -> st.SearchStrategy[OperatorDef]:
+    return st.builds(
+        lambda kind, name, reads, writes, arguments: OperatorDef(
+            type=kind, name=name, input=reads, output=writes, arg=arguments
+        ),
+        types,
+        _names,
+        _blobs,
+        _blobs,
+        _arguments,
+    )
+
+
+@st.composite
+def chain(draw: st.DrawFn) -> NetDef:
+    """Operators with as many inputs and outputs as they take, each reading what is there: they come to a kernel."""
+    table = {**kernels(), **detection_kernels()}
+    there = ["data", "im_info", "w", "b"]
+    net = NetDef(name=draw(_names), external_input=there)
+    for index in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(TYPES))
+        kernel = table[kind]
+        reads = [
+            draw(st.sampled_from(there))
+            for _ in range(draw(st.integers(kernel.inputs[0], min(kernel.inputs[1], kernel.inputs[0] + 2))))
+        ]
+        writes = [
+            f"v{index}_{n}"
+            for n in range(draw(st.integers(kernel.outputs[0], min(kernel.outputs[1], kernel.outputs[0] + 2))))
+        ]
+        net.op.add(type=kind, input=reads, output=writes, arg=draw(_arguments), name=draw(_names))
+        there += writes
+    net.external_output.append(there[-1])
+    return net
+
+
+@st.composite
+def fills(draw: st.DrawFn) -> NetDef:
+    """An init net whose fills have any shape and values."""
+    net = NetDef(name="init")
+    for name in ("w", "b", "z"):
+        shape = draw(
+            st.lists(st.integers(0, 3) | _numbers, max_size=4) | st.sampled_from([[0, 2**62], [1] * 90, [0] * 40])
+        )
+        count = draw(st.sampled_from([0, 1, 2, 6, 27, 40000]))
+        values = draw(
+            st.sampled_from(
+                [
+                    {"floats": [0.5] * count},
+                    {"ints": [1] * count},
+                    {"ints": [2**40] * count},
+                    {"floats": [1.0], "ints": [1]},
+                ]
+            )
+        )
+        arguments = [Argument(name="shape", ints=shape), Argument(name="values", **values)]
+        net.op.add(type=draw(st.sampled_from(FILLS)), output=[name], arg=arguments)
+    return net
+
+
+def doubling(depth: int) -> NetDef:
+    """An init net that is small, and whose blobs are not."""
+    net = NetDef(name="init", external_output=[f"v{depth}"])
+    net.op.add(
+        type="GivenTensorFill",
+        output=["v0"],
+        arg=[Argument(name="shape", ints=[1000]), Argument(name="values", floats=[0.0] * 1000)],
+    )
+    for n in range(depth):
+        net.op.add(type="Concat", input=[f"v{n}"] * 8, output=[f"v{n + 1}", f"s{n}"], arg=[Argument(name="axis", i=0)])
+    return net
+
+
+def looped(depth: int) -> bytes:
+    """Nets in nets' arguments, written down by hand: protobuf would not build as many."""
+    content = PREDICT.SerializeToString()
+    for _ in range(depth):
+        # Argument.nets in OperatorDef.arg in NetDef.op
+        for number in (9, 5, 2):
+            content = bytes([number << 3 | 2]) + varint(len(content)) + content
+    return content
+
+
+def varint(number: int) -> bytes:
+    return bytes([number & 0x7F | 0x80]) + varint(number >> 7) if number > 0x7F else bytes([number])
+
+
+_NETS = st.one_of(
+    st.builds(
+        lambda name, ops, reads, writes, arguments: NetDef(
+            name=name, op=ops, external_input=reads, external_output=writes, arg=arguments
+        ),
+        _names,
+        st.lists(
+            operator_of(st.sampled_from(TYPES) | st.sampled_from(["NoSuch", "PythonOp", "Load", *_HOSTILE])),
+            min_size=1,
+            max_size=5,
+        ),
+        _blobs,
+        _blobs,
+        _arguments,
+    ),
+    chain(),
+    chain(),
+    st.integers(1, 30).map(doubling),
+)
+_SPECIAL = st.sampled_from(
+    [("pipe", ""), ("folder", ""), ("link", "/dev/zero"), ("link", "model.pb"), ("link", "../outside/pipe")]
+)
+# A group, which no field of a NetDef is; a length beyond the end; deep nesting.
+_BYTES = st.sampled_from([b"", b"\x0b\x0c", b"\x12\xff\xff\xff\xff\x0f", b"\x12\x02" * 300, b"\xff" * 30])
+
+
+def serialized(nets: st.SearchStrategy[NetDef]) -> st.SearchStrategy[bytes]:
+    return nets.map(lambda net: net.SerializeToString())
+
+
+def test_a_hostile_netdef_is_compiled_or_refused_in_one_line_and_drawn(fuzz: Any, mutated: Changed) -> None:
+    predict, init = PREDICT.SerializeToString(), INIT.SerializeToString()
+    made = serialized(_NETS) | st.integers(1, 60).map(looped)
+    hostile = st.one_of(made, made, made, mutated(st.just(predict) | made), _SPECIAL, _BYTES)
+    filling = serialized(fills())
+    initial = st.one_of(filling, filling, filling, mutated(st.just(init) | filling), made, _SPECIAL, _BYTES)
+    pairs = (
+        st.tuples(hostile, st.just(init) | filling) | st.tuples(st.just(predict), initial) | st.tuples(hostile, initial)
+    )
+    inputs = pairs.map(lambda pair: ({"model.pb": pair[0], "model_init.pb": pair[1]}, []))
+    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs)

@@ -1,0 +1,432 @@
+"""Hostile ONNX files: read, converted to a NetDef, written; and traced programs."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx
+from hypothesis import strategies as st
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from roastery.caffe2.operators import table
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.ops.definition import ONNX_DOMAIN, operators
+
+Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+
+
+def tensor(name: str, dims: Sequence[int]) -> TensorProto:
+    count = 1
+    for dim in dims:
+        count *= dim
+    return helper.make_tensor(name, TensorProto.FLOAT, dims, [0.5] * count)
+
+
+def model_of(nodes: Sequence[NodeProto], initializers: Sequence[TensorProto]) -> ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, "height", "width"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "n"])],
+        initializers,
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(ONNX_DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    model.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, "n"]))
+    model.metadata_props.add(key=NET_ARGUMENTS_KEY, value=json.dumps({"size_divisibility": 32, "device": "cpu"}))
+    return model
+
+
+CONV = helper.make_node("Conv", ["data", "w", "b"], ["c"], kernel_shape=[1, 1])
+CONV.metadata_props.add(key=MODULE_KEY, value="backbone.stem")
+NORM = helper.make_node("BatchNormalization", ["c", "b", "b", "b", "b"], ["n"], epsilon=1e-5)
+SHAPE = helper.make_node("Constant", [], ["s"], value=helper.make_tensor("", TensorProto.INT64, [2], [1, -1]))
+RESHAPE = helper.make_node("Reshape", ["n", "s"], ["r"])
+LAST = helper.make_node("Softmax", ["r"], ["y"], axis=-1)
+NODES = [CONV, NORM, SHAPE, RESHAPE, LAST]
+VALID = model_of(NODES, [tensor("w", [2, 3, 1, 1]), tensor("b", [2])])
+
+_numbers = st.integers(-3, 9) | st.sampled_from([2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63)])
+_names = st.sampled_from(["data", "w", "b", "c", "n", "s", "r", "y", "z", ""]) | st.sampled_from(
+    ["<script>", '"><svg onload=x>', "../../x", "/etc/passwd", "a\nb", "a\0b", "\u202ex", "x" * 3000]
+)
+_locations = st.sampled_from(
+    [
+        *(
+            "../outside/secret",
+            "/etc/passwd",
+            "weights.bin",
+            "up/outside/secret",
+            "link.bin",
+            "hard.bin",
+            "/dev/zero",
+            "pipe",
+            "../outside/pipe",
+        ),
+        *("", ".", "..", "a\0b", "x" * 300, "./weights.bin", "zero", "weights.bin/../../outside/secret"),
+    ]
+)
+
+
+@st.composite
+def _tensors(draw: st.DrawFn) -> TensorProto:
+    made = TensorProto(
+        name=draw(_names), dims=draw(st.lists(_numbers, max_size=4) | st.just([1] * 90) | st.just([0, 2**62]))
+    )
+    made.data_type = draw(st.integers(0, 24) | st.just(1) | st.just(7))
+    match draw(st.sampled_from(["raw", "float", "int64", "string", "external", "none", "int32"])):
+        case "raw":
+            made.raw_data = draw(st.binary(max_size=32))
+        case "float":
+            made.float_data.extend(draw(st.lists(st.floats(width=32), max_size=8)))
+        case "int64":
+            made.int64_data.extend(draw(st.lists(_numbers, max_size=8)))
+        case "int32":
+            made.int32_data.extend(draw(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=8)))
+        case "string":
+            made.string_data.extend(draw(st.lists(st.binary(max_size=4), max_size=3)))
+        case "external":
+            made.data_location = TensorProto.EXTERNAL
+            made.external_data.add(key="location", value=draw(_locations))
+            for key in draw(st.sets(st.sampled_from(["offset", "length", "checksum", "x"]))):
+                made.external_data.add(
+                    key=key, value=draw(st.sampled_from(["0", "8", "-1", str(2**62), "x", "", "9" * 5000]))
+                )
+    return made
+
+
+def subgraph(depth: int) -> GraphProto:
+    """Graphs in graphs."""
+    graph = helper.make_graph([], "inner", [], [helper.make_tensor_value_info("q", TensorProto.FLOAT, [1])])
+    for _ in range(depth):
+        node = helper.make_node("If", ["w"], ["q"], then_branch=graph, else_branch=GraphProto(name="e"))
+        graph = helper.make_graph([node], "outer", [], [helper.make_tensor_value_info("q", TensorProto.FLOAT, [1])])
+    return graph
+
+
+_ATTRIBUTE_NAMES = st.sampled_from(
+    sorted(
+        {name for defined in operators().values() for name in defined.arguments}
+        | {
+            *(
+                "kernel_shape",
+                "strides",
+                "pads",
+                "dilations",
+                "group",
+                "auto_pad",
+                "axis",
+                "value",
+                "value_float",
+                "value_ints",
+            )
+        }
+        | {
+            *(
+                "epsilon",
+                "transA",
+                "transB",
+                "alpha",
+                "beta",
+                "num_groups",
+                "mode",
+                "nearest_mode",
+                "ceil_mode",
+                "to",
+                "perm",
+            )
+        }
+        | {
+            *(
+                "coordinate_transformation_mode",
+                "output_padding",
+                "allowzero",
+                "value_string",
+                "sparse_value",
+                "body",
+                "x",
+            )
+        }
+    )
+)
+
+
+@st.composite
+def _attributes(draw: st.DrawFn) -> AttributeProto:
+    made = AttributeProto(name=draw(_ATTRIBUTE_NAMES))
+    kind = draw(st.sampled_from(["f", "i", "s", "t", "g", "floats", "ints", "strings", "tensors", "ref", "none"]))
+    declared = {
+        "f": 1,
+        "i": 2,
+        "s": 3,
+        "t": 4,
+        "g": 5,
+        "floats": 6,
+        "ints": 7,
+        "strings": 8,
+        "tensors": 9,
+        "ref": 2,
+        "none": 2,
+    }
+    made.type = declared[kind] if draw(st.integers(0, 5)) else draw(st.integers(0, 14))
+    match kind:
+        case "f":
+            made.f = draw(st.floats(width=32))
+        case "i":
+            made.i = draw(_numbers)
+        case "s":
+            made.s = draw(st.sampled_from([b"SAME_UPPER", b"NOTSET", b"nearest", b"\xff", b""]))
+        case "t":
+            made.t.CopyFrom(draw(_tensors()))
+        case "g":
+            made.g.CopyFrom(subgraph(draw(st.integers(0, 30))))
+        case "floats":
+            made.floats.extend(draw(st.lists(st.floats(width=32), max_size=5)))
+        case "ints":
+            made.ints.extend(draw(st.lists(_numbers, max_size=5)))
+        case "strings":
+            made.strings.extend(draw(st.lists(st.binary(max_size=3), max_size=3)))
+        case "tensors":
+            made.tensors.extend(draw(st.lists(_tensors(), max_size=2)))
+        case "ref":
+            made.ref_attr_name = "outer"
+    return made
+
+
+KINDS = [*((kind, "") for kind in sorted(table())), *((kind, ONNX_DOMAIN) for kind in sorted(operators()))]
+KINDS += [
+    ("Constant", ""),
+    ("Identity", ""),
+    ("Dropout", ""),
+    ("BatchNormalization", ""),
+    ("If", ""),
+    ("Loop", ""),
+    ("ConstantOfShape", ""),
+]
+KINDS += [
+    ("NoSuch", ""),
+    ("NoSuch", "a.domain"),
+    ("PythonOp", "ai.onnx.contrib"),
+    ("f", "own"),
+    ("Tile", ""),
+    ("Expand", ""),
+    ("Range", ""),
+]
+
+
+@st.composite
+def _nodes(draw: st.DrawFn, names: st.SearchStrategy[str] = _names) -> NodeProto:
+    kind, domain = draw(st.sampled_from(KINDS))
+    reads, writes = draw(st.lists(names, max_size=5)), draw(st.lists(_names, max_size=2))
+    node = NodeProto(op_type=kind, domain=domain, input=reads, output=writes, name=draw(_names))
+    node.attribute.extend(draw(st.lists(_attributes(), max_size=4)))
+    if draw(st.booleans()):
+        node.metadata_props.add(key=MODULE_KEY, value=draw(_names))
+    return node
+
+
+_NET_ARGUMENTS = st.sampled_from(
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 5000,
+        "{",
+        '{"a": null}',
+        '{"a": {}}',
+        '{"a": [null]}',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": ' + "9" * 4000 + "}",
+        '{"a": ["x"]}',
+        '{"a": [1.5, "x"]}',
+        '{"a": "\\ud800"}',
+        '{"a": true}',
+        '{"a": [1' + "0" * 30 + "]}",
+        '{"' + "a" * 5000 + '": 1}',
+        "9" * 9000,
+        '{"a": 1e39}',
+        '{"a": [1e39, 2]}',
+        '{"\\ud800": 1}',
+    ]
+)
+
+
+@st.composite
+def _models(draw: st.DrawFn) -> bytes:
+    """The valid model with some of it exchanged, and more in it."""
+    model = ModelProto()
+    model.CopyFrom(VALID)
+    graph = model.graph
+    for change in draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    "node",
+                    "attribute",
+                    "input",
+                    "output",
+                    "tensor",
+                    "initializer",
+                    "more",
+                    "constant",
+                    "shape",
+                    "net arguments",
+                    "function",
+                    "opset",
+                    "sparse",
+                    "order",
+                    "drop",
+                    "proto",
+                    "type",
+                    "quantized",
+                    "op",
+                ]
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    ):
+        place = draw(st.integers(0, len(graph.node) - 1)) if graph.node else 0
+        node = graph.node[place] if graph.node else graph.node.add(op_type="Relu", input=["data"], output=["y"])
+        match change:
+            case "node":
+                node.CopyFrom(draw(_nodes()))
+            case "attribute":
+                node.attribute.append(draw(_attributes()))
+            case "input":
+                node.input.append(draw(_names))
+                node.input[draw(st.integers(0, len(node.input) - 1))] = draw(_names)
+            case "output":
+                node.output.append(draw(_names))
+            case "tensor" if graph.initializer:
+                graph.initializer[0].CopyFrom(draw(_tensors()))
+                graph.initializer[0].name = "w"
+            case "initializer":
+                graph.initializer.append(draw(_tensors()))
+            case "more":
+                graph.node.append(draw(_nodes()))
+            case "constant":
+                constant = helper.make_node("Constant", [], ["k"])
+                constant.attribute.add(name="value", type=AttributeProto.TENSOR, t=draw(_tensors()))
+                graph.node.insert(0, constant)
+                graph.node.append(helper.make_node("Add", ["data", "k"], ["u"]))
+            case "shape":
+                info = helper.make_tensor_value_info(
+                    draw(_names), draw(st.integers(0, 20)), draw(st.lists(_numbers | st.just("n"), max_size=4))
+                )
+                draw(st.sampled_from([graph.input, graph.output, graph.value_info])).append(info)
+            case "net arguments":
+                model.metadata_props[0].value = draw(_NET_ARGUMENTS)
+            case "function":
+                # One that may call itself.
+                call = NodeProto(op_type="f", domain="own", input=["data"], output=["v"])
+                function = helper.make_function(
+                    "own", "f", ["x"], ["v"], [draw(st.just(call) | _nodes())], [helper.make_opsetid("", 21)]
+                )
+                model.functions.append(function)
+                graph.node.append(call)
+                if draw(st.booleans()):
+                    model.opset_import.append(helper.make_opsetid("own", 1))
+            case "opset":
+                model.opset_import.add(
+                    domain=draw(st.sampled_from(["", "a.domain", ONNX_DOMAIN])), version=draw(_numbers)
+                )
+            case "sparse":
+                graph.sparse_initializer.add(
+                    values=draw(_tensors()), indices=draw(_tensors()), dims=draw(st.lists(_numbers, max_size=3))
+                )
+            case "order":
+                nodes = draw(st.permutations(list(graph.node)))
+                del graph.node[:]
+                graph.node.extend(nodes)
+            case "drop":
+                del graph.node[place : place + 1]
+            case "proto":
+                model.ir_version = draw(st.integers(3, 14) | _numbers)
+            case "type" if graph.input:
+                graph.input[0].type.Clear()
+            case "quantized":
+                graph.quantization_annotation.add(tensor_name=draw(_names))
+            case "op":
+                node.op_type = draw(st.sampled_from(KINDS))[0]
+    return model.SerializeToString()
+
+
+# Types of attributes: AttributeProto's numbers are the schemas' own.
+_OF_TYPE: dict[int, st.SearchStrategy[Any]] = {
+    AttributeProto.FLOAT: st.floats(width=32, allow_nan=False),
+    AttributeProto.INT: _numbers,
+    AttributeProto.STRING: st.sampled_from(
+        ["NOTSET", "SAME_UPPER", "nearest", "linear", "floor", "asymmetric", "", "DCR"]
+    ),
+    AttributeProto.FLOATS: st.lists(st.floats(width=32), min_size=1, max_size=5),
+    AttributeProto.INTS: st.lists(_numbers, min_size=1, max_size=6) | st.just([1] * 90),
+}
+_PYTHON_TYPES = {
+    float: AttributeProto.FLOAT,
+    int: AttributeProto.INT,
+    bool: AttributeProto.INT,
+    str: AttributeProto.STRING,
+}
+_PYTHON_TYPES |= {list[float]: AttributeProto.FLOATS, list[int]: AttributeProto.INTS}
+
+
+@st.composite
+def _fitting_models(draw: st.DrawFn) -> bytes:
+    """Operators with inputs and attributes as their schemas have them: they come past the checker to the conversion."""
+    there = ["data", "m", "v", "w", "b", "s", "h"]
+    nodes = []
+    for index in range(draw(st.integers(1, 3))):
+        kind, domain = draw(
+            st.sampled_from([kind for kind in KINDS if kind[0] in table() or kind[1] == ONNX_DOMAIN] + KINDS[-16:-12])
+        )
+        if domain == ONNX_DOMAIN:
+            fewest, most = 1, 6
+            types = {name: _PYTHON_TYPES[given.type] for name, given in operators()[kind].arguments.items()}
+            outputs = len(operators()[kind].outputs) or 1
+        elif domain == "" and onnx.defs.has(kind):
+            schema = onnx.defs.get_schema(kind, 21, "")
+            fewest, most, outputs = schema.min_input, min(schema.max_input, schema.min_input + 2), schema.min_output
+            types = {name: int(given.type.value) for name, given in schema.attributes.items()}
+        else:
+            fewest, most, outputs, types = 0, 2, 1, {}
+        chosen = draw(st.sets(st.sampled_from(sorted(types)))) if types else set()
+        attributes = {name: draw(_OF_TYPE[types[name]]) for name in sorted(chosen) if types[name] in _OF_TYPE}
+        reads = [draw(st.sampled_from(there)) for _ in range(draw(st.integers(fewest, max(fewest, most))))]
+        writes = [f"o{index}_{place}" for place in range(max(outputs, 1))]
+        nodes.append(helper.make_node(kind, reads, writes, domain=domain, **attributes))
+        there += writes
+    numbers = helper.make_tensor("s", TensorProto.INT64, [2], draw(st.lists(_numbers, min_size=2, max_size=2)))
+    scales = helper.make_tensor(
+        "h", TensorProto.FLOAT, [4], [1, 1, *draw(st.lists(st.floats(width=32), min_size=2, max_size=2))]
+    )
+    model = model_of(nodes, [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), numbers, scales])
+    model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
+    model.graph.input.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, [draw(st.sampled_from([2, "k"]))]))
+    model.graph.output[0].name = there[-1]
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    for _ in range(draw(st.integers(0, 4))):
+        model.graph.output[0].type.tensor_type.shape.dim.add()
+    return model.SerializeToString()
+
+
+AROUND = {
+    "weights.bin": b"\0" * 64,
+    "link.bin": ("link", "../outside/secret"),
+    "hard.bin": ("hard link", "weights.bin"),
+    "up": ("link", ".."),
+    "zero": ("link", "/dev/zero"),
+    "pipe": ("pipe", ""),
+}
+_SPECIAL = st.sampled_from(
+    [("pipe", ""), ("folder", ""), ("link", "/dev/zero"), ("link", "model.onnx"), ("link", "../outside/pipe")]
+)
+
+
+def test_a_hostile_onnx_file_is_converted_or_refused_in_one_line(fuzz: Any, mutated: Changed) -> None:
+    valid = VALID.SerializeToString()
+    fitting = _fitting_models()
+    contents = st.one_of(_models(), _models(), _models(), fitting, fitting, mutated(st.just(valid) | fitting), _SPECIAL)
+    inputs = contents.map(lambda content: ({"model.onnx": content, **AROUND}, []))
+    fuzz("onnx", ({"model.onnx": valid, **AROUND}, []), inputs)
