@@ -224,7 +224,7 @@ def test_a_beat_that_is_refused_is_made_up_for_by_the_next(s3: str, s3_gate: Any
 
 @pytest.mark.parametrize("there", [{1: b"another's"}, {0: b"another's"}, {0: b"the dead one's", 1: b"another's"}])
 def test_a_claim_on_what_has_changed_since_it_was_looked_at_is_given_up(url: str, there: dict[int, bytes]) -> None:
-    """Between looking and claiming, what was free was claimed, or what was dead was followed and its name used again."""
+    """What was free was claimed meanwhile, or what was dead was followed and its name used again."""
     looked_at = {0: b"the dead one's"} if 0 in there else {}
     for generation, content in there.items():
         write(url, generation, content)
