@@ -12,6 +12,7 @@ from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
 from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
+from roastery.report.files import PAGE_FILE
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
 from roastery.store import Store
@@ -173,7 +174,7 @@ def _explain(console: "Console", outcome: ModelOutcome) -> None:
         registered = outcome.registered
         alias = f", {registered.alias}" if registered.alias else ""
         console.print(f"  registered: {registered.name} version {registered.version}{alias}", markup=False)
-    console.print(f"  report:     {conversion.evaluated.uri}/report.md", markup=False, soft_wrap=True)
+    console.print(f"  report:     {conversion.report.uri}/{PAGE_FILE}", markup=False, soft_wrap=True)
     console.print(f"  artifacts:  {conversion.converted.uri}", markup=False, soft_wrap=True)
 
 

@@ -21,6 +21,7 @@ from roastery.stages.failure import reason_of
 from roastery.stages.genuine import chosen_runtimes
 from roastery.stages.predict import PredictRequest
 from roastery.stages.process import StageWorker
+from roastery.stages.report import ReportRequest
 from roastery.stages.resolve import ResolveRequest
 from roastery.stages.sample import SampleRequest
 from roastery.stages.trace import TraceRequest
@@ -32,6 +33,7 @@ from tasks.log import LogRequest, log
 from tasks.performer import has_performer, performing
 from tasks.policy import forget_stores, open_store
 from tasks.predict import predict
+from tasks.report import report
 from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
@@ -142,6 +144,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         ]
         predicted = runs.run_all(predict, requests, f"predict {target}")
         shards[target] = tuple(shard.artifact for shard in predicted)
+    gate = model.gate or pipeline.gate
     evaluated = runs.run(
         evaluate,
         EvaluateRequest(
@@ -152,16 +155,28 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             iou_types=pinned.facts.iou_types,
             shards=shards,
             converted=converted.artifact,
+            parity=converted.facts.parity,
+            gate=gate,
+        ),
+    )
+    reported = runs.run(
+        report,
+        ReportRequest(
+            model=name,
+            evaluated=evaluated.artifact,
+            resolved=resolved,
+            dataset=dataset,
+            pinned=data,
+            converted=converted.artifact,
             onnx=exported.artifact,
             operators=converted.facts.operators,
-            parity=converted.facts.parity,
-            gate=model.gate or pipeline.gate,
+            gate=gate,
             timings=tuple(runs.timings),
             versions=versions(),
         ),
     )
     return Conversion(
-        # It covers the keys of all stages before.
+        # It covers the keys of all stages before. The report only tells of them.
         key=evaluated.artifact.key,
         resolved=resolved,
         evaluation=evaluated.facts.evaluation,
@@ -169,6 +184,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         onnx=exported.artifact,
         program=traced.artifact,
         evaluated=evaluated.artifact,
+        report=reported.artifact,
         timings=tuple(runs.timings),
         versions=versions(),
     )

@@ -29,12 +29,13 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from flows.progress import Progress, listening
+from roastery.report.files import MARKDOWN_FILE
 from roastery.results import Evaluation, FleetSummary, ModelOutcome, StageFailure
 from roastery.stages import STAGES
 from roastery.store import Store
-from tasks.log import REPORT_FILE
 
-_STEPS = (*STAGES[:-2], "predict original", "predict torch", "predict caffe2", STAGES[-1], "log")
+_PREDICTS = ("predict original", "predict torch", "predict caffe2")
+_STEPS = (*(step for stage in STAGES for step in (_PREDICTS if stage == "predict" else (stage,))), "log")
 _PLAIN = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 # They lie where the UI cannot reach them.
 _PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
@@ -76,7 +77,7 @@ def show_outcome(outcome: ModelOutcome, store: Store) -> None:
     assert outcome.registered is not None
     key, evaluation = slug(outcome.model), outcome.conversion.evaluation
     registered = outcome.registered
-    report = (store.fetch(outcome.conversion.evaluated) / REPORT_FILE).read_text(encoding="utf-8")
+    report = (store.fetch(outcome.conversion.report) / MARKDOWN_FILE).read_text(encoding="utf-8")
     with _unimportant():
         create_table_artifact(
             _rows(evaluation), key=f"evaluation-{key}", description=f"{outcome.model}: {_verdict(evaluation)}"
@@ -123,7 +124,7 @@ def _ended(outcome: ModelOutcome) -> dict[str, str | float | int | None]:
         "version": outcome.registered.version if outcome.registered else None,
         "seconds": round(outcome.seconds, 1),
         "reason": failure.reason if failure else None,
-        "look": failure.look if failure else outcome.conversion.evaluated.uri if outcome.conversion else None,
+        "look": failure.look if failure else outcome.conversion.report.uri if outcome.conversion else None,
     }
 
 

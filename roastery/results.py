@@ -124,7 +124,9 @@ class Conversion(_Frozen):
     onnx: ArtifactRef
     program: ArtifactRef
     evaluated: ArtifactRef
-    """`evaluation.json`, detections of every target as COCO results, `report.md` and its pictures."""
+    """`evaluation.json`, `curves.json`, detections of every target as COCO results."""
+    report: ArtifactRef
+    """`report.html`, `report.md` and its pictures."""
     timings: tuple[StageTiming, ...]
     versions: dict[str, str]
     """Of roastery, python, torch, onnx, numpy, ..."""

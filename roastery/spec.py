@@ -88,7 +88,8 @@ class Timeouts(_Spec):
     export_onnx: float = Field(900, gt=0, description="the program to ONNX")
     convert_caffe2: float = Field(900, gt=0, description="ONNX to a NetDef, drawn, and parity in every runtime")
     predict: float = Field(3600, gt=0, description="one shard of one target")
-    evaluate: float = Field(1800, gt=0, description="COCO's figures and the report")
+    evaluate: float = Field(1800, gt=0, description="COCO's figures and the verdict")
+    report: float = Field(600, gt=0, description="pictures, curves and pages")
     log: float = Field(300, gt=0, description="filing it in the registry")
 
     def of(self, stage: str) -> float:

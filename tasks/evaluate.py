@@ -14,5 +14,5 @@ from tasks.staged import staged
     **TASK_OPTIONS,
 )
 def evaluate(request: EvaluateRequest, pipeline: PipelineConfig) -> EvaluateResult:
-    """Measure AP, judge by the gate, and write the report."""
+    """Measure AP and judge by the gate."""
     return staged(request, EvaluateResult, pipeline)

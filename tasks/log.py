@@ -7,15 +7,14 @@ from prefect import task
 
 from roastery.digest import JSON
 from roastery.registry.catalog import Catalog
+from roastery.report.files import MARKDOWN_FILE
 from roastery.results import Conversion, Registered
 from roastery.spec import PipelineConfig
+from roastery.stages.evaluate import EVALUATION_FILE
 from roastery.stages.failure import explained
 from roastery.stages.stage import Request
 from roastery.store import Store
 from tasks.policy import TASK_OPTIONS, open_store
-
-REPORT_FILE = "report.md"
-_FILED_OF_EVALUATION = "evaluation.json"
 
 
 class LogRequest(Request):
@@ -48,9 +47,9 @@ def file_conversion(request: LogRequest, store: Store) -> Registered:
         RegistryRefused, RegistryUnavailable: see `roastery.registry.catalog.Catalog`.
     """
     conversion = request.conversion
-    evaluated = store.fetch(conversion.evaluated)
-    files: dict[str, Path] = {_FILED_OF_EVALUATION: evaluated / _FILED_OF_EVALUATION}
+    files: dict[str, Path] = {EVALUATION_FILE: store.fetch(conversion.evaluated) / EVALUATION_FILE}
     for artifact in (conversion.converted, conversion.onnx):
         folder = store.fetch(artifact)
         files |= {name: folder / name for name in artifact.files if name.startswith("model")}
-    return Catalog(request.tracking_uri, request.experiment).log(conversion, files, evaluated / REPORT_FILE)
+    report = store.fetch(conversion.report) / MARKDOWN_FILE
+    return Catalog(request.tracking_uri, request.experiment).log(conversion, files, report)

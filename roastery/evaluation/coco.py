@@ -18,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from roastery.data.coco import CocoDataset
 from roastery.errors import DatasetError
+from roastery.results import Target
 from roastery.structures import Instances
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -40,6 +41,10 @@ class PrecisionRecall:
 
     recall: tuple[float, ...]
     precision: Mapping[str, tuple[float, ...]]
+
+
+CurvesByTarget = Mapping[Target, Mapping[str, PrecisionRecall]]
+"""Whose detections, and IoU type, to precision over recall."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from roastery.config import iou_types
 from roastery.data.coco import CocoDataset, ImageRecord
-from roastery.evaluation.coco import PrecisionRecall, measure_coco
+from roastery.evaluation.coco import CurvesByTarget, measure_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
 from roastery.evaluation.predict import Model, detect
@@ -38,11 +38,11 @@ class Judged:
     """An evaluation, and what is too long for it.
 
     Attributes:
-        curves: target to IoU type to precision over recall.
+        curves: precision over recall.
     """
 
     evaluation: Evaluation
-    curves: Mapping[Target, Mapping[str, PrecisionRecall]]
+    curves: CurvesByTarget
 
 
 def evaluate_side_by_side(

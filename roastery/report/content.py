@@ -151,7 +151,7 @@ def _stages(timings: Sequence[StageTiming]) -> Section:
         for timing in timings
     ]
     words = (
-        "What each stage took when it was done. A stage that was found in the store was not done again. What evaluate, "
+        "What each stage took when it was done. A stage that was found in the store was not done again. What report, "
         "which writes this, and log take is not known yet."
     )
     columns = [Column("stage", "text"), *(Column(title) for title in ("seconds", "peak memory, MB", "from the store"))]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from roastery.evaluation.coco import PrecisionRecall
+from roastery.evaluation.coco import CurvesByTarget, PrecisionRecall
 from roastery.report.files import STEM
 from roastery.report.names import METRIC_NAMES, iou_type_name, runtime_name
 from roastery.results import Target
@@ -41,7 +41,7 @@ class Curve:
     targets: tuple[Target, ...]
 
 
-def draw_curves(directory: Path, curves: Mapping[Target, Mapping[str, PrecisionRecall]]) -> list[Curve]:
+def draw_curves(directory: Path, curves: CurvesByTarget) -> list[Curve]:
     """Draw `report-curves-<IoU type>.svg` in a folder, for each IoU type of the original.
 
     The same curves give the same bytes.

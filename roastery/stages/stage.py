@@ -70,6 +70,7 @@ class Facts(BaseModel):
 RequestT = TypeVar("RequestT", bound=Request)
 FactsT = TypeVar("FactsT", bound=Facts)
 ResultT = TypeVar("ResultT", bound=StageResult)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,28 @@ def recall(stage: Stage[RequestT, FactsT, ResultT], artifact: ArtifactRef, store
         ArtifactMissing: the artifact is gone, or not one of this stage.
     """
     folder = store.fetch(artifact)
-    try:
-        facts = stage.facts.model_validate_json((folder / FACTS_FILE).read_bytes())
-        timing = StageTiming.model_validate_json((folder / TIMING_FILE).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtifactMissing(f"{artifact.uri}: holds no {FACTS_FILE} of stage {stage.name}; delete it") from error
+    facts = read_facts(stage, artifact, folder)
+    timing = _read(TIMING_FILE, StageTiming, artifact, folder)
     return stage.result(artifact, timing.model_copy(update={"cached": True}), facts)
+
+
+def read_facts(stage: Stage[RequestT, FactsT, ResultT], artifact: ArtifactRef, folder: Path) -> FactsT:
+    """What a stage said of its work.
+
+    Args:
+        folder: where the store fetched the artifact to.
+
+    Raises:
+        ArtifactMissing: the artifact is not one of this stage.
+    """
+    return _read(FACTS_FILE, stage.facts, artifact, folder)
+
+
+def _read(name: str, kind: type[ModelT], artifact: ArtifactRef, folder: Path) -> ModelT:
+    try:
+        return kind.model_validate_json((folder / name).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactMissing(f"{artifact.uri}: holds no {name} of stage {artifact.stage}; delete it") from error
 
 
 def _write(path: Path, content: BaseModel) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from collections import Counter
 from itertools import groupby
@@ -68,11 +69,14 @@ def test_a_conversion_gives_one_registered_version_with_its_figures(converted: C
 def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, model: ModelSpec) -> None:
     conversion = outcome_of(converted[1]).conversion
     assert conversion is not None
-    folder = Path(conversion.evaluated.uri)
-    report = (folder / "report.md").read_text()
-    assert f"{model.name}: passed" in report
-    assert (folder / "report-1.png").is_file()
-    assert (folder / "detections-original.json").is_file()
+    folder = Path(conversion.report.uri)
+    for form in ("report.md", "report.html"):
+        assert f"{model.name}: passed" in (folder / form).read_text()
+    assert {"report-1.png", "report-curves-bbox.svg", "config.yaml"} <= set(conversion.report.files)
+    costs = (folder / "report.md").read_text().partition("## Stages")[2].partition("##")[0]
+    before = [stage for stage in STAGES[: STAGES.index("report")] if stage != "predict"]
+    told = re.findall(r"(?m)^\| ([\w ]+) \| [\d.]+ \|", costs)
+    assert sorted(told) == sorted([*before, "predict original", "predict torch"])
 
 
 def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(

@@ -90,6 +90,6 @@ def test_a_failure_shows_its_stage_its_reason_and_where_to_look(
     lines = said.data.splitlines()
     assert lines[0] == "# fails.here: failed in sample"
     # Indented: code, and nothing else to Markdown.
-    assert "    <script>x</script> # no heading" in lines
+    assert "    <script>x</script>\\n# no heading" in lines
     assert f"    {outcome.failure.command}" in lines
     assert f"    {outcome.failure.look}" in lines

@@ -59,6 +59,7 @@ def make_conversion():
             onnx=artifact["o"],
             program=artifact["p"],
             evaluated=artifact["e"],
+            report=artifact["r"],
             timings=(StageTiming(stage="trace", seconds=6.5, peak_memory_mb=812.0, cached=False),),
             versions={"roastery": "0.1.0", "torch": "2.13.0"},
         )
@@ -95,7 +96,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def report(tmp_path):
-    folder = tmp_path / "evaluated"
+    folder = tmp_path / "reported"
     folder.mkdir()
     (folder / "report.md").write_text("# A report\n\n![worst](report-1.png)\n")
     (folder / "report.html").write_text("<!DOCTYPE html><title>A report</title>")

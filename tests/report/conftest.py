@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -85,9 +84,10 @@ def page(tmp_path):
 
 
 class Converted:
-    """A conversion by the pipeline's stages: where its evaluation lies, and what it was made from."""
+    """A conversion by the pipeline's stages: its evaluation, where its report lies, and what that was made from."""
 
-    def __init__(self, folder, request, dataset, files):
+    def __init__(self, evaluation, folder, request, dataset, files):
+        self.evaluation = evaluation
         self.folder = folder
         self.request = request
         self.dataset = dataset
@@ -105,6 +105,8 @@ def conversion(box_model, shapes, tmp_path_factory):
     from roastery.stages.export_onnx import ExportOnnxRequest
     from roastery.stages.predict import STAGE as PREDICT
     from roastery.stages.predict import PredictRequest
+    from roastery.stages.report import STAGE as REPORT
+    from roastery.stages.report import ReportRequest
     from roastery.stages.resolve import STAGE as RESOLVE
     from roastery.stages.resolve import ResolveRequest
     from roastery.stages.sample import STAGE as SAMPLE
@@ -163,24 +165,36 @@ def conversion(box_model, shapes, tmp_path_factory):
         )
         for target in ("original", "torch")
     }
-    request = EvaluateRequest(
+    evaluated = do(
+        EVALUATE,
+        EvaluateRequest(
+            model="box",
+            resolved=resolved,
+            dataset=dataset,
+            pinned=data,
+            iou_types=pinned.facts.iou_types,
+            shards=shards,
+            converted=converted.artifact,
+            parity=converted.facts.parity,
+            gate=GateSpec(),
+        ),
+    )
+    request = ReportRequest(
         model="box",
+        evaluated=evaluated.artifact,
         resolved=resolved,
         dataset=dataset,
         pinned=data,
-        iou_types=pinned.facts.iou_types,
-        shards=shards,
         converted=converted.artifact,
         onnx=onnx,
         operators=converted.facts.operators,
-        parity=converted.facts.parity,
         gate=GateSpec(),
         timings=tuple(timings),
         versions=versions(),
     )
-    evaluated = perform(EVALUATE, request, store)
+    reported = perform(REPORT, request, store)
     files = {name: digest for ref in (converted.artifact, onnx) for name, digest in ref.files.items()}
-    return Converted(Path(store.fetch(evaluated.artifact)), request, dataset, files)
+    return Converted(evaluated.facts.evaluation, store.fetch(reported.artifact), request, dataset, files)
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_a_reports_command_gives_its_files_and_its_ap_again(conversion, tmp_path
     (checkpoint,) = re.findall(r"^\| checkpoint \| `(\w{64})` \|$", report, re.MULTILINE)
     assert manifest["source"]["weights_sha256"] == checkpoint
     again = manifest["verdict"]["evaluation"]["metrics"]
-    first = json.loads((conversion.folder / "evaluation.json").read_text())["metrics"]
+    first = conversion.evaluation.metrics
     assert again == first
     (row,) = re.findall(r"^\| AP \| (.*) \|$", report, re.MULTILINE)
     original, converted, _ = row.split(" | ")

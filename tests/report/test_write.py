@@ -9,14 +9,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Writes the report of a request whose inputs lie in a store, into a folder.
-EVALUATE_AGAIN = """
+REPORT_AGAIN = """
 import sys
 from pathlib import Path
-from roastery.stages.evaluate import EvaluateRequest, run
+from roastery.stages.report import ReportRequest, run
 from roastery.store import Store
 
 request, store, folder = sys.argv[1:]
-run(EvaluateRequest.model_validate_json(Path(request).read_text()), Store(store), Path(folder))
+run(ReportRequest.model_validate_json(Path(request).read_text()), Store(store), Path(folder))
 """
 
 
@@ -28,7 +28,7 @@ def test_the_same_request_gives_the_same_bytes_in_another_process_with_other_has
     store = conversion.folder.parents[1]
 
     done = subprocess.run(
-        [sys.executable, "-c", EVALUATE_AGAIN, str(tmp_path / "request.json"), str(store), str(again)],
+        [sys.executable, "-c", REPORT_AGAIN, str(tmp_path / "request.json"), str(store), str(again)],
         cwd=ROOT,
         env={"PYTHONHASHSEED": "7", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
         check=False,
@@ -61,7 +61,7 @@ def test_the_reports_config_is_the_one_that_was_converted(conversion):
 
 def test_deciding_on_a_report_needs_nothing_heavy():
     code = (
-        "import sys, roastery.stages.evaluate, roastery.registry.catalog\n"
+        "import sys, roastery.stages.report, roastery.registry.catalog\n"
         "print({'torch', 'matplotlib', 'PIL', 'numpy', 'jinja2', 'mlflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)

@@ -21,6 +21,7 @@ from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 from roastery.stages.evaluate import EvaluateRequest
 from roastery.stages.export_onnx import ExportOnnxRequest
 from roastery.stages.predict import PredictRequest
+from roastery.stages.report import ReportRequest
 from roastery.stages.resolve import ResolveRequest
 from roastery.stages.sample import SampleRequest
 from roastery.stages.stage import Request
@@ -77,9 +78,18 @@ REQUESTS: dict[str, Request] = {
         iou_types=("bbox",),
         shards={"original": (artifact("predict"),), "torch": (artifact("predict"),)},
         converted=NET,
+        parity=(PARITY,),
+        gate=GateSpec(),
+    ),
+    "report": ReportRequest(
+        model="m",
+        evaluated=artifact("evaluate", "evaluation.json"),
+        resolved=RESOLVED,
+        dataset=DATASET,
+        pinned=PINNED,
+        converted=NET,
         onnx=artifact("export_onnx", "model.onnx"),
         operators={"Conv": 1},
-        parity=(PARITY,),
         gate=GateSpec(),
         timings=(TIMING,),
         versions={"torch": "1"},
@@ -95,6 +105,12 @@ _RESOLVED_DECIDES_NOT = [
     "resolved.artifact.stage",
 ]
 _DATASET_DECIDES_NOT = [f"dataset.{field}" for field in DatasetSpec.model_fields] + ["pinned.images"]
+
+
+def paths(model: BaseModel, prefix: str = "") -> Iterator[str]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        yield from paths(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [f"{prefix}{name}"]
 
 
 @dataclass(frozen=True)
@@ -156,11 +172,15 @@ FIELDS = {
             "gate.two_sided": False,
             "gate.require_parity": False,
         },
-        # The keys stand for what they are keys of: parity and operators are facts of the converted net's artifact.
+        # The keys stand for what they are keys of: parity is a fact of the converted net's artifact.
         ["resolved.config_sha256", "resolved.source_sha256", "resolved.artifact.files", "pinned.sample_sha256"]
-        + ["converted.uri", "converted.stage", "converted.files", "operators", "parity", "timings", "versions"]
-        + [f"onnx.{field}" for field in ArtifactRef.model_fields]
+        + ["converted.uri", "converted.stage", "converted.files", "parity"]
         + [*_RESOLVED_DECIDES_NOT, *_DATASET_DECIDES_NOT],
+    ),
+    # The evaluation's key covers every input of every stage before.
+    "report": Fields(
+        {"evaluated.key": "1"},
+        [path for path in paths(REQUESTS["report"]) if path != "evaluated.key"],
     ),
 }
 
@@ -177,12 +197,6 @@ def changed(request: Any, path: str, value: Any) -> Any:
     name, _, rest = path.partition(".")
     inner = changed(getattr(request, name), rest, value) if rest else value
     return request.model_copy(update={name: inner})
-
-
-def paths(model: BaseModel, prefix: str = "") -> Iterator[str]:
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        yield from paths(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [f"{prefix}{name}"]
 
 
 def another(value: Any) -> Any:

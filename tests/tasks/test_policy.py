@@ -23,11 +23,12 @@ from tasks.export_onnx import export_onnx
 from tasks.log import log
 from tasks.policy import configured, may_pass
 from tasks.predict import predict
+from tasks.report import report
 from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
 
-TASKS = [resolve, sample, trace, export_onnx, convert_caffe2, predict, evaluate, log]
+TASKS = [resolve, sample, trace, export_onnx, convert_caffe2, predict, evaluate, report, log]
 
 
 @pytest.mark.parametrize("kind", [RuntimeFailed, StoreUnavailable, StoreRefused, RegistryUnavailable, TimeoutError])

@@ -1,0 +1,112 @@
+"""Report: what was found out of a conversion, for a person to read.
+
+It is a stage of its own so that another look of the page judges no model anew.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roastery.digest import JSON
+from roastery.report.files import CONFIG_FILE
+from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.spec import DatasetSpec, GateSpec
+from roastery.stages.dataset import load_evaluated
+from roastery.stages.evaluate import STAGE as EVALUATE
+from roastery.stages.evaluate import detections_file, read_curves
+from roastery.stages.stage import Facts, Request, Stage, read_facts
+from roastery.store import Store
+
+if TYPE_CHECKING:
+    from roastery.report.facts import ReportFacts
+
+PICTURES = 4
+
+
+class ReportRequest(Request):
+    """Tell of a judged model. The evaluation decides what is told; the rest is told beside, and decides nothing."""
+
+    stage = "report"
+    packages = ("Jinja2", "matplotlib", "numpy", "Pillow", "pycocotools")
+
+    evaluated: ArtifactRef
+    resolved: ResolvedModel
+    dataset: DatasetSpec
+    pinned: PinnedDataset
+    converted: ArtifactRef
+    onnx: ArtifactRef
+    operators: dict[str, int]
+    gate: GateSpec
+    timings: tuple[StageTiming, ...]
+    """What the stages before cost."""
+    versions: dict[str, str]
+
+    def inputs(self) -> Mapping[str, JSON]:
+        return {"evaluated": self.evaluated.key}
+
+
+class NoFacts(Facts):
+    """A report says nothing to other stages."""
+
+
+class ReportResult(StageResult):
+    """A report: `report.md` and `report.html`, with its pictures, its curves and the config that it names."""
+
+
+def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
+    """Write both forms of the report, `report-<n>.png`, `report-curves-<IoU type>.svg` and `config.yaml`.
+
+    Raises:
+        DatasetError: a dataset that changed during the run.
+    """
+    from roastery.report.curves import draw_curves
+    from roastery.report.pictures import draw_comparisons
+    from roastery.report.write import write_report
+
+    folder = store.fetch(request.evaluated)
+    facts = read_facts(EVALUATE, request.evaluated, folder)
+    dataset = load_evaluated(request.dataset, request.pinned)
+    detections = {
+        target: json.loads((folder / detections_file(target)).read_bytes()) for target in facts.evaluation.metrics
+    }
+    failed = set(facts.failed_ids)
+    # What failed may be the image itself, which then cannot be drawn either.
+    drawable = [record.id for record in dataset.images if record.id not in failed]
+    pictures = draw_comparisons(directory, dataset, drawable, detections, PICTURES)
+    curves = draw_curves(directory, read_curves(folder))
+    shutil.copyfile(store.fetch(request.resolved.artifact) / CONFIG_FILE, directory / CONFIG_FILE)
+    write_report(directory, facts.evaluation, _facts(request, store), pictures, curves)
+    return NoFacts()
+
+
+def _facts(request: ReportRequest, store: Store) -> "ReportFacts":
+    from roastery.evaluation.gate import GatePolicy
+    from roastery.report.facts import ReportFacts
+
+    sizes: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for artifact in (request.converted, request.onnx):
+        folder = store.fetch(artifact)
+        files = {name: digest for name, digest in artifact.files.items() if name.startswith("model")}
+        sizes |= {name: (folder / name).stat().st_size for name in files}
+        digests |= files
+    return ReportFacts(
+        meta_architecture=request.resolved.meta_architecture,
+        gate=GatePolicy(**request.gate.model_dump()),
+        operators=request.operators,
+        sizes=sizes,
+        digests=digests,
+        sources={"checkpoint": request.resolved.source_sha256, "config": request.resolved.config_sha256},
+        versions=request.versions,
+        timings=request.timings,
+        weights=request.resolved.weights,
+    )
+
+
+def _result(artifact: ArtifactRef, timing: StageTiming, facts: NoFacts) -> ReportResult:
+    return ReportResult(artifact=artifact, timing=timing)
+
+
+STAGE = Stage(ReportRequest, NoFacts, _result, run)
