@@ -144,7 +144,8 @@ def _read(name: str, kind: type[ModelT], artifact: ArtifactRef, folder: Path) ->
 
 
 def _write(path: Path, content: BaseModel) -> None:
-    path.write_text(json.dumps(content.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # In the order that they have: it is told on.
+    path.write_text(json.dumps(content.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
 
 class _Meter:

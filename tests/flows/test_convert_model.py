@@ -97,6 +97,8 @@ def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
     assert second.conversion is not None
     assert before is not None
     assert second.conversion.key == before.key
+    # Of the same words in the same order, or a report would have its rows in another.
+    assert second.conversion.evaluation.model_dump_json() == before.evaluation.model_dump_json()
     assert [timing.seconds for timing in second.conversion.timings] == [timing.seconds for timing in before.timings]
 
 
