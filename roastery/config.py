@@ -26,6 +26,8 @@ MAX_FILES = 32
 """Files that one config may be made of."""
 _NAMED = 5
 _LONGEST_LITERAL = 4096
+# Lists in lists: with the sections above them still less than a dumped config may have (`safe_yaml.MAX_DEPTH`).
+_DEEPEST_LIST = 16
 _VERSION = DEFAULTS["VERSION"]
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -222,9 +224,9 @@ def _entry_kinds(values: Sequence[Any]) -> set[str]:
     return kinds
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = _DEEPEST_LIST) -> bool:
     if isinstance(value, list | tuple):
-        return all(_is_plain(entry) for entry in value)
+        return depth > 0 and all(_is_plain(entry, depth - 1) for entry in value)
     # An integer beyond 64 bits is no setting, and may be too long to be written down.
     return type(value) in _SCALARS and not (isinstance(value, int) and value.bit_length() > 64)
 

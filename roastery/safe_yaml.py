@@ -11,6 +11,8 @@ MAX_BYTES = 256 * 1024
 """A full detectron2 config is 6 KB."""
 MAX_NODES = 100_000
 """Values in a file once its aliases are written out."""
+MAX_DEPTH = 32
+"""Lists and mappings in each other, aliases written out. What is read is walked, compared and dumped by recursion."""
 
 _MOST_BITS = 4096
 _PREFIX = "tag:yaml.org,2002:"
@@ -61,7 +63,7 @@ def read_yaml(path: Path) -> Any:
         if node is None:
             return None
         # Before anything is constructed: an alias costs nothing to write and doubles what follows it.
-        _expanded_size(node, {}, set())
+        _expanded(node, {}, set())
         return loader.construct_document(node)
     except RecursionError:
         raise UnsafeYaml("is nested too deeply") from None
@@ -72,10 +74,10 @@ def read_yaml(path: Path) -> Any:
         loader.dispose()
 
 
-def _expanded_size(node: yaml.Node, sizes: dict[int, int], open_nodes: set[int]) -> int:
-    """How many values `node` stands for with its aliases written out; refuses unknown tags and cycles on the way."""
-    if id(node) in sizes:
-        return sizes[id(node)]
+def _expanded(node: yaml.Node, measured: dict[int, tuple[int, int]], open_nodes: set[int]) -> tuple[int, int]:
+    """How many values `node` stands for with its aliases written out, and how deep; refuses unknown tags and cycles."""
+    if id(node) in measured:
+        return measured[id(node)]
     if id(node) in open_nodes:
         raise UnsafeYaml("holds an alias to itself")
     tag = node.tag.replace(f"{_PREFIX}timestamp", f"{_PREFIX}str")
@@ -87,16 +89,19 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int], open_nodes: set[int])
         )
     node.tag = tag
     open_nodes.add(id(node))
-    size = 1
+    size, depth = 1, 0
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         children = [child for pair in node.value for child in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
     for child in children:
-        size += _expanded_size(child, sizes, open_nodes)
+        child_size, child_depth = _expanded(child, measured, open_nodes)
+        size, depth = size + child_size, max(depth, child_depth + 1)
         if size > MAX_NODES:
             raise UnsafeYaml(f"expands to more than {MAX_NODES} values")
+        if depth > MAX_DEPTH:
+            raise UnsafeYaml("is nested too deeply")
     open_nodes.remove(id(node))
-    sizes[id(node)] = size
-    return size
+    measured[id(node)] = size, depth
+    return size, depth

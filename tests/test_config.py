@@ -297,6 +297,21 @@ def test_merge_keys_that_multiply_are_refused(tmp_path: Path) -> None:
     assert "expands to more than" in refusal(write(tmp_path, "\n".join(lines)))
 
 
+@pytest.mark.parametrize("depth", [40, 330, 480])
+def test_nesting_that_python_could_read_but_not_walk_is_refused(tmp_path: Path, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    assert "nested too deeply" in refusal(write(tmp_path, f"DATASETS:\n  TEST: {nested}\n"))
+    # Each list holds the one before it, and is written no deeper than that.
+    lists = "".join(f"a{n}: &a{n} [{f'*a{n - 1}' if n else ''}]\n" for n in range(depth))
+    assert "nested too deeply" in refusal(write(tmp_path, lists))
+
+
+def test_a_literal_that_is_nested_deeply_is_no_value(tmp_path: Path) -> None:
+    nested = "[" * 190 + "]" * 190
+    assert "give a value of type tuple" in refusal(write(tmp_path, f"DATASETS:\n  TEST: '{nested}'\n"))
+    assert "give a value of type tuple" in refusal(write(tmp_path, ""), "DATASETS.TEST", nested)
+
+
 def test_an_alias_to_itself_deep_nesting_and_a_huge_file_are_refused(tmp_path: Path) -> None:
     assert "alias to itself" in refusal(write(tmp_path, "DATASETS:\n  TEST: &a [*a]\n"))
     assert "nested too deeply" in refusal(write(tmp_path, "a: " + "[" * 5000 + "]" * 5000))
