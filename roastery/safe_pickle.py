@@ -205,7 +205,10 @@ class _Machine:
             target[key] = value
 
     def find(self, module: Any, name: Any) -> None:
-        known = self.known((module, name)) if isinstance(module, str) and isinstance(name, str) else None
+        # Before it is said what they are: lists in lists may be too large to be written out.
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise PickleDamagedError("is damaged: a name is not text")
+        known = self.known((module, name))
         if known is None:
             raise PickleRefusedError(f"names {f'{module}.{name}'[:120]!r}, which is not data; it was not run")
         self.stack.append(known)

@@ -270,6 +270,14 @@ def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
     assert "holds a tuple" in refusal(path)
 
 
+def test_a_name_that_is_no_text_is_refused_and_never_written_out(tmp_path: Path) -> None:
+    # Each list holds the one before it eight times; written out they would have 2 million.
+    lists = b"".join(b"]q" + bytes([n]) + b"(" + bytes([0x68, n - 1]) * 8 + b"e" for n in range(1, 8))
+    for module, name in ((b"]q\x00" + lists, b"\x8c\x01x"), (b"\x8c\x01x", b"]q\x00" + lists)):
+        (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + module + name + b"\x93.")
+        assert "a name is not text" in refusal(tmp_path / "a.pkl")
+
+
 @pytest.mark.parametrize("code", [b"]", b"]" + b"\x85" * 3, b"}", b"K\x04", b")" + b"\x85" * 1_000_000])
 def test_a_dtype_that_is_no_text_is_refused(tmp_path: Path, code: bytes) -> None:
     path = tmp_path / "model.pkl"
