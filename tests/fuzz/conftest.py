@@ -13,10 +13,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
+from hypothesis.internal.constants_ast import Constants
 
 DEFAULT_INPUTS = 500
 WALL_SECONDS = 20
@@ -28,6 +31,20 @@ Files = Mapping[str, bytes | Special]
 Input = tuple[Files, Sequence[str]]
 
 _tried: dict[str, int] = {}
+
+
+class Independent(HypothesisProvider):
+    """Draws each input for itself.
+
+    hypothesis's own way makes five inputs of each by repeating pieces of it, and takes constants out of whatever
+    modules happen to be imported: so it would come to a tenth of the ways in that a strategy has, and a seed would
+    stand for other inputs in another process.
+    """
+
+    _local_constants = Constants()
+
+
+AVAILABLE_PROVIDERS["independent"] = Independent
 
 
 class WatchedReading:
@@ -146,6 +163,7 @@ def fuzz_with(request: pytest.FixtureRequest, watched_reading: WatchedReading, t
         @hypothesis.settings(
             max_examples=wanted,
             derandomize=seed is None,
+            backend="independent",
             database=None,
             deadline=None,
             # Not made smaller: an input that hangs would take minutes for that. It lies whole where it was read.
@@ -232,3 +250,23 @@ def mutated() -> Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]:
         return st.builds(_spliced, contents, st.lists(change, min_size=1, max_size=4))
 
     return mutate
+
+
+Mixed = Callable[..., st.SearchStrategy[Any]]
+
+
+@pytest.fixture(scope="session")
+def mixed() -> Mixed:
+    """`mixed((4, these), (1, those))`: four of these to one of those. `one_of` would count every way in either."""
+
+    def mix(*shares: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+        ways = [way for share, way in shares for _ in range(share)]
+        return st.integers(0, len(ways) - 1).flatmap(ways.__getitem__)
+
+    return mix
+
+
+@pytest.fixture(scope="session")
+def mostly(mixed: Mixed) -> Callable[[Any, st.SearchStrategy[Any]], st.SearchStrategy[Any]]:
+    """`mostly(sound, hostile)`: the sound value five times out of six. What has several such parts is nearly valid."""
+    return lambda sound, hostile: mixed((5, st.just(sound)), (1, hostile))

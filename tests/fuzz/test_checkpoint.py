@@ -1,6 +1,8 @@
 """Hostile checkpoints: pickles, torch's two formats, safetensors."""
 
+import contextlib
 import io
+import itertools
 import json
 import pickle
 import pickletools
@@ -28,6 +30,8 @@ ZIP, LEGACY = torch_file(), torch_file(_use_new_zipfile_serialization=False)
 SAFE = save(STATE)
 
 Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+Mixed = Callable[..., st.SearchStrategy[Any]]
+Mostly = Callable[[Any, st.SearchStrategy[Any]], st.SearchStrategy[Any]]
 
 
 def named(name: str, contents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
@@ -119,6 +123,33 @@ INSTRUCTIONS = st.one_of(
 PROGRAMS = st.lists(INSTRUCTIONS, max_size=25).map(lambda pieces: b"\x80\x04" + b"".join(pieces) + b".")
 
 
+def instructions(content: bytes) -> list[bytes]:
+    """The pickles at the start of `content` taken apart; what follows them is the last piece."""
+    file = io.BytesIO(content)
+    starts = []
+    with contextlib.suppress(ValueError):
+        while True:
+            place = file.tell()
+            starts += [place + start for _, _, start in pickletools.genops(file) if start is not None]
+    return [content[start:end] for start, end in itertools.pairwise([*starts, file.tell(), len(content)])]
+
+
+def woven(content: bytes, changes: Sequence[tuple[str, float, bytes]]) -> bytes:
+    """The content with other instructions among its own."""
+    pieces = instructions(content)
+    for kind, share, instruction in changes:
+        place = int(share * len(pieces))
+        pieces[place : place + (kind != "insert")] = [instruction] if kind != "drop" else []
+    return b"".join(pieces)
+
+
+_CHANGES = st.lists(
+    st.tuples(st.sampled_from(["insert", "replace", "drop"]), st.floats(0, 1, exclude_max=True), INSTRUCTIONS),
+    min_size=1,
+    max_size=2,
+)
+
+
 def array_pickle(name: str, code: str, shape: Sequence[Any], state: Sequence[Any], raw: Any) -> bytes:
     """A pickle of {"w": array} whose array's parts are whatever is given."""
     parts = [pickle.dumps(part, 2)[2:-1] for part in (code, tuple(shape), tuple(state), raw)]
@@ -130,23 +161,35 @@ def array_pickle(name: str, code: str, shape: Sequence[Any], state: Sequence[Any
 _extent = st.one_of(
     st.integers(0, 4), st.sampled_from([-1, 2**31, 2**62, 2**63, 2**64, 2**70000, True, None, 1.5, "3", ()])
 )
-_ARRAY_PICKLES = st.builds(
-    array_pickle,
-    st.sampled_from(["numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct", "numpy x"]),
-    st.one_of(
-        st.sampled_from(["f4", "f8", "i1", "b1", "O8", "V8", "U4", "f4,i4", 4, None, [], [[]], {}]), st.text(max_size=4)
-    ),
-    st.lists(_extent, max_size=4) | st.lists(st.just(1), min_size=30, max_size=90) | st.just([0, 2**62]),
-    st.one_of(
-        st.just([3, "<", None, None, None, -1, -1, 0]), st.lists(st.none() | st.integers() | st.just(">"), max_size=8)
-    ),
-    st.one_of(st.binary(max_size=64), st.sampled_from([b"\0" * 4, b"\0" * 16, "text", "\u0100", None, 4, [1.0]])),
-)
 
 
-def test_a_hostile_pickle_gives_tensors_or_one_line(fuzz: Any, mutated: Changed) -> None:
-    changed = mutated(st.sampled_from(PICKLES))
-    fuzz("checkpoint", ({"a.pkl": PICKLES[4]}, ["a.pkl"]), named("a.pkl", PROGRAMS | _ARRAY_PICKLES | changed))
+def array_pickles(mostly: Mostly) -> st.SearchStrategy[bytes]:
+    return st.builds(
+        array_pickle,
+        mostly("numpy.core.multiarray _reconstruct", st.sampled_from(NAMES)),
+        mostly("f4", st.sampled_from(["i4", "f8", "b1", "O8", "V8", "U4", "f4,i4", 4, None, [[]], {}]) | st.text()),
+        mostly(
+            [2],
+            st.one_of(
+                st.lists(_extent, max_size=4),
+                st.sampled_from([[2**62], [0, 2**62], [1, 2], [2, 1, 1], [1] * 32 + [2], [1] * 31 + [2]]),
+            ),
+        ),
+        mostly(
+            [3, "<", None, None, None, -1, -1, 0],
+            st.just([3, ">", None, None, None]) | st.lists(st.none() | st.integers() | st.just(">"), max_size=8),
+        ),
+        mostly(
+            b"\0" * 8, st.one_of(st.binary(max_size=64), st.sampled_from(["t" * 8, "\u0100" * 8, None, 4, [1.0] * 8]))
+        ),
+    )
+
+
+def test_a_hostile_pickle_gives_tensors_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly) -> None:
+    valid = st.sampled_from(PICKLES)
+    changed = st.builds(woven, valid, _CHANGES)
+    hostile = mixed((2, array_pickles(mostly)), (2, changed), (1, mutated(valid)), (1, PROGRAMS))
+    fuzz("checkpoint", ({"a.pkl": PICKLES[4]}, ["a.pkl"]), named("a.pkl", hostile))
 
 
 # Torch's formats
@@ -182,17 +225,20 @@ _member_name = st.sampled_from(
     ]
 )
 # What torch is asked to make of a storage: sizes, strides and offsets that do not fit it.
-_wanted = [2**62, -1, 0, 2**31, 10**9, 3]
+_WANTED = st.sampled_from([2**62, -1, 0, 1, 2, 2**31, 10**9])
 
 
-def forged(size: int, stride: int, offset: int, count: int) -> bytes:
-    """A `data.pkl` with one tensor of that size on a storage that claims `count` numbers."""
+def forged(size: int, stride: int, offset: int, count: int, end: bytes = b"") -> bytes:
+    """A `data.pkl` with one tensor of that size on a storage that claims `count` numbers; `end` ends its identity."""
     number = {n: pickle.dumps(n, 2)[2:-1] for n in (size, stride, offset, count)}
     storage = (
-        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + number[count] + b"tQ"
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + number[count]
+        + end
+        + b"tQ"
     )
     view = (
-        b"(("
+        b"("
         + storage
         + number[offset]
         + number[size]
@@ -200,10 +246,14 @@ def forged(size: int, stride: int, offset: int, count: int) -> bytes:
         + number[stride]
         + b"\x85\x89ccollections\nOrderedDict\n)Rt"
     )
-    return b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n" + view[1:] + b"Rs."
+    return b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n" + view + b"Rs."
 
 
-_FORGED = st.builds(forged, *[st.sampled_from(_wanted)] * 4)
+def forgeries(mostly: Mostly, end: bytes = b"") -> st.SearchStrategy[bytes]:
+    parts = (mostly(sound, _WANTED) for sound in (3, 1, 0, 12))
+    return st.builds(forged, *parts, st.just(end))
+
+
 _ALLOCATING = st.builds(
     lambda name, size: (
         b"\x80\x02}X\x01\x00\x00\x00wc"
@@ -217,18 +267,36 @@ _ALLOCATING = st.builds(
 )
 
 
-def test_a_hostile_torch_archive_gives_tensors_or_one_line(fuzz: Any, mutated: Changed) -> None:
-    pickled = st.one_of(st.just(DATA), mutated(st.just(DATA)), _FORGED, _ALLOCATING, PROGRAMS)
-    others = st.lists(st.tuples(_member_name, st.just(b"\0" * 100000) | st.binary(max_size=99)), max_size=2)
-    archives = st.builds(archive, pickled, others, st.integers(0, 9).map(lambda n: n == 0))
-    fuzz("checkpoint", ({"a.pth": ZIP}, ["a.pth"]), named("a.pth", archives | mutated(st.just(ZIP))))
+def test_a_hostile_torch_archive_gives_tensors_or_one_line(
+    fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
+) -> None:
+    changed = st.builds(woven, st.just(DATA), _CHANGES)
+    pickled = mixed(
+        (1, st.just(DATA)),
+        (3, changed),
+        (1, mutated(st.just(DATA))),
+        (2, forgeries(mostly)),
+        (1, _ALLOCATING | PROGRAMS),
+    )
+    others = st.lists(st.tuples(_member_name, st.just(b"\0" * 100000) | st.binary(max_size=99)), min_size=1, max_size=2)
+    archives = st.builds(archive, pickled, mostly([], others), mostly(False, st.just(True)))
+    hostile = mixed((4, archives), (1, mutated(st.just(ZIP))))
+    fuzz("checkpoint", ({"a.pth": ZIP}, ["a.pth"]), named("a.pth", hostile))
 
 
-def test_a_hostile_older_torch_file_gives_tensors_or_one_line(fuzz: Any, mutated: Changed) -> None:
-    # Magic number, protocol and machine, then the object, as torch/serialization.py (`_legacy_load`) reads them.
+def test_a_hostile_older_torch_file_gives_tensors_or_one_line(
+    fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
+) -> None:
+    # Magic number, protocol and machine, then the object, the storages' names and their numbers, as
+    # torch/serialization.py (`_legacy_load`) reads them.
     head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
-    programs = st.one_of(PROGRAMS, _FORGED, _ALLOCATING).map(lambda program: head + program + pickle.dumps(["0"], 2))
-    fuzz("checkpoint", ({"a.pth": LEGACY}, ["a.pth"]), named("a.pth", programs | mutated(st.just(LEGACY))))
+    tail = pickle.dumps(["0"], 2) + struct.pack("<q12f", 12, *[0.5] * 12)
+    forged = mixed((1, PROGRAMS), (1, _ALLOCATING), (3, forgeries(mostly, b"N"))).map(
+        lambda pickled: head + pickled + tail
+    )
+    changed = st.builds(woven, st.just(LEGACY), _CHANGES)
+    hostile = mixed((2, forged), (2, changed), (1, mutated(st.just(LEGACY))))
+    fuzz("checkpoint", ({"a.pth": LEGACY}, ["a.pth"]), named("a.pth", hostile))
 
 
 # Safetensors
@@ -245,34 +313,42 @@ _dtype = st.sampled_from(
         *("C64", "U64", "x", 3),
     ]
 )
-_entry = st.fixed_dictionaries(
-    {
-        "dtype": _dtype,
-        "shape": st.lists(st.integers(0, 4) | st.sampled_from([-1, 2**31, 2**62, 2**64, 1.5, "2"]), max_size=3)
-        | st.just([1] * 70),
-        "data_offsets": st.lists(st.sampled_from([0, 4, 8, 16, 64, -1, 2**62, 2**64]), min_size=2, max_size=2),
-    }
-)
-_headers = st.dictionaries(
-    st.sampled_from(["w", "", "__metadata__", "../x", "a\nb", "\ud800", "\0"]) | st.text(max_size=5), _entry, max_size=3
-)
-_FITTING = st.builds(
-    lambda dtype, size, data: ({"w": {"dtype": dtype, "shape": [size], "data_offsets": [0, len(data)]}}, data),
-    _dtype,
-    st.integers(0, 8),
-    st.sampled_from([b"", b"\0", b"\0" * 4, b"\0" * 8, b"\0" * 32]),
-)
+_shapes = st.lists(st.integers(0, 4) | st.sampled_from([-1, 2**31, 2**62, 2**64, 1.5, "2"]), max_size=3)
+_names = st.sampled_from(["__metadata__", "../x", "a\nb", "\ud800", "\0"]) | st.text(max_size=5)
 
 
-def test_a_hostile_safetensors_file_gives_tensors_or_one_line(fuzz: Any, mutated: Changed) -> None:
-    length = st.none() | st.sampled_from([0, 1, 2**31, 2**62, 2**64 - 1])
+def entries(mostly: Mostly) -> st.SearchStrategy[Any]:
+    """Of eight bytes."""
+    return st.fixed_dictionaries(
+        {
+            "dtype": mostly("F32", _dtype),
+            "shape": mostly([2], _shapes | st.sampled_from([[2, 1], [1] * 69 + [2], [8], [0, 2**62]])),
+            "data_offsets": mostly(
+                [0, 8], st.lists(st.sampled_from([0, 4, 8, 16, 64, -1, 2**62, 2**64]), min_size=2, max_size=2)
+            ),
+        }
+    )
+
+
+def test_a_hostile_safetensors_file_gives_tensors_or_one_line(
+    fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
+) -> None:
     texts = st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b"{}", b"null", b'{"__metadata__":{"a":1}}', b"\xff"])
-    made = st.one_of(
-        st.builds(safetensors_file, _headers | texts, length, st.binary(max_size=64)),
-        _FITTING.map(lambda pair: safetensors_file(pair[0], None, pair[1])),
+    headers = st.builds(
+        lambda name, entry, more: {name: entry, **more},
+        mostly("w", _names),
+        entries(mostly),
+        mostly({}, st.dictionaries(_names, entries(mostly), min_size=1, max_size=2)),
+    )
+    made = st.builds(
+        safetensors_file,
+        mostly(None, texts).flatmap(lambda text: headers if text is None else st.just(text)),
+        mostly(None, st.sampled_from([0, 1, 2**31, 2**62, 2**64 - 1])),
+        mostly(b"\0" * 8, st.binary(max_size=64)),
     )
     name = "a.safetensors"
-    fuzz("checkpoint", ({name: SAFE}, [name]), named(name, made | mutated(st.just(SAFE))))
+    hostile = mixed((4, made), (1, mutated(st.just(SAFE))))
+    fuzz("checkpoint", ({name: SAFE}, [name]), named(name, hostile))
 
 
 # What is no file
@@ -287,6 +363,7 @@ def test_a_checkpoint_that_is_no_plain_file_is_refused(fuzz: Any) -> None:
             *(
                 ("link", to)
                 for to in (
+                    "sound.pkl",
                     "/dev/zero",
                     "../outside/pipe",
                     "/dev/full",
@@ -299,7 +376,9 @@ def test_a_checkpoint_that_is_no_plain_file_is_refused(fuzz: Any) -> None:
         ]
     )
     digest = st.sampled_from([[], ["0" * 64]])
-    made = st.builds(lambda name, what, told: ({name: what}, [name, *told]), names, special, digest)
+    made = st.builds(
+        lambda name, what, told: ({name: what, "sound.pkl": PICKLES[2]}, [name, *told]), names, special, digest
+    )
     paths = st.builds(
         lambda name, told: ({"a.pkl": PICKLES[2]}, [name, *told]),
         st.text(max_size=20).map(lambda text: f"{text}.pkl")

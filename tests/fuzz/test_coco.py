@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+Mixed = Callable[..., st.SearchStrategy[Any]]
+
 VALID: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 6}],
     "categories": [{"id": 3, "name": "bun"}],
@@ -78,36 +80,46 @@ _ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=10,
 )
+_COUNTS = st.one_of(
+    st.sampled_from(["", "0", "PPPP", "`" * 20, "oooo0", "`1", [48], [24, 24], [2**70], [-1, 49], [True] * 48]),
+    st.text("0`oP1", max_size=9),
+)
 _MASKS = st.one_of(
-    st.builds(
-        lambda size, counts: {"size": size, "counts": counts},
-        st.sampled_from([[8, 6], [6, 8], [2**31, 2**31], [], [8, 6.0]]),
-        st.sampled_from(["", "0", "PPPP", "`" * 20, "oooo0", [48], [2**70], [24, 24], [-1, 49], [True] * 48, "\ud800"])
-        | st.text(max_size=9),
+    st.fixed_dictionaries(
+        {"size": st.sampled_from([[8, 6], [8, 6], [8, 6], [6, 8], [2**31] * 2, [8, 6.0]]), "counts": _COUNTS}
     ),
-    st.lists(st.lists(_HUGE | st.floats() | st.integers(), max_size=8), max_size=2),
+    st.lists(st.lists(st.integers(0, 9) | st.floats(0, 9) | _HUGE, min_size=6, max_size=8), max_size=2),
 )
-_CHANGES = (
-    st.tuples(
-        st.sampled_from(
-            [
-                *(("images", 0, key) for key in ("id", "height", "width")),
-                *(("annotations", 0, key) for key in VALID["annotations"][0]),
-                *(("categories", 0, key) for key in ("id", "name")),
-                *((key,) for key in VALID),
-                *((key, 0) for key in VALID),
-            ]
-        ),
-        _ANY | _HUGE,
+_NUMBER = st.integers(-9, 9) | st.floats(0, 9)
+# What might as well stand there.
+_SOUND = {
+    "id": st.integers(0, 9),
+    "image_id": st.just(1),
+    "category_id": st.just(3),
+    "height": st.integers(1, 9) | st.just(2**31),
+    "width": st.integers(1, 9),
+    "name": st.text(max_size=9).filter(lambda text: text.isprintable()),
+    "bbox": st.lists(_NUMBER, min_size=4, max_size=4),
+    "area": _NUMBER,
+    "iscrowd": st.sampled_from([0, 1]),
+}
+_LEAVES = [(key, 0, name) for key, entries in VALID.items() for name in entries[0] if name in _SOUND]
+_ABOVE = [*((key,) for key in VALID), *((key, 0) for key in VALID), ("annotations", 0, "ignore"), ("x",)]
+
+
+def changes(mixed: Mixed) -> st.SearchStrategy[Any]:
+    sound_names = st.sampled_from(["deeper/b.png", "hard.png"])
+    return mixed(
+        (3, st.sampled_from(_LEAVES).flatmap(lambda place: st.tuples(st.just(place), _SOUND[place[-1]]))),
+        (2, st.tuples(st.sampled_from(_LEAVES + _ABOVE), _ANY)),
+        (2, st.tuples(st.just(("images", 0, "file_name")), mixed((1, sound_names), (3, _FILE_NAMES)))),
+        (2, st.tuples(st.just(("annotations", 0, "segmentation")), _MASKS)),
     )
-    | st.tuples(st.just(("images", 0, "file_name")), _FILE_NAMES)
-    | st.tuples(st.just(("annotations", 0, "segmentation")), _MASKS)
-)
 
 
-def changed(changes: list[tuple[tuple[Any, ...], Any]]) -> bytes:
+def changed(made: list[tuple[tuple[Any, ...], Any]]) -> bytes:
     content: Any = deepcopy(VALID)
-    for (*above, last), value in changes:
+    for (*above, last), value in made:
         place = content
         try:
             for key in above:
@@ -119,17 +131,28 @@ def changed(changes: list[tuple[tuple[Any, ...], Any]]) -> bytes:
     return json.dumps(content).encode()
 
 
-_TEXTS = st.sampled_from([b"[" * 100000, b'{"a":' * 50000, b"1" * 9000, b'{"images": NaN}', b"\xff\xfe", b"", b"null"])
+_TEXTS = st.sampled_from(
+    [
+        b"[" * 100000,
+        b'{"a":' * 50000,
+        b"1" * 9000,
+        b'{"images": NaN}',
+        b"\xff\xfe",
+        b"",
+        b"null",
+        b'{"images": [{"id": ' + b"[" * 900 + b"]" * 900 + b"}]}",
+    ]
+)
 _SPECIAL = st.sampled_from(
     [("pipe", ""), ("folder", ""), ("link", "/dev/zero"), ("link", "annotations.json"), ("link", "../outside/pipe")]
 )
 
 
 def test_a_hostile_dataset_gives_images_in_its_folder_or_one_line(
-    fuzz: Any, mutated: Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+    fuzz: Any, mutated: Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]], mixed: Mixed
 ) -> None:
     valid = json.dumps(VALID).encode()
-    made = st.lists(_CHANGES, min_size=1, max_size=3).map(changed)
-    contents = st.one_of(made, made, mutated(st.just(valid)), _TEXTS, _SPECIAL)
+    made = st.lists(changes(mixed), min_size=1, max_size=2).map(changed)
+    contents = mixed((8, made), (1, mutated(st.just(valid))), (1, _TEXTS | _SPECIAL))
     inputs = contents.map(lambda content: ({"annotations.json": content, **IMAGES}, []))
     fuzz("coco", ({"annotations.json": valid, **IMAGES}, []), inputs)

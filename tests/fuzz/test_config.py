@@ -9,16 +9,20 @@ from hypothesis import strategies as st
 from roastery.config_defaults import DEFAULTS
 
 Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+Mixed = Callable[..., st.SearchStrategy[Any]]
+Mostly = Callable[[Any, st.SearchStrategy[Any]], st.SearchStrategy[Any]]
 
 
-def keys_of(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def keys_of(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in tree.items():
-        yield (*above, key)
+        yield (*above, key), value
         if isinstance(value, Mapping):
             yield from keys_of(value, (*above, key))
 
 
-KEYS = sorted(keys_of(DEFAULTS))
+ALL = dict(sorted(keys_of(DEFAULTS)))
+KEYS = list(ALL)
+SETTINGS = [key for key, default in ALL.items() if not isinstance(default, Mapping)]
 BASE = b"MODEL:\n  MASK_ON: true\n  PIXEL_MEAN: [1, 2, 3]\nSOLVER:\n  STEPS: (1, 2)\n  BASE_LR: 0.02\n"
 CONFIG = b"_BASE_: base.yaml\nMODEL:\n  FPN: &fpn\n    OUT_CHANNELS: 32\nINPUT:\n  MIN_SIZE_TEST: 0x10\nVERSION: 2\n"
 VALID = {"config.yaml": CONFIG, "base.yaml": BASE}
@@ -151,6 +155,15 @@ _ANY = st.recursive(
 )
 
 
+# Nested so far that it can be read, but perhaps not walked.
+_NESTED = st.builds(
+    lambda key, depth, signs: b"%s: %s" % (key, signs[0] * depth + signs[1] * depth),
+    st.sampled_from([b"DATASETS", b"OUTPUT_DIR", b"DATASETS: {TEST", b"shards"]),
+    st.integers(1, 600),
+    st.sampled_from([(b"[", b"]"), (b"{a: ", b"}"), (b"[*x, &x [", b"]]")]),
+)
+
+
 def nested(pairs: list[tuple[tuple[str, ...], Any]], bases: Any) -> bytes:
     """A config in YAML (JSON is YAML) with those keys."""
     tree: dict[str, Any] = {} if bases is None else {"_BASE_": bases}
@@ -165,35 +178,37 @@ def nested(pairs: list[tuple[tuple[str, ...], Any]], bases: Any) -> bytes:
     return json.dumps(tree).encode()
 
 
-@st.composite
-def _close(draw: st.DrawFn) -> tuple[tuple[str, ...], Any]:
-    """A key of detectron2's with a value of about the type that it has."""
-    key = draw(st.sampled_from(KEYS))
-    default: Any = DEFAULTS
-    for part in key:
-        default = default[part]
-    match default:
+def close_to(key: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """Values of about the type that detectron2's key has."""
+    match default := ALL[key]:
         case bool():
-            return key, draw(st.booleans() | st.sampled_from(["True", 1]))
-        case int() | float():
-            return key, draw(_NUMBERS)
+            return st.booleans() | st.sampled_from(["True", 1])
+        case int():
+            return st.integers(-9, 10**6) | _NUMBERS
+        case float():
+            return st.integers(-9, 10**6) | st.floats() | _NUMBERS
         case list() | tuple():
-            return key, draw(st.lists(st.lists(_NUMBERS, max_size=3) | _NUMBERS | st.text(max_size=4), max_size=5))
+            words = st.sampled_from([default, [*default, *default], repr(default)])
+            return words | st.lists(st.lists(_NUMBERS, max_size=3) | _NUMBERS | st.text(max_size=4), max_size=5)
+        case str():
+            return st.text(max_size=12) | _LEAVES
         case _:
-            return key, draw(st.text(max_size=12) | _LEAVES)
+            return _LEAVES
 
 
-_NESTED = st.builds(
-    nested,
-    st.lists(
-        st.one_of(
-            *[_close()] * 4,
-            st.tuples(st.sampled_from(KEYS) | st.lists(st.text(max_size=8), min_size=1, max_size=3).map(tuple), _ANY),
-        ),
-        max_size=5,
-    ),
-    st.one_of(st.none(), st.just("base.yaml"), _BASES, st.lists(_BASES, max_size=5), _ANY),
-)
+_CLOSE = st.sampled_from(SETTINGS).flatmap(lambda key: st.tuples(st.just(key), close_to(key)))
+_WRONG = st.tuples(st.sampled_from(KEYS) | st.lists(st.text(max_size=8), min_size=1, max_size=3).map(tuple), _ANY)
+
+
+def configs(mixed: Mixed, mostly: Mostly) -> st.SearchStrategy[bytes]:
+    bases = st.one_of(_BASES, st.lists(_BASES, max_size=3), _ANY)
+    return st.builds(
+        nested,
+        st.lists(mixed((9, _CLOSE), (1, _WRONG)), max_size=4),
+        mixed((2, st.none()), (2, st.just("base.yaml")), (1, bases)),
+    )
+
+
 _SPECIAL = st.sampled_from(
     [("pipe", ""), ("folder", ""), ("link", "/dev/zero"), ("link", "config.yaml"), ("link", "/dev/full")]
 )
@@ -211,6 +226,9 @@ _OVERRIDES = st.lists(
     ),
     max_size=6,
 )
+_CLOSE_OVERRIDES = st.lists(_CLOSE, max_size=2).map(
+    lambda pairs: [text for key, value in pairs for text in (".".join(key), str(value))]
+)
 # What a config may lead to.
 AROUND = {
     "circle": ("link", "circle"),
@@ -221,13 +239,15 @@ AROUND = {
 }
 
 
-def test_a_hostile_config_gives_a_config_or_one_line(fuzz: Any, mutated: Changed) -> None:
-    contents = st.one_of(_NESTED, _NESTED, _TEXTS, mutated(st.just(CONFIG)), _SPECIAL)
+def test_a_hostile_config_gives_a_config_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly) -> None:
+    contents = mixed(
+        (6, configs(mixed, mostly)), (1, _TEXTS), (1, _NESTED), (1, mutated(st.just(CONFIG))), (1, _SPECIAL)
+    )
     inputs = st.builds(
         lambda config, base, told: ({**AROUND, "config.yaml": config, "base.yaml": base}, told),
         contents,
-        st.one_of(st.just(BASE), st.just(BASE), contents),
-        st.one_of(st.just([]), st.just([]), _OVERRIDES),
+        mostly(BASE, contents),
+        mixed((4, st.just([])), (2, _CLOSE_OVERRIDES), (1, _OVERRIDES)),
     )
     fuzz("config", (VALID, ["MODEL.DEVICE", "cpu"]), inputs, reads_anywhere=True)
 
@@ -256,6 +276,9 @@ PIPELINE = {
     "shards": 3,
     "sample": {"n": 2},
 }
+_NAMES = st.sampled_from(
+    ["b", "../x", "a/b", "..", "<script>", "a' or 1", "x" * 80, "x" * 81, "/etc/passwd", "~/x", "http://x"]
+)
 SPECS = {
     "models": ("models/a.yaml", MODEL),
     "datasets": ("datasets/a.yaml", DATASET),
@@ -263,21 +286,37 @@ SPECS = {
 }
 
 
-@st.composite
-def _specs(draw: st.DrawFn, mutate: Changed) -> tuple[dict[str, Any], list[str]]:
-    kind = draw(st.sampled_from(sorted(SPECS)))
-    file, valid = SPECS[kind]
-    changes = draw(
-        st.dictionaries(st.sampled_from([*valid, "timeouts", "retries"]) | st.text(max_size=6), _ANY, max_size=3)
-    )
-    content = json.dumps({**valid, **changes}).encode()
-    made = st.one_of(st.just(content), st.just(content), mutate(st.just(content)), _TEXTS, _SPECIAL)
-    files = {file: draw(made)}
-    if kind != "pipeline.yaml" and draw(st.booleans()):
-        files[file.replace("a.yaml", draw(st.sampled_from(["b.yaml", "<script>.yml", "a\nb.yaml"])))] = draw(made)
-    return files, [kind]
+def specs(mutate: Changed, mixed: Mixed) -> st.SearchStrategy[tuple[dict[str, Any], list[str]]]:
+    """A spec of each kind, nearly valid; of models and datasets perhaps two."""
+
+    def contents(valid: dict[str, Any]) -> st.SearchStrategy[Any]:
+        keys = st.sampled_from([*valid, "timeouts", "retries"])
+        # A value of the type that stands there.
+        close = st.sampled_from(sorted(valid)).flatmap(
+            lambda key: st.tuples(
+                st.just(key), st.text() | _NAMES if isinstance(valid[key], str) else st.just(valid[key]) | _NUMBERS
+            )
+        )
+        change = mixed((2, close), (1, st.tuples(keys | st.text(max_size=6), _ANY)))
+        content = st.lists(change, max_size=2).map(lambda changes: json.dumps({**valid, **dict(changes)}).encode())
+        return mixed((8, content), (1, mutate(content)), (1, _TEXTS | _SPECIAL))
+
+    def specs_of(kind: str) -> st.SearchStrategy[tuple[dict[str, Any], list[str]]]:
+        file, valid = SPECS[kind]
+        one = contents(valid).map(lambda content: ({file: content}, [kind]))
+        if kind == "pipeline.yaml":
+            return one
+        names = st.sampled_from(["b.yaml", "<script>.yml", "a\nb.yaml"])
+        two = st.builds(
+            lambda content, name: ({file: json.dumps(valid).encode(), file.replace("a.yaml", name): content}, [kind]),
+            contents({**valid, "name": "b"}),
+            names,
+        )
+        return mixed((3, one), (1, two))
+
+    return st.sampled_from(sorted(SPECS)).flatmap(specs_of)
 
 
-def test_a_hostile_spec_gives_a_spec_or_one_line(fuzz: Any, mutated: Changed) -> None:
+def test_a_hostile_spec_gives_a_spec_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed) -> None:
     valid = {file: json.dumps(content).encode() for file, content in SPECS.values()}
-    fuzz("specs", (valid, ["models"]), _specs(mutated))
+    fuzz("specs", (valid, ["models"]), specs(mutated, mixed))

@@ -1,17 +1,23 @@
 """Hostile NetDefs: read, compiled for the torch runtime, drawn."""
 
+import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
 from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.arguments import Arguments, Field
 from roastery.caffe2.caffe2_pb2 import Argument, NetDef, OperatorDef
 from roastery.caffe2.kernels.detection import detection_kernels
+from roastery.caffe2.kernels.fills import FILLS
 from roastery.caffe2.kernels.registry import kernels
-from roastery.ops.definition import operators
+from roastery.errors import RoasteryError
 
 Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+Mixed = Callable[..., st.SearchStrategy[Any]]
+Mostly = Callable[[Any, st.SearchStrategy[Any]], st.SearchStrategy[Any]]
 
 PREDICT = NetDef(name="net", external_input=["data", "w", "b"], external_output=["y"])
 PREDICT.op.add(
@@ -27,29 +33,30 @@ for _name, _shape in (("w", [2, 3, 1, 1]), ("b", [2])):
         arg=[Argument(name="shape", ints=_shape), Argument(name="values", floats=_values)],
     )
 
-TYPES = sorted({**kernels(), **detection_kernels()})
-FILLS = [name for name in TYPES if name.startswith("GivenTensor")]
-ARGUMENT_NAMES = sorted(
-    {name for defined in operators().values() for name in defined.arguments}
-    | {
-        *(
-            "shape",
-            "values",
-            "kernels",
-            "kernel",
-            "strides",
-            "pads",
-            "pad",
-            "dilations",
-            "group",
-            "order",
-            "axis",
-            "axes",
-        )
-    }
-    | {*("broadcast", "split", "starts", "ends", "dims", "to", "mode", "value", "height_scale", "width_scale", "scale")}
-    | {*("legacy_pad", "adjs", "adj", "epsilon", "add_axis", "axis_str", "global_pooling", "kernel_h", "kernel_w")}
-)
+KERNELS = {**kernels(), **detection_kernels()}
+TYPES = sorted(KERNELS.keys() - FILLS)
+
+
+class Asking(Arguments):
+    """Arguments of which none is there; it notes which are asked for."""
+
+    def __init__(self, operator_type: str) -> None:
+        super().__init__("asking", [], operator_type)
+        self.asked: dict[str, Field] = {}
+
+    def find(self, name: str, field: Field) -> None:
+        self.asked[name] = field
+
+
+def asked_by(operator_type: str) -> dict[str, Field]:
+    arguments = Asking(operator_type)
+    with contextlib.suppress(RoasteryError):
+        KERNELS[operator_type].build(arguments)
+    return arguments.asked
+
+
+ASKED = {name: asked_by(name) for name in KERNELS}
+ARGUMENT_NAMES = sorted({name for asked in ASKED.values() for name in asked})
 _HOSTILE = [
     *(
         "<script>alert(1)</script>",
@@ -110,50 +117,66 @@ def operator_of(types: st.SearchStrategy[str]) -> st.SearchStrategy[OperatorDef]
     )
 
 
+_SMALL = st.integers(0, 4)
+_CLOSE_VALUES: dict[Field, st.SearchStrategy[Any]] = {
+    "i": _SMALL,
+    "f": st.floats(0, 2, width=32),
+    "s": st.sampled_from([b"NCHW", b"constant", b"reflect", b""]),
+    "ints": st.lists(_SMALL, min_size=1, max_size=4) | st.permutations(range(4)),
+    "floats": st.lists(st.floats(0, 2, width=32), max_size=4),
+    "strings": st.just([]),
+}
+
+
 @st.composite
-def chain(draw: st.DrawFn) -> NetDef:
+def chain(draw: st.DrawFn, mostly: Mostly) -> NetDef:
     """Operators with as many inputs and outputs as they take, each reading what is there: they come to a kernel."""
-    table = {**kernels(), **detection_kernels()}
     there = ["data", "im_info", "w", "b"]
     net = NetDef(name=draw(_names), external_input=there)
-    for index in range(draw(st.integers(1, 5))):
+    for index in range(draw(st.integers(1, 4))):
         kind = draw(st.sampled_from(TYPES))
-        kernel = table[kind]
+        kernel = KERNELS[kind]
+        most_inputs, most_outputs = (min(most, fewest + 2) for fewest, most in (kernel.inputs, kernel.outputs))
         reads = [
-            draw(st.sampled_from(there))
-            for _ in range(draw(st.integers(kernel.inputs[0], min(kernel.inputs[1], kernel.inputs[0] + 2))))
+            draw(mostly(draw(st.sampled_from(there)), st.sampled_from(["no such", f"v{index}_0", f"v{index + 1}_0"])))
+            for _ in range(draw(st.integers(kernel.inputs[0], most_inputs)))
         ]
         writes = [
-            f"v{index}_{n}"
-            for n in range(draw(st.integers(kernel.outputs[0], min(kernel.outputs[1], kernel.outputs[0] + 2))))
+            draw(mostly(f"v{index}_{n}", _names)) for n in range(draw(st.integers(kernel.outputs[0], most_outputs)))
         ]
-        net.op.add(type=kind, input=reads, output=writes, arg=draw(_arguments), name=draw(_names))
+        asked = ASKED[kind]
+        arguments = [
+            Argument(name=name, **{asked[name]: draw(_CLOSE_VALUES[asked[name]])})
+            for name in sorted(draw(st.sets(st.sampled_from(sorted(asked)), max_size=4)) if asked else [])
+        ]
+        more = draw(mostly([], _arguments))
+        net.op.add(type=kind, input=reads, output=writes, arg=arguments + more, name=draw(_names))
         there += writes
     net.external_output.append(there[-1])
     return net
 
 
 @st.composite
-def fills(draw: st.DrawFn) -> NetDef:
-    """An init net whose fills have any shape and values."""
+def fills(draw: st.DrawFn, mostly: Mostly) -> NetDef:
+    """An init net whose fills may have any shape and values, and mostly have some that fit."""
     net = NetDef(name="init")
-    for name in ("w", "b", "z"):
-        shape = draw(
-            st.lists(st.integers(0, 3) | _numbers, max_size=4) | st.sampled_from([[0, 2**62], [1] * 90, [0] * 40])
-        )
-        count = draw(st.sampled_from([0, 1, 2, 6, 27, 40000]))
-        values = draw(
-            st.sampled_from(
-                [
-                    {"floats": [0.5] * count},
-                    {"ints": [1] * count},
-                    {"ints": [2**40] * count},
-                    {"floats": [1.0], "ints": [1]},
-                ]
-            )
-        )
+    hostile_shapes = st.lists(st.integers(0, 3) | _numbers, max_size=4) | st.sampled_from(
+        [[0, 2**62], [1] * 90, [0] * 40, [2**31, 2**31], [2**62, 4]]
+    )
+    for name in ("w", "b", draw(_names)):
+        kind = draw(st.sampled_from(sorted(FILLS)))
+        shape = draw(mostly(draw(st.lists(_SMALL, max_size=4)), hostile_shapes))
+        count = draw(mostly(min(max(math.prod(shape), 0), 40000), st.sampled_from([0, 1, 2, 6, 27, 40000])))
+        fitting = {"floats": [0.5] * count} if ASKED[kind]["values"] == "floats" else {"ints": [1] * count}
+        hostile_values = [
+            {"floats": [0.5] * count},
+            {"ints": [2**40] * count},
+            {"floats": [1.0], "ints": [1]},
+            {"s": b"x"},
+        ]
+        values = draw(mostly(fitting, st.sampled_from(hostile_values)))
         arguments = [Argument(name="shape", ints=shape), Argument(name="values", **values)]
-        net.op.add(type=draw(st.sampled_from(FILLS)), output=[name], arg=arguments)
+        net.op.add(type=kind, output=[name], arg=arguments + draw(mostly([], _arguments)))
     return net
 
 
@@ -184,24 +207,19 @@ def varint(number: int) -> bytes:
     return bytes([number & 0x7F | 0x80]) + varint(number >> 7) if number > 0x7F else bytes([number])
 
 
-_NETS = st.one_of(
-    st.builds(
-        lambda name, ops, reads, writes, arguments: NetDef(
-            name=name, op=ops, external_input=reads, external_output=writes, arg=arguments
-        ),
-        _names,
-        st.lists(
-            operator_of(st.sampled_from(TYPES) | st.sampled_from(["NoSuch", "PythonOp", "Load", *_HOSTILE])),
-            min_size=1,
-            max_size=5,
-        ),
-        _blobs,
-        _blobs,
-        _arguments,
+_ANY_NETS = st.builds(
+    lambda name, ops, reads, writes, arguments: NetDef(
+        name=name, op=ops, external_input=reads, external_output=writes, arg=arguments
     ),
-    chain(),
-    chain(),
-    st.integers(1, 30).map(doubling),
+    _names,
+    st.lists(
+        operator_of(st.sampled_from(TYPES) | st.sampled_from(["NoSuch", "PythonOp", "Load", *_HOSTILE])),
+        min_size=1,
+        max_size=5,
+    ),
+    _blobs,
+    _blobs,
+    _arguments,
 )
 _SPECIAL = st.sampled_from(
     [("pipe", ""), ("folder", ""), ("link", "/dev/zero"), ("link", "model.pb"), ("link", "../outside/pipe")]
@@ -214,14 +232,29 @@ def serialized(nets: st.SearchStrategy[NetDef]) -> st.SearchStrategy[bytes]:
     return nets.map(lambda net: net.SerializeToString())
 
 
-def test_a_hostile_netdef_is_compiled_or_refused_in_one_line_and_drawn(fuzz: Any, mutated: Changed) -> None:
+def test_a_hostile_netdef_is_compiled_or_refused_in_one_line_and_drawn(
+    fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
+) -> None:
     predict, init = PREDICT.SerializeToString(), INIT.SerializeToString()
-    made = serialized(_NETS) | st.integers(1, 60).map(looped)
-    hostile = st.one_of(made, made, made, mutated(st.just(predict) | made), _SPECIAL, _BYTES)
-    filling = serialized(fills())
-    initial = st.one_of(filling, filling, filling, mutated(st.just(init) | filling), made, _SPECIAL, _BYTES)
-    pairs = (
-        st.tuples(hostile, st.just(init) | filling) | st.tuples(st.just(predict), initial) | st.tuples(hostile, initial)
+    chains = serialized(chain(mostly))
+    looping = st.integers(1, 60).map(looped) | serialized(st.integers(1, 30).map(doubling))
+    hostile = mixed(
+        (5, chains),
+        (1, serialized(_ANY_NETS)),
+        (1, looping),
+        (1, mutated(st.just(predict) | chains)),
+        (1, _SPECIAL | _BYTES),
     )
-    inputs = pairs.map(lambda pair: ({"model.pb": pair[0], "model_init.pb": pair[1]}, []))
+    inputs = hostile.map(lambda net: ({"model.pb": net, "model_init.pb": init}, []))
+    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs)
+
+
+def test_a_hostile_init_net_fills_parameters_or_is_refused_in_one_line(
+    fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
+) -> None:
+    predict, init = PREDICT.SerializeToString(), INIT.SerializeToString()
+    filling = serialized(fills(mostly))
+    others = serialized(chain(mostly) | _ANY_NETS) | serialized(st.integers(1, 30).map(doubling))
+    hostile = mixed((6, filling), (1, others), (1, mutated(st.just(init) | filling)), (1, _SPECIAL | _BYTES))
+    inputs = hostile.map(lambda net: ({"model.pb": predict, "model_init.pb": net}, []))
     fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs)

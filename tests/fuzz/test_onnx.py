@@ -13,6 +13,7 @@ from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
 from roastery.ops.definition import ONNX_DOMAIN, operators
 
 Changed = Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]]
+Mixed = Callable[..., st.SearchStrategy[Any]]
 
 
 def tensor(name: str, dims: Sequence[int]) -> TensorProto:
@@ -74,7 +75,7 @@ def _tensors(draw: st.DrawFn) -> TensorProto:
         name=draw(_names), dims=draw(st.lists(_numbers, max_size=4) | st.just([1] * 90) | st.just([0, 2**62]))
     )
     made.data_type = draw(st.integers(0, 24) | st.just(1) | st.just(7))
-    match draw(st.sampled_from(["raw", "float", "int64", "string", "external", "none", "int32"])):
+    match draw(st.sampled_from(["raw", "float", "int64", "string", "none", "int32"])):
         case "raw":
             made.raw_data = draw(st.binary(max_size=32))
         case "float":
@@ -85,14 +86,63 @@ def _tensors(draw: st.DrawFn) -> TensorProto:
             made.int32_data.extend(draw(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=8)))
         case "string":
             made.string_data.extend(draw(st.lists(st.binary(max_size=4), max_size=3)))
-        case "external":
-            made.data_location = TensorProto.EXTERNAL
-            made.external_data.add(key="location", value=draw(_locations))
-            for key in draw(st.sets(st.sampled_from(["offset", "length", "checksum", "x"]))):
-                made.external_data.add(
-                    key=key, value=draw(st.sampled_from(["0", "8", "-1", str(2**62), "x", "", "9" * 5000]))
-                )
     return made
+
+
+@st.composite
+def _external(draw: st.DrawFn) -> TensorProto:
+    """A tensor whose numbers lie in another file, or that says so beside."""
+    made = tensor(draw(_names), [2, 3, 1, 1])
+    if draw(st.integers(0, 3)):
+        made.ClearField("float_data")
+    made.data_location = draw(st.sampled_from([TensorProto.EXTERNAL, TensorProto.EXTERNAL, TensorProto.DEFAULT]))
+    made.external_data.add(key="location", value=draw(_locations))
+    for key in draw(st.sets(st.sampled_from(["offset", "length", "checksum", "x"]), max_size=2)):
+        value = draw(st.sampled_from(["0", "24", "-1", str(2**62), "x", "9" * 5000]))
+        made.external_data.add(key=key, value=value)
+    return made
+
+
+@st.composite
+def _models_with_external_data(draw: st.DrawFn) -> bytes:
+    """The valid model with such a tensor in it, wherever one can be."""
+    model = ModelProto()
+    model.CopyFrom(VALID)
+    outside = draw(_external())
+    match draw(
+        st.sampled_from(["weight", "more", "constant", "attribute", "subgraph", "function", "sparse", "training"])
+    ):
+        case "weight":
+            outside.name = "w"
+            model.graph.initializer[0].CopyFrom(outside)
+        case "more":
+            model.graph.initializer.append(outside)
+        case "constant":
+            model.graph.node.insert(0, helper.make_node("Constant", [], ["k"], value=outside))
+            model.graph.node.append(helper.make_node("Add", ["data", "k"], ["u"]))
+        case "attribute":
+            kind = draw(st.sampled_from(["t", "tensors"]))
+            given = AttributeProto(name="x", **{kind: outside if kind == "t" else [outside]})
+            given.type = AttributeProto.TENSOR if kind == "t" else AttributeProto.TENSORS
+            draw(st.sampled_from(list(model.graph.node))).attribute.append(given)
+        case "subgraph":
+            graph = subgraph(draw(st.integers(0, 3)))
+            graph.initializer.append(outside)
+            node = helper.make_node("If", ["w"], ["q"], then_branch=graph, else_branch=subgraph(0))
+            model.graph.node.append(node)
+        case "function":
+            node = helper.make_node("Constant", [], ["v"], value=outside)
+            opsets = [helper.make_opsetid("", 21)]
+            model.functions.append(helper.make_function("own", "f", ["x"], ["v"], [node], opsets))
+            model.opset_import.append(helper.make_opsetid("own", 1))
+            model.graph.node.append(helper.make_node("f", ["data"], ["v"], domain="own"))
+        case "sparse":
+            part = draw(st.sampled_from(["values", "indices"]))
+            other = {"values": tensor("values", [1]), "indices": tensor("indices", [1]), part: outside}
+            model.graph.sparse_initializer.add(dims=[2, 3, 1, 1], **other)
+        case "training":
+            model.training_info.add().initialization.initializer.append(outside)
+    return model.SerializeToString()
 
 
 def subgraph(depth: int) -> GraphProto:
@@ -232,6 +282,10 @@ _NET_ARGUMENTS = st.sampled_from(
         "null",
         "[" * 5000,
         "{",
+        "{}",
+        '{"<script>": "</script>"}',
+        '{"a": 1}',
+        '{"a": [0.5]}',
         '{"a": null}',
         '{"a": {}}',
         '{"a": [null]}',
@@ -281,10 +335,12 @@ def _models(draw: st.DrawFn) -> bytes:
                     "type",
                     "quantized",
                     "op",
+                    # With these it stays a model.
+                    *["module", "rename", "net arguments"] * 3,
                 ]
             ),
             min_size=1,
-            max_size=3,
+            max_size=2,
         )
     ):
         place = draw(st.integers(0, len(graph.node) - 1)) if graph.node else 0
@@ -348,18 +404,31 @@ def _models(draw: st.DrawFn) -> bytes:
                 graph.input[0].type.Clear()
             case "quantized":
                 graph.quantization_annotation.add(tensor_name=draw(_names))
+            case "module":
+                node.metadata_props.add(key=MODULE_KEY, value=draw(_names))
+            case "rename" if node.output:
+                old, new = node.output[0], draw(_names)
+                for names in [names for each in graph.node for names in (each.input, each.output)]:
+                    for index in [index for index, name in enumerate(names) if name == old]:
+                        names[index] = new
             case "op":
                 node.op_type = draw(st.sampled_from(KINDS))[0]
     return model.SerializeToString()
 
 
-# Types of attributes: AttributeProto's numbers are the schemas' own.
-_OF_TYPE: dict[int, st.SearchStrategy[Any]] = {
+# Types of attributes: AttributeProto's numbers are the schemas' own. What mostly stands there, and what may.
+_SMALL = st.integers(0, 3)
+_SOUND: dict[int, st.SearchStrategy[Any]] = {
+    AttributeProto.FLOAT: st.floats(0, 2, width=32),
+    AttributeProto.INT: _SMALL,
+    AttributeProto.STRING: st.sampled_from(["NOTSET", "nearest", "floor", "asymmetric"]),
+    AttributeProto.FLOATS: st.lists(st.floats(0, 2, width=32), min_size=1, max_size=4),
+    AttributeProto.INTS: st.lists(_SMALL, min_size=2, max_size=2) | st.lists(_SMALL, min_size=4, max_size=4),
+}
+_HOSTILE: dict[int, st.SearchStrategy[Any]] = {
     AttributeProto.FLOAT: st.floats(width=32, allow_nan=False),
     AttributeProto.INT: _numbers,
-    AttributeProto.STRING: st.sampled_from(
-        ["NOTSET", "SAME_UPPER", "nearest", "linear", "floor", "asymmetric", "", "DCR"]
-    ),
+    AttributeProto.STRING: st.sampled_from(["SAME_UPPER", "linear", "", "DCR", b"\xff"]),
     AttributeProto.FLOATS: st.lists(st.floats(width=32), min_size=1, max_size=5),
     AttributeProto.INTS: st.lists(_numbers, min_size=1, max_size=6) | st.just([1] * 90),
 }
@@ -372,42 +441,65 @@ _PYTHON_TYPES = {
 _PYTHON_TYPES |= {list[float]: AttributeProto.FLOATS, list[int]: AttributeProto.INTS}
 
 
+# Inputs and attributes with which each has a Caffe2 form. `c` is what a first convolution gives.
+_FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
+    **dict.fromkeys(("Relu", "Sigmoid", "Identity", "Dropout", "Flatten"), (["c"], {})),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), (["c", "c"], {})),
+    "Conv": (["data", "w", "b"], {}),
+    "ConvTranspose": (["c", "w"], {}),
+    "BatchNormalization": (["c", "b", "b", "b", "b"], {}),
+    "MaxPool": (["c"], {"kernel_shape": [2, 2]}),
+    "Gemm": (["v", "g", "b"], {"transB": 1}),
+    "GroupNormalization": (["c", "b", "b"], {"num_groups": 2}),
+    "Reshape": (["c", "s"], {}),
+    "Softmax": (["c"], {"axis": -1}),
+    "Concat": (["c", "c"], {"axis": 1}),
+    "Resize": (
+        ["c", "", "h"],
+        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    ),
+    "Constant": ([], {"value_floats": [0.5, 1.5]}),
+    **{kind: (["c"] * len(defined.inputs), {}) for kind, defined in operators().items()},
+}
+
+
 @st.composite
 def _fitting_models(draw: st.DrawFn) -> bytes:
-    """Operators with inputs and attributes as their schemas have them: they come past the checker to the conversion."""
-    there = ["data", "m", "v", "w", "b", "s", "h"]
-    nodes = []
+    """Operators that have a Caffe2 form, each changed in one thing at most: they come past the checker."""
+    there = ["data", "m", "v", "w", "b", "s", "h", "c", ""]
+    nodes = [helper.make_node("Conv", ["data", "w", "b"], ["c"])]
     for index in range(draw(st.integers(1, 3))):
-        kind, domain = draw(
-            st.sampled_from([kind for kind in KINDS if kind[0] in table() or kind[1] == ONNX_DOMAIN] + KINDS[-16:-12])
-        )
-        if domain == ONNX_DOMAIN:
-            fewest, most = 1, 6
+        kind = draw(st.sampled_from([*table(), *operators(), "BatchNormalization", "Constant", "Identity", "Dropout"]))
+        reads, attributes = (given.copy() for given in _FITTING[kind])
+        if kind in operators():
+            domain, outputs = ONNX_DOMAIN, len(operators()[kind].outputs)
             types = {name: _PYTHON_TYPES[given.type] for name, given in operators()[kind].arguments.items()}
-            outputs = len(operators()[kind].outputs) or 1
-        elif domain == "" and onnx.defs.has(kind):
-            schema = onnx.defs.get_schema(kind, 21, "")
-            fewest, most, outputs = schema.min_input, min(schema.max_input, schema.min_input + 2), schema.min_output
-            types = {name: int(given.type.value) for name, given in schema.attributes.items()}
         else:
-            fewest, most, outputs, types = 0, 2, 1, {}
-        chosen = draw(st.sets(st.sampled_from(sorted(types)))) if types else set()
-        attributes = {name: draw(_OF_TYPE[types[name]]) for name in sorted(chosen) if types[name] in _OF_TYPE}
-        reads = [draw(st.sampled_from(there)) for _ in range(draw(st.integers(fewest, max(fewest, most))))]
-        writes = [f"o{index}_{place}" for place in range(max(outputs, 1))]
+            schema = onnx.defs.get_schema(kind, 21, "")
+            domain, outputs = "", schema.min_output
+            types = {name: int(given.type.value) for name, given in schema.attributes.items()}
+        types = {name: given for name, given in types.items() if given in _SOUND}
+        match draw(st.sampled_from(["nothing", "attribute", "hostile attribute", "input", "own"])):
+            case "attribute" | "hostile attribute" as change if types:
+                name = draw(st.sampled_from(sorted(types)))
+                attributes[name] = draw((_SOUND if change == "attribute" else _HOSTILE)[types[name]])
+            case "input" if reads:
+                reads[draw(st.integers(0, len(reads) - 1))] = draw(st.sampled_from(there))
+            case "own":
+                reads = [f"o{index - 1}_0" if name == "c" and index else name for name in reads]
+        writes = [f"o{index}_{place}" for place in range(outputs)]
         nodes.append(helper.make_node(kind, reads, writes, domain=domain, **attributes))
         there += writes
-    numbers = helper.make_tensor("s", TensorProto.INT64, [2], draw(st.lists(_numbers, min_size=2, max_size=2)))
-    scales = helper.make_tensor(
-        "h", TensorProto.FLOAT, [4], [1, 1, *draw(st.lists(st.floats(width=32), min_size=2, max_size=2))]
-    )
-    model = model_of(nodes, [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), numbers, scales])
+    numbers = helper.make_tensor("s", TensorProto.INT64, [2], draw(st.just([1, -1]) | st.tuples(_numbers, _numbers)))
+    sizes = draw(st.just([2.0, 2.0]) | st.lists(st.floats(width=32), min_size=2, max_size=2))
+    scales = helper.make_tensor("h", TensorProto.FLOAT, [4], [1, 1, *sizes])
+    weights = [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), tensor("g", [2, 2]), numbers, scales]
+    # What the others give is of any type and rank; the graph's output is not.
+    model = model_of([*nodes, helper.make_node("Flatten", ["c"], ["y"])], weights)
     model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
-    model.graph.input.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, [draw(st.sampled_from([2, "k"]))]))
-    model.graph.output[0].name = there[-1]
-    del model.graph.output[0].type.tensor_type.shape.dim[:]
-    for _ in range(draw(st.integers(0, 4))):
-        model.graph.output[0].type.tensor_type.shape.dim.add()
+    model.graph.input.append(
+        helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, draw(st.sampled_from([2, "k"]))])
+    )
     return model.SerializeToString()
 
 
@@ -424,9 +516,22 @@ _SPECIAL = st.sampled_from(
 )
 
 
-def test_a_hostile_onnx_file_is_converted_or_refused_in_one_line(fuzz: Any, mutated: Changed) -> None:
-    valid = VALID.SerializeToString()
-    fitting = _fitting_models()
-    contents = st.one_of(_models(), _models(), _models(), fitting, fitting, mutated(st.just(valid) | fitting), _SPECIAL)
+def fuzz_with_files_around(fuzz: Any, contents: st.SearchStrategy[Any]) -> None:
     inputs = contents.map(lambda content: ({"model.onnx": content, **AROUND}, []))
-    fuzz("onnx", ({"model.onnx": valid, **AROUND}, []), inputs)
+    fuzz("onnx", ({"model.onnx": VALID.SerializeToString(), **AROUND}, []), inputs)
+
+
+def test_a_hostile_onnx_file_is_converted_or_refused_in_one_line(fuzz: Any, mutated: Changed, mixed: Mixed) -> None:
+    valid = st.just(VALID.SerializeToString())
+    fuzz_with_files_around(fuzz, mixed((8, _models()), (1, mutated(valid)), (1, _SPECIAL)))
+
+
+def test_hostile_operators_in_an_onnx_file_are_converted_or_refused_in_one_line(
+    fuzz: Any, mutated: Changed, mixed: Mixed
+) -> None:
+    fitting = _fitting_models()
+    fuzz_with_files_around(fuzz, mixed((9, fitting), (1, mutated(fitting))))
+
+
+def test_an_onnx_file_whose_numbers_lie_elsewhere_is_refused_and_nothing_is_read_there(fuzz: Any) -> None:
+    fuzz_with_files_around(fuzz, _models_with_external_data())
