@@ -157,10 +157,17 @@ _ANY = st.recursive(
 
 # Nested so far that it can be read, but perhaps not walked.
 _NESTED = st.builds(
-    lambda key, depth, signs: b"%s: %s" % (key, signs[0] * depth + signs[1] * depth),
-    st.sampled_from([b"DATASETS", b"OUTPUT_DIR", b"DATASETS: {TEST", b"shards"]),
-    st.integers(1, 600),
-    st.sampled_from([(b"[", b"]"), (b"{a: ", b"}"), (b"[*x, &x [", b"]]")]),
+    lambda form, depth: form(depth),
+    st.sampled_from(
+        [
+            lambda depth: b"DATASETS: {TEST: " + b"[" * depth + b"]" * depth + b"}",
+            lambda depth: b"DATASETS: {TEST: '" + b"[" * depth + b"]" * depth + b"'}",
+            lambda depth: b"OUTPUT_DIR: " + b"{a: " * depth + b"}" * depth,
+            # Each list holds the one before it.
+            lambda depth: b"".join(b"a%d: &a%d [%s]\n" % (n, n, b"*a%d" % (n - 1) if n else b"") for n in range(depth)),
+        ]
+    ),
+    st.integers(1, 40) | st.integers(40, 600),
 )
 
 
@@ -179,33 +186,35 @@ def nested(pairs: list[tuple[tuple[str, ...], Any]], bases: Any) -> bytes:
 
 
 def close_to(key: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    """Values of about the type that detectron2's key has."""
+    """Values of the type that detectron2's key has."""
     match default := ALL[key]:
         case bool():
-            return st.booleans() | st.sampled_from(["True", 1])
+            return st.booleans()
         case int():
-            return st.integers(-9, 10**6) | _NUMBERS
+            return st.integers(-9, 10**6)
         case float():
-            return st.integers(-9, 10**6) | st.floats() | _NUMBERS
+            return st.floats(allow_nan=False) | st.integers(-9, 10**6)
         case list() | tuple():
-            words = st.sampled_from([default, [*default, *default], repr(default)])
-            return words | st.lists(st.lists(_NUMBERS, max_size=3) | _NUMBERS | st.text(max_size=4), max_size=5)
-        case str():
-            return st.text(max_size=12) | _LEAVES
+            return st.sampled_from([default, [*default, *default], repr(default)])
         case _:
-            return _LEAVES
+            return st.text(max_size=12)
 
 
-_CLOSE = st.sampled_from(SETTINGS).flatmap(lambda key: st.tuples(st.just(key), close_to(key)))
-_WRONG = st.tuples(st.sampled_from(KEYS) | st.lists(st.text(max_size=8), min_size=1, max_size=3).map(tuple), _ANY)
+def settings(mixed: Mixed) -> st.SearchStrategy[Any]:
+    """A key of detectron2's, or another, with a value."""
+    keys = st.sampled_from(SETTINGS)
+    close = keys.flatmap(lambda key: st.tuples(st.just(key), close_to(key)))
+    strange = _LEAVES | _NUMBERS | st.lists(st.lists(_NUMBERS, max_size=3) | _NUMBERS | st.text(max_size=4), max_size=5)
+    names = st.lists(st.text(max_size=8), min_size=1, max_size=3).map(tuple)
+    return mixed((8, close), (2, st.tuples(keys, strange)), (1, st.tuples(st.sampled_from(KEYS) | names, _ANY)))
 
 
-def configs(mixed: Mixed, mostly: Mostly) -> st.SearchStrategy[bytes]:
+def configs(mixed: Mixed) -> st.SearchStrategy[bytes]:
     bases = st.one_of(_BASES, st.lists(_BASES, max_size=3), _ANY)
     return st.builds(
         nested,
-        st.lists(mixed((9, _CLOSE), (1, _WRONG)), max_size=4),
-        mixed((2, st.none()), (2, st.just("base.yaml")), (1, bases)),
+        st.lists(settings(mixed), min_size=1, max_size=4),
+        mixed((2, st.none()), (3, st.just("base.yaml")), (2, bases)),
     )
 
 
@@ -226,9 +235,6 @@ _OVERRIDES = st.lists(
     ),
     max_size=6,
 )
-_CLOSE_OVERRIDES = st.lists(_CLOSE, max_size=2).map(
-    lambda pairs: [text for key, value in pairs for text in (".".join(key), str(value))]
-)
 # What a config may lead to.
 AROUND = {
     "circle": ("link", "circle"),
@@ -240,14 +246,15 @@ AROUND = {
 
 
 def test_a_hostile_config_gives_a_config_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly) -> None:
-    contents = mixed(
-        (6, configs(mixed, mostly)), (1, _TEXTS), (1, _NESTED), (1, mutated(st.just(CONFIG))), (1, _SPECIAL)
+    contents = mixed((8, configs(mixed)), (2, _TEXTS), (1, _NESTED), (1, mutated(st.just(CONFIG))), (1, _SPECIAL))
+    overrides = st.lists(settings(mixed), max_size=2).map(
+        lambda pairs: [text for key, value in pairs for text in (".".join(key), str(value))]
     )
     inputs = st.builds(
         lambda config, base, told: ({**AROUND, "config.yaml": config, "base.yaml": base}, told),
         contents,
         mostly(BASE, contents),
-        mixed((4, st.just([])), (2, _CLOSE_OVERRIDES), (1, _OVERRIDES)),
+        mixed((4, st.just([])), (2, overrides), (1, _OVERRIDES)),
     )
     fuzz("config", (VALID, ["MODEL.DEVICE", "cpu"]), inputs, reads_anywhere=True)
 
