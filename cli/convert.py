@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -175,5 +176,5 @@ def _listed(files: Mapping[str, int]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text from a file or a user: square brackets in it are no markup."""
-    return text.replace("[", r"\[")
+    """Text from a file or a user: nothing in it is markup, and what a terminal would obey is shown as a sign."""
+    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))

@@ -138,6 +138,39 @@ def test_the_ap_gate_fails_a_model_that_lost_and_the_table_shows_it(
     assert any("segm/AP" in reason for reason in verdict["evaluation"]["verdicts"]["torch"]["reasons"])
 
 
+HOSTILE = ("\\[/red]", "[link=javascript:alert(1)]\x1b]0;title\x07", "../../<script>'\"\n\x1b[31m")
+
+
+def test_hostile_names_in_a_dataset_are_shown_as_they_are_and_lead_nowhere(
+    convert, mask_model, already_traced, small_datasets, shapes, tmp_path
+):
+    content = json.loads((small_datasets.parent / "instances.json").read_text())
+    for category, name in zip(content["categories"], HOSTILE, strict=True):
+        category["name"] = name
+    folder = tmp_path / "dataset"
+    (folder / "images").mkdir(parents=True)
+    for number, image in enumerate(content["images"]):
+        name = f"[red]<img src=x>'; touch ran; \x1b[2J{number}.jpg"
+        shutil.copyfile(shapes / "val/images" / image["file_name"], folder / "images" / name)
+        image["file_name"] = name
+    (folder / "instances.json").write_text(json.dumps(content))
+    registered = {"name": "shapes_val", "images": str(folder / "images"), "annotations": str(folder / "instances.json")}
+    (folder / "shapes_val.yaml").write_text(json.dumps(registered))
+    before = tree(tmp_path)
+
+    result = convert(mask_model / "config.yaml", "--run-eval", "--datasets", str(folder))
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert all(line.isprintable() for line in result.stdout.splitlines())
+    for name in HOSTILE:
+        shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in f"AP-{name}")
+        assert shown in result.stdout
+    assert [path for path in tree(tmp_path) if path not in before and not path.startswith("out")] == []
+    assert tree(tmp_path / "out") == sorted(FILES - ({"model.svg"} if shutil.which("dot") is None else set()))
+    evaluation = json.loads((tmp_path / "out/manifest.json").read_text())["verdict"]["evaluation"]
+    assert {f"AP-{name}" for name in HOSTILE} <= evaluation["metrics"]["original"]["bbox"].keys()
+
+
 @pytest.mark.caffe2
 def test_both_runtimes_find_the_net_the_same(convert, mask_model, already_traced, small_datasets):
     result = convert(mask_model / "config.yaml", "--runtime", "both", "--run-eval", "--datasets", str(small_datasets))
