@@ -54,7 +54,7 @@ proto: setup ## generate roastery/caffe2/caffe2_pb2.py from caffe2.proto
 fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INPUTS=..., FUZZ_SEED=... to repeat)
 	@echo "the inputs of FUZZ_SEED=$(FUZZ_SEED)"
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n auto --dist loadgroup tests/fuzz
+	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
 
 bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
 	$(BIN)/python benchmarks/conversion.py

@@ -1,7 +1,7 @@
 """Fuzzing: inputs that hypothesis makes, each read under watch in a child of its own.
 
 500 inputs by default, the same ones each time; ROASTERY_FUZZ_INPUTS says how many else, and ROASTERY_FUZZ_SEED makes
-them others (`make fuzz`). They are shared out among the tests that are run.
+them others (`make fuzz`). They are shared out among the tests that are run. Known attacks are tried each time, beside.
 """
 
 import json
@@ -30,7 +30,7 @@ Special = tuple[str, str]
 Files = Mapping[str, bytes | Special]
 Input = tuple[Files, Sequence[str]]
 
-_tried: dict[str, int] = {}
+_tried: dict[str, dict[str, int]] = {}
 
 
 class Independent(HypothesisProvider):
@@ -150,17 +150,33 @@ def wanted_inputs(session: pytest.Session) -> int:
 
 
 @pytest.fixture
-def fuzz_with(request: pytest.FixtureRequest, watched_reading: WatchedReading, tmp_path: Path) -> Callable[..., None]:
+def fuzz_with(
+    request: pytest.FixtureRequest, watched_reading: WatchedReading, tmp_path: Path
+) -> Callable[..., dict[str, int]]:
     """`fuzz_with(wanted, reader, valid, inputs)`: see `fuzz`, with that many inputs."""
     seed = os.environ.get("ROASTERY_FUZZ_SEED")
 
     def run(
-        wanted: int, reader: str, valid: Input, inputs: st.SearchStrategy[Input], *, reads_anywhere: bool = False
-    ) -> None:
+        wanted: int,
+        reader: str,
+        valid: Input,
+        inputs: st.SearchStrategy[Input],
+        known: Sequence[Input] = (),
+        *,
+        reads_anywhere: bool = False,
+    ) -> dict[str, int]:
         tried = {"value": 0, "refused": 0}
         assert watched_reading.read(reader, *valid, tmp_path / "valid", warm=True)["outcome"] == "value"
 
-        @hypothesis.settings(
+        def read(given: Input) -> None:
+            # The folder stays where the test fails: what was read last lies in it.
+            answer = watched_reading.read(reader, *given, tmp_path / "last", reads_anywhere=reads_anywhere)
+            assert answer["outcome"] in tried, f"{answer['outcome']}: {answer['message']}\nread: {tmp_path / 'last'}"
+            tried[answer["outcome"]] += 1
+
+        for given in known:
+            read(given)
+        settings = hypothesis.settings(
             max_examples=wanted,
             derandomize=seed is None,
             backend="independent",
@@ -170,24 +186,22 @@ def fuzz_with(request: pytest.FixtureRequest, watched_reading: WatchedReading, t
             phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(inputs)
-        def read_each(given: Input) -> None:
-            # The folder stays where the test fails: what was read last lies in it.
-            answer = watched_reading.read(reader, *given, tmp_path / "last", reads_anywhere=reads_anywhere)
-            assert answer["outcome"] in tried, f"{answer['outcome']}: {answer['message']}\nread: {tmp_path / 'last'}"
-            tried[answer["outcome"]] += 1
-
+        read_each = settings(hypothesis.given(inputs)(read))
         (read_each if seed is None else hypothesis.seed(int(seed))(read_each))()
-        total = sum(tried.values())
+        total = sum(tried.values()) - len(known)
         assert total >= wanted, f"only {total} of {wanted} inputs were tried"
-        request.node.user_properties.append(("fuzzed", tried))
+        request.node.user_properties.append(("fuzzed", {**tried, "known": len(known)}))
+        return tried
 
     return run
 
 
 @pytest.fixture
-def fuzz(request: pytest.FixtureRequest, fuzz_with: Callable[..., None]) -> Callable[..., None]:
-    """`fuzz(reader, valid, inputs)`: `valid` is read; each of `inputs` gives a value or a `UserError` of one line."""
+def fuzz(request: pytest.FixtureRequest, fuzz_with: Callable[..., dict[str, int]]) -> Callable[..., dict[str, int]]:
+    """`fuzz(reader, valid, inputs)`: `valid` is read; each of `inputs` gives a value or a `UserError` of one line.
+
+    `known=[...]` are further inputs, tried each time: attacks that chance alone would seldom come to.
+    """
     return partial(fuzz_with, wanted_inputs(request.session))
 
 
@@ -202,8 +216,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for test, tried in sorted(_tried.items()):
         terminalreporter.write_line(f"{test}: {tried['value']} inputs read, {tried['refused']} refused")
     if _tried:
-        total = sum(tried["value"] + tried["refused"] for tried in _tried.values())
-        terminalreporter.write_line(f"fuzzed: {total} inputs (seed {os.environ.get('ROASTERY_FUZZ_SEED', 'none')})")
+        known = sum(tried["known"] for tried in _tried.values())
+        drawn = sum(tried["value"] + tried["refused"] for tried in _tried.values()) - known
+        seed = os.environ.get("ROASTERY_FUZZ_SEED", "none")
+        terminalreporter.write_line(f"fuzzed: {drawn} inputs (seed {seed}) beside {known} known attacks")
 
 
 # Bytes that were changed

@@ -63,6 +63,25 @@ _claimed = st.sampled_from([0, 1, 7, 255, 2**16, 2**31 - 1])
 _COLLIDING = (
     b"}(" + b"".join(b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(50_000)) + b"u"
 )
+
+
+def exploding(depth: int) -> bytes:
+    """Lists that each hold the one before it eight times."""
+    lists = (b"]q" + bytes([n]) + b"(" + bytes([0x68, n - 1]) * 8 + b"e" for n in range(1, depth + 1))
+    return b"]q\x00" + b"".join(lists)
+
+
+# What crashed torch's reader, or took it minutes and gigabytes: a key that is nested without end, keys whose hashes are
+# the same, a large bytearray; and more of the kind.
+LARGE = [
+    b"})" + b"\x85" * 1_000_000 + b"Ns",
+    _COLLIDING,
+    b"cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x01\x85R",
+    *(b"]" * 3000, b"(" * 5000, b")" + b"\x85" * 3000, b"}q\x00h\x00h\x00s", b"]q\x00(h\x00h\x00e"),
+    exploding(40),
+    b"\x8b" + struct.pack("<i", 20000) + b"\x7f" * 20000,
+    b"I" + b"9" * 5000 + b"\n",
+]
 INSTRUCTIONS = st.one_of(
     st.sampled_from(_simple),
     st.sampled_from(NAMES).map(lambda name: b"c" + name.replace(" ", "\n").encode() + b"\n"),
@@ -98,28 +117,26 @@ INSTRUCTIONS = st.one_of(
             b"Fnan\n",
             b"V\\ud800\n",
             b"Ia\n",
-            b"I" + b"9" * 5000 + b"\n",
         ]
     ),
-    # What crashed torch's reader, or took it minutes and gigabytes: a key that is nested without end, keys whose hashes
-    # are the same, a large bytearray.
-    st.sampled_from(
-        [b"})" + b"\x85" * 1_000_000 + b"Ns", _COLLIDING, b"cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x01\x85R"]
-    ),
-    st.sampled_from([b"]" * 3000, b"(" * 5000, b")" + b"\x85" * 3000, b"}q\x00h\x00h\x00s", b"]q\x00(h\x00h\x00e"]),
-    # Each list holds the one before it eight times.
-    st.integers(1, 40).map(
-        lambda depth: (
-            b"]q\x00"
-            + b"]q\x01("
-            + b"h\x00" * 8
-            + b"e"
-            + b"".join(b"]q" + bytes([n]) + b"(" + bytes([0x68, n - 1]) * 8 + b"e" for n in range(2, depth + 2))
-        )
-    ),
+    st.sampled_from(LARGE),
+    st.integers(1, 40).map(exploding),
     # A large number.
     st.integers(1, 20000).map(lambda size: b"\x8b" + struct.pack("<i", size) + b"\x7f" * size),
 )
+# Each name called with a text and with a number, and each large thing as a value, as a key and in the place of a name.
+ATTACKS = [
+    *(
+        b"}X\x01\0\0\0wc%s\n%s\x85Rs" % (name.replace(" ", "\n").encode(), given)
+        for name in NAMES
+        for given in (b"X\x09\0\0\0touch ran", b"\x8a\x05\0\0\0\0\x01")
+    ),
+    *(b"}X\x01\0\0\0w%ss" % large for large in LARGE),
+    *(b"}%sNs" % large for large in LARGE),
+    *(b"%sX\x01\0\0\0x\x93" % large for large in LARGE),
+    *(large for large in LARGE),
+]
+ATTACKS = [b"\x80\x02" + attack + b"." for attack in ATTACKS]
 PROGRAMS = st.lists(INSTRUCTIONS, max_size=25).map(lambda pieces: b"\x80\x04" + b"".join(pieces) + b".")
 
 
@@ -158,30 +175,31 @@ def array_pickle(name: str, code: str, shape: Sequence[Any], state: Sequence[Any
     return b"\x80\x02}X\x01\x00\x00\x00w" + start + b"(K\x01" + parts[1] + dtype + b"\x89" + parts[3] + b"tbs."
 
 
-_extent = st.one_of(
-    st.integers(0, 4), st.sampled_from([-1, 2**31, 2**62, 2**63, 2**64, 2**70000, True, None, 1.5, "3", ()])
-)
+_EXTENTS = [-1, 2**31, 2**62, 2**63, 2**64, 2**70000, True, None, 1.5, "3", ()]
+SOUND_ARRAY = {
+    "name": "numpy.core.multiarray _reconstruct",
+    "code": "f4",
+    "shape": [2],
+    "state": [3, "<", None, None, None, -1, -1, 0],
+    "raw": b"\0" * 8,
+}
+HOSTILE_ARRAY: dict[str, list[Any]] = {
+    "name": NAMES,
+    "code": ["i4", "f8", "b1", "O8", "V8", "U4", "f4,i4", "", 4, None, [[]], {}],
+    "shape": [
+        *([extent] for extent in _EXTENTS),
+        *([0, extent] for extent in _EXTENTS),
+        *([], [1], [3], [1, 2], [2, 1, 1], [2**62, 4], [2**63 // 4], [1] * 31 + [2], [1] * 32 + [2], [1] * 90),
+    ],
+    "state": [[3, ">", None, None, None], [3, "|", None, ["a"], {"a": 1}], [3, None, None, None, None], [], [3, "<"]],
+    "raw": [b"", b"\0", b"\0" * 64, "t" * 8, "\u0100" * 8, None, 4, [1.0] * 8],
+}
 
 
 def array_pickles(mostly: Mostly) -> st.SearchStrategy[bytes]:
     return st.builds(
         array_pickle,
-        mostly("numpy.core.multiarray _reconstruct", st.sampled_from(NAMES)),
-        mostly("f4", st.sampled_from(["i4", "f8", "b1", "O8", "V8", "U4", "f4,i4", 4, None, [[]], {}]) | st.text()),
-        mostly(
-            [2],
-            st.one_of(
-                st.lists(_extent, max_size=4),
-                st.sampled_from([[2**62], [0, 2**62], [1, 2], [2, 1, 1], [1] * 32 + [2], [1] * 31 + [2]]),
-            ),
-        ),
-        mostly(
-            [3, "<", None, None, None, -1, -1, 0],
-            st.just([3, ">", None, None, None]) | st.lists(st.none() | st.integers() | st.just(">"), max_size=8),
-        ),
-        mostly(
-            b"\0" * 8, st.one_of(st.binary(max_size=64), st.sampled_from(["t" * 8, "\u0100" * 8, None, 4, [1.0] * 8]))
-        ),
+        **{key: mostly(sound, st.sampled_from(HOSTILE_ARRAY[key])) for key, sound in SOUND_ARRAY.items()},
     )
 
 
@@ -189,7 +207,9 @@ def test_a_hostile_pickle_gives_tensors_or_one_line(fuzz: Any, mutated: Changed,
     valid = st.sampled_from(PICKLES)
     changed = st.builds(woven, valid, _CHANGES)
     hostile = mixed((2, array_pickles(mostly)), (2, changed), (1, mutated(valid)), (1, PROGRAMS))
-    fuzz("checkpoint", ({"a.pkl": PICKLES[4]}, ["a.pkl"]), named("a.pkl", hostile))
+    arrays = [array_pickle(**{**SOUND_ARRAY, key: part}) for key, parts in HOSTILE_ARRAY.items() for part in parts]
+    known = [({"a.pkl": attack}, ["a.pkl"]) for attack in [*ATTACKS, *arrays]]
+    fuzz("checkpoint", ({"a.pkl": PICKLES[4]}, ["a.pkl"]), named("a.pkl", hostile), known)
 
 
 # Torch's formats
@@ -225,7 +245,8 @@ _member_name = st.sampled_from(
     ]
 )
 # What torch is asked to make of a storage: sizes, strides and offsets that do not fit it.
-_WANTED = st.sampled_from([2**62, -1, 0, 1, 2, 2**31, 10**9])
+WANTED = [2**62, -1, 0, 1, 2, 2**31, 10**9]
+FITTING = (3, 1, 0, 12)
 
 
 def forged(size: int, stride: int, offset: int, count: int, end: bytes = b"") -> bytes:
@@ -249,22 +270,13 @@ def forged(size: int, stride: int, offset: int, count: int, end: bytes = b"") ->
     return b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n" + view + b"Rs."
 
 
+# One of the four does not fit.
+FORGED = [(*FITTING[:place], wanted, *FITTING[place + 1 :]) for place in range(len(FITTING)) for wanted in WANTED]
+
+
 def forgeries(mostly: Mostly, end: bytes = b"") -> st.SearchStrategy[bytes]:
-    parts = (mostly(sound, _WANTED) for sound in (3, 1, 0, 12))
+    parts = (mostly(sound, st.sampled_from(WANTED)) for sound in FITTING)
     return st.builds(forged, *parts, st.just(end))
-
-
-_ALLOCATING = st.builds(
-    lambda name, size: (
-        b"\x80\x02}X\x01\x00\x00\x00wc"
-        + name.replace(" ", "\n").encode()
-        + b"\n"
-        + pickle.dumps(size, 2)[2:-1]
-        + b"\x85Rs."
-    ),
-    st.sampled_from(NAMES),
-    st.sampled_from([2**20, 2**31, 2**34, 2**40]),
-)
 
 
 def test_a_hostile_torch_archive_gives_tensors_or_one_line(
@@ -276,12 +288,14 @@ def test_a_hostile_torch_archive_gives_tensors_or_one_line(
         (3, changed),
         (1, mutated(st.just(DATA))),
         (2, forgeries(mostly)),
-        (1, _ALLOCATING | PROGRAMS),
+        (1, st.sampled_from(ATTACKS) | PROGRAMS),
     )
     others = st.lists(st.tuples(_member_name, st.just(b"\0" * 100000) | st.binary(max_size=99)), min_size=1, max_size=2)
     archives = st.builds(archive, pickled, mostly([], others), mostly(False, st.just(True)))
     hostile = mixed((4, archives), (1, mutated(st.just(ZIP))))
-    fuzz("checkpoint", ({"a.pth": ZIP}, ["a.pth"]), named("a.pth", hostile))
+    pickles = [*ATTACKS, *(forged(*parts) for parts in FORGED)]
+    known = [({"a.pth": archive(content, [], False)}, ["a.pth"]) for content in pickles]
+    fuzz("checkpoint", ({"a.pth": ZIP}, ["a.pth"]), named("a.pth", hostile), known)
 
 
 def test_a_hostile_older_torch_file_gives_tensors_or_one_line(
@@ -291,12 +305,14 @@ def test_a_hostile_older_torch_file_gives_tensors_or_one_line(
     # torch/serialization.py (`_legacy_load`) reads them.
     head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
     tail = pickle.dumps(["0"], 2) + struct.pack("<q12f", 12, *[0.5] * 12)
-    forged = mixed((1, PROGRAMS), (1, _ALLOCATING), (3, forgeries(mostly, b"N"))).map(
+    programs = mixed((1, PROGRAMS), (1, st.sampled_from(ATTACKS)), (3, forgeries(mostly, b"N"))).map(
         lambda pickled: head + pickled + tail
     )
     changed = st.builds(woven, st.just(LEGACY), _CHANGES)
-    hostile = mixed((2, forged), (2, changed), (1, mutated(st.just(LEGACY))))
-    fuzz("checkpoint", ({"a.pth": LEGACY}, ["a.pth"]), named("a.pth", hostile))
+    hostile = mixed((2, programs), (2, changed), (1, mutated(st.just(LEGACY))))
+    pickles = [*ATTACKS, *(forged(*parts, b"N") for parts in FORGED)]
+    known = [({"a.pth": head + content + tail}, ["a.pth"]) for content in pickles]
+    fuzz("checkpoint", ({"a.pth": LEGACY}, ["a.pth"]), named("a.pth", hostile), known)
 
 
 # Safetensors

@@ -30,110 +30,108 @@ VALID = {"config.yaml": CONFIG, "base.yaml": BASE}
 _BOMB = b"a0: &a0 [x,x,x,x,x,x,x,x]\n" + b"".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 8)}]\n".encode() for n in range(1, 40)
 )
-_TEXTS = st.sampled_from(
-    [
-        *(
-            _BOMB,
-            b"a: &a [*a]",
-            b"a: &a {b: *a}",
-            b"&a *a",
-            b"? ? ? a",
-            b"{" * 5000,
-            b"[" * 5000,
-            b"- " * 5000,
-            b"? " * 9000,
-        ),
-        *(b"!!python/object/apply:os.system ['touch ran']", b"!!python/name:os.system", b"!!python/module:antigravity"),
-        *(
-            b"!!python/object/new:type {}",
-            b"!!binary aGFsbG8=",
-            b"!!set {a, b}",
-            b"!!omap [a: 1]",
-            b"!!int x",
-            b"!!float []",
-        ),
-        *(
-            b"!!timestamp 9999-99-99",
-            b"MODEL: !!python/tuple [1]",
-            b"!<tag:yaml.org,2002:python/object/apply:eval> ['1']",
-        ),
-        *(
-            b"SEED: " + b"9" * 9000,
-            b"SEED: 0x" + b"f" * 9000,
-            b"SEED: 1:" + b"59:" * 400 + b"1",
-            b"<<: *x",
-            b"<<: [1]",
-            b"\0",
-        ),
-        *(
-            b"SEED: 0x" + b"f" * 3900,
-            b"SEED: '0x" + b"f" * 3900 + b"'",
-            b"a: b: c",
-            b"%YAML 9.9\n---\n",
-            b"--- 1\n--- 2\n",
-        ),
-        *(
-            b"\xff\xfea\x00",
-            b"\xfe\xff",
-            b"\xef\xbb\xbfSEED: 1",
-            b"{[1]: 2}",
-            b"{{a: 1}: 2}",
-            b"1: 2",
-            b"null: 1",
-            b"x" * 300000,
-        ),
-        *(
-            b"OUTPUT_DIR: " + b"(" * 3000,
-            b"OUTPUT_DIR: '" + b"-" * 4000 + b"1'",
-            b"OUTPUT_DIR: " + b"[" * 900 + b"]" * 900,
-        ),
-        *(
-            b"OUTPUT_DIR: '" + b"1+" * 1900 + b"1j'",
-            b"OUTPUT_DIR: \"'\\\\ud800'\"",
-            b"OUTPUT_DIR: '\"\\N{DIGIT ONE}\"'",
-        ),
-        *(b"DATASETS: {TEST: " + b"[" * 200 + b"]" * 200 + b"}", b"MODEL: {WEIGHT: x}", b"VERSION: 1", b"VERSION: [2]"),
-    ]
-)
-_BASES = st.sampled_from(
-    [
-        *(
-            "base.yaml",
-            "config.yaml",
-            "../input/config.yaml",
-            "./base.yaml",
-            "/etc/passwd",
-            "/dev/zero",
-            "/dev/stdin",
-            "circle",
-        ),
-        *(
-            "../outside/pipe",
-            "/proc/self/mem",
-            "/proc/self/environ",
-            "pipe",
-            "loop/config.yaml",
-            "~nobody-at-all/x",
-            "~/x",
-            "\0",
-            "/",
-        ),
-        *(
-            "http://x/y",
-            "x" * 300,
-            "x/" * 3000,
-            "",
-            ".",
-            "..",
-            "\ud800",
-            "<script>",
-            "a\nb",
-            "deep.yaml",
-            "zero",
-            "/dev/full",
-        ),
-    ]
-)
+TEXTS = [
+    *(
+        _BOMB,
+        b"a: &a [*a]",
+        b"a: &a {b: *a}",
+        b"&a *a",
+        b"? ? ? a",
+        b"{" * 5000,
+        b"[" * 5000,
+        b"- " * 5000,
+        b"? " * 9000,
+    ),
+    *(b"!!python/object/apply:os.system ['touch ran']", b"!!python/name:os.system", b"!!python/module:antigravity"),
+    *(
+        b"!!python/object/new:type {}",
+        b"!!binary aGFsbG8=",
+        b"!!set {a, b}",
+        b"!!omap [a: 1]",
+        b"!!int x",
+        b"!!float []",
+    ),
+    *(
+        b"!!timestamp 9999-99-99",
+        b"MODEL: !!python/tuple [1]",
+        b"!<tag:yaml.org,2002:python/object/apply:eval> ['1']",
+    ),
+    *(
+        b"SEED: " + b"9" * 9000,
+        b"SEED: 0x" + b"f" * 9000,
+        b"SEED: 1:" + b"59:" * 400 + b"1",
+        b"<<: *x",
+        b"<<: [1]",
+        b"\0",
+    ),
+    *(
+        b"SEED: 0x" + b"f" * 3900,
+        b"SEED: '0x" + b"f" * 3900 + b"'",
+        b"a: b: c",
+        b"%YAML 9.9\n---\n",
+        b"--- 1\n--- 2\n",
+    ),
+    *(
+        b"\xff\xfea\x00",
+        b"\xfe\xff",
+        b"\xef\xbb\xbfSEED: 1",
+        b"{[1]: 2}",
+        b"{{a: 1}: 2}",
+        b"1: 2",
+        b"null: 1",
+        b"x" * 300000,
+    ),
+    *(
+        b"OUTPUT_DIR: " + b"(" * 3000,
+        b"OUTPUT_DIR: '" + b"-" * 4000 + b"1'",
+        b"OUTPUT_DIR: " + b"[" * 900 + b"]" * 900,
+    ),
+    *(
+        b"OUTPUT_DIR: '" + b"1+" * 1900 + b"1j'",
+        b"OUTPUT_DIR: \"'\\\\ud800'\"",
+        b"OUTPUT_DIR: '\"\\N{DIGIT ONE}\"'",
+    ),
+    *(b"DATASETS: {TEST: " + b"[" * 200 + b"]" * 200 + b"}", b"MODEL: {WEIGHT: x}", b"VERSION: 1", b"VERSION: [2]"),
+]
+_TEXTS = st.sampled_from(TEXTS)
+BASES = [
+    *(
+        "base.yaml",
+        "config.yaml",
+        "../input/config.yaml",
+        "./base.yaml",
+        "/etc/passwd",
+        "/dev/zero",
+        "/dev/stdin",
+        "circle",
+    ),
+    *(
+        "../outside/pipe",
+        "/proc/self/mem",
+        "/proc/self/environ",
+        "pipe",
+        "loop/config.yaml",
+        "~nobody-at-all/x",
+        "~/x",
+        "\0",
+        "/",
+    ),
+    *(
+        "http://x/y",
+        "x" * 300,
+        "x/" * 3000,
+        "",
+        ".",
+        "..",
+        "\ud800",
+        "<script>",
+        "a\nb",
+        "deep.yaml",
+        "zero",
+        "/dev/full",
+    ),
+]
+_BASES = st.sampled_from(BASES)
 _NUMBERS = (
     st.integers() | st.floats() | st.sampled_from([2**62, 2**63, 2**64, 10**400, -1, 1e308, "1e400", "0x10", True])
 )
@@ -156,19 +154,14 @@ _ANY = st.recursive(
 
 
 # Nested so far that it can be read, but perhaps not walked.
-_NESTED = st.builds(
-    lambda form, depth: form(depth),
-    st.sampled_from(
-        [
-            lambda depth: b"DATASETS: {TEST: " + b"[" * depth + b"]" * depth + b"}",
-            lambda depth: b"DATASETS: {TEST: '" + b"[" * depth + b"]" * depth + b"'}",
-            lambda depth: b"OUTPUT_DIR: " + b"{a: " * depth + b"}" * depth,
-            # Each list holds the one before it.
-            lambda depth: b"".join(b"a%d: &a%d [%s]\n" % (n, n, b"*a%d" % (n - 1) if n else b"") for n in range(depth)),
-        ]
-    ),
-    st.integers(1, 40) | st.integers(40, 600),
-)
+NESTED: list[Callable[[int], bytes]] = [
+    lambda depth: b"DATASETS: {TEST: " + b"[" * depth + b"]" * depth + b"}",
+    lambda depth: b"DATASETS: {TEST: '" + b"[" * depth + b"]" * depth + b"'}",
+    lambda depth: b"OUTPUT_DIR: " + b"{a: " * depth + b"}" * depth,
+    # Each list holds the one before it.
+    lambda depth: b"".join(b"a%d: &a%d [%s]\n" % (n, n, b"*a%d" % (n - 1) if n else b"") for n in range(depth)),
+]
+_NESTED = st.builds(lambda form, depth: form(depth), st.sampled_from(NESTED), st.integers(1, 40) | st.integers(40, 600))
 
 
 def nested(pairs: list[tuple[tuple[str, ...], Any]], bases: Any) -> bytes:
@@ -256,7 +249,13 @@ def test_a_hostile_config_gives_a_config_or_one_line(fuzz: Any, mutated: Changed
         mostly(BASE, contents),
         mixed((4, st.just([])), (2, overrides), (1, _OVERRIDES)),
     )
-    fuzz("config", (VALID, ["MODEL.DEVICE", "cpu"]), inputs, reads_anywhere=True)
+    known = [
+        *TEXTS,
+        *(nested([], base) for base in BASES),
+        *(form(depth) for form in NESTED for depth in (30, 200, 400)),
+    ]
+    known_inputs = [({**AROUND, "config.yaml": text, "base.yaml": BASE}, []) for text in known]
+    fuzz("config", (VALID, ["MODEL.DEVICE", "cpu"]), inputs, known_inputs, reads_anywhere=True)
 
 
 MODEL = {

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -156,13 +156,24 @@ def chain(draw: st.DrawFn, mostly: Mostly) -> NetDef:
     return net
 
 
+# Of six values, or of another number, or of none that there can be.
+_SHAPES = [
+    *([2, 3], [-2, -3], [-6], [7], [2**62], [0, 2**62], [2**31, 2**31], [2**62, 4]),
+    *([1] * 63 + [6], [1] * 90, [0] * 40),
+]
+
+
+def fill(kind: str, shape: Sequence[int], values: Sequence[int]) -> NetDef:
+    """An init net of one fill."""
+    arguments = [Argument(name="shape", ints=shape), Argument(name="values", **{ASKED[kind]["values"]: values})]
+    return NetDef(op=[OperatorDef(type=kind, output=["w"], arg=arguments)])
+
+
 @st.composite
 def fills(draw: st.DrawFn, mostly: Mostly) -> NetDef:
     """An init net whose fills may have any shape and values, and mostly have some that fit."""
     net = NetDef(name="init")
-    hostile_shapes = st.lists(st.integers(0, 3) | _numbers, max_size=4) | st.sampled_from(
-        [[0, 2**62], [1] * 90, [0] * 40, [2**31, 2**31], [2**62, 4]]
-    )
+    hostile_shapes = st.lists(st.integers(0, 3) | _numbers, max_size=4) | st.sampled_from(_SHAPES)
     for name in ("w", "b", draw(_names)):
         kind = draw(st.sampled_from(sorted(FILLS)))
         shape = draw(mostly(draw(st.lists(_SMALL, max_size=4)), hostile_shapes))
@@ -246,7 +257,14 @@ def test_a_hostile_netdef_is_compiled_or_refused_in_one_line_and_drawn(
         (1, _SPECIAL | _BYTES),
     )
     inputs = hostile.map(lambda net: ({"model.pb": net, "model_init.pb": init}, []))
-    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs)
+    operators = [
+        OperatorDef(type=kind, input=[name], output=[name]) for kind in ("Conv", "NoSuch") for name in _HOSTILE
+    ]
+    operators += [OperatorDef(type=kind) for kind in TYPES]
+    known = [looped(60), doubling(30).SerializeToString(), predict.replace(b"stem", b"\xff\xfe\0x")]
+    known += [NetDef(op=[operator], external_input=operator.input).SerializeToString() for operator in operators]
+    known_inputs = [({"model.pb": net, "model_init.pb": init}, []) for net in known]
+    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs, known_inputs)
 
 
 def test_a_hostile_init_net_fills_parameters_or_is_refused_in_one_line(
@@ -257,4 +275,7 @@ def test_a_hostile_init_net_fills_parameters_or_is_refused_in_one_line(
     others = serialized(chain(mostly) | _ANY_NETS) | serialized(st.integers(1, 30).map(doubling))
     hostile = mixed((6, filling), (1, others), (1, mutated(st.just(init) | filling)), (1, _SPECIAL | _BYTES))
     inputs = hostile.map(lambda net: ({"model.pb": predict, "model_init.pb": net}, []))
-    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs)
+    known = [doubling(30), *(fill(kind, shape, [1] * 6) for kind in sorted(FILLS) for shape in _SHAPES)]
+    known += [fill(kind, [1], [2**40]) for kind in sorted(FILLS)]
+    known_inputs = [({"model.pb": predict, "model_init.pb": net.SerializeToString()}, []) for net in known]
+    fuzz("netdef", ({"model.pb": predict, "model_init.pb": init}, []), inputs, known_inputs)

@@ -51,22 +51,21 @@ _numbers = st.integers(-3, 9) | st.sampled_from([2**31 - 1, 2**31, -(2**31), 2**
 _names = st.sampled_from(["data", "w", "b", "c", "n", "s", "r", "y", "z", ""]) | st.sampled_from(
     ["<script>", '"><svg onload=x>', "../../x", "/etc/passwd", "a\nb", "a\0b", "\u202ex", "x" * 3000]
 )
-_locations = st.sampled_from(
-    [
-        *(
-            "../outside/secret",
-            "/etc/passwd",
-            "weights.bin",
-            "up/outside/secret",
-            "link.bin",
-            "hard.bin",
-            "/dev/zero",
-            "pipe",
-            "../outside/pipe",
-        ),
-        *("", ".", "..", "a\0b", "x" * 300, "./weights.bin", "zero", "weights.bin/../../outside/secret"),
-    ]
-)
+LOCATIONS = [
+    *(
+        "../outside/secret",
+        "/etc/passwd",
+        "weights.bin",
+        "up/outside/secret",
+        "link.bin",
+        "hard.bin",
+        "/dev/zero",
+        "pipe",
+        "../outside/pipe",
+    ),
+    *("", ".", "..", "a\0b", "x" * 300, "./weights.bin", "zero", "weights.bin/../../outside/secret"),
+]
+_locations = st.sampled_from(LOCATIONS)
 
 
 @st.composite
@@ -89,6 +88,12 @@ def _tensors(draw: st.DrawFn) -> TensorProto:
     return made
 
 
+def elsewhere(location: str) -> TensorProto:
+    made = TensorProto(name="w", dims=[2, 3, 1, 1], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    made.external_data.add(key="location", value=location)
+    return made
+
+
 @st.composite
 def _external(draw: st.DrawFn) -> TensorProto:
     """A tensor whose numbers lie in another file, or that says so beside."""
@@ -103,15 +108,14 @@ def _external(draw: st.DrawFn) -> TensorProto:
     return made
 
 
-@st.composite
-def _models_with_external_data(draw: st.DrawFn) -> bytes:
-    """The valid model with such a tensor in it, wherever one can be."""
+PLACES = ["weight", "more", "constant", "attribute", "attributes", "subgraph", "function", "sparse", "training"]
+
+
+def with_tensor(outside: TensorProto, place: str) -> bytes:
+    """The valid model with that tensor in it."""
     model = ModelProto()
     model.CopyFrom(VALID)
-    outside = draw(_external())
-    match draw(
-        st.sampled_from(["weight", "more", "constant", "attribute", "subgraph", "function", "sparse", "training"])
-    ):
+    match place:
         case "weight":
             outside.name = "w"
             model.graph.initializer[0].CopyFrom(outside)
@@ -121,12 +125,11 @@ def _models_with_external_data(draw: st.DrawFn) -> bytes:
             model.graph.node.insert(0, helper.make_node("Constant", [], ["k"], value=outside))
             model.graph.node.append(helper.make_node("Add", ["data", "k"], ["u"]))
         case "attribute":
-            kind = draw(st.sampled_from(["t", "tensors"]))
-            given = AttributeProto(name="x", **{kind: outside if kind == "t" else [outside]})
-            given.type = AttributeProto.TENSOR if kind == "t" else AttributeProto.TENSORS
-            draw(st.sampled_from(list(model.graph.node))).attribute.append(given)
+            model.graph.node[0].attribute.add(name="x", type=AttributeProto.TENSOR, t=outside)
+        case "attributes":
+            model.graph.node[0].attribute.add(name="x", type=AttributeProto.TENSORS, tensors=[outside])
         case "subgraph":
-            graph = subgraph(draw(st.integers(0, 3)))
+            graph = subgraph(2)
             graph.initializer.append(outside)
             node = helper.make_node("If", ["w"], ["q"], then_branch=graph, else_branch=subgraph(0))
             model.graph.node.append(node)
@@ -137,9 +140,7 @@ def _models_with_external_data(draw: st.DrawFn) -> bytes:
             model.opset_import.append(helper.make_opsetid("own", 1))
             model.graph.node.append(helper.make_node("f", ["data"], ["v"], domain="own"))
         case "sparse":
-            part = draw(st.sampled_from(["values", "indices"]))
-            other = {"values": tensor("values", [1]), "indices": tensor("indices", [1]), part: outside}
-            model.graph.sparse_initializer.add(dims=[2, 3, 1, 1], **other)
+            model.graph.sparse_initializer.add(dims=[2, 3, 1, 1], values=outside, indices=tensor("indices", [1]))
         case "training":
             model.training_info.add().initialization.initializer.append(outside)
     return model.SerializeToString()
@@ -275,35 +276,34 @@ def _nodes(draw: st.DrawFn, names: st.SearchStrategy[str] = _names) -> NodeProto
     return node
 
 
-_NET_ARGUMENTS = st.sampled_from(
-    [
-        "",
-        "[]",
-        "null",
-        "[" * 5000,
-        "{",
-        "{}",
-        '{"<script>": "</script>"}',
-        '{"a": 1}',
-        '{"a": [0.5]}',
-        '{"a": null}',
-        '{"a": {}}',
-        '{"a": [null]}',
-        '{"a": NaN}',
-        '{"a": 1e999}',
-        '{"a": ' + "9" * 4000 + "}",
-        '{"a": ["x"]}',
-        '{"a": [1.5, "x"]}',
-        '{"a": "\\ud800"}',
-        '{"a": true}',
-        '{"a": [1' + "0" * 30 + "]}",
-        '{"' + "a" * 5000 + '": 1}',
-        "9" * 9000,
-        '{"a": 1e39}',
-        '{"a": [1e39, 2]}',
-        '{"\\ud800": 1}',
-    ]
-)
+NET_ARGUMENTS = [
+    "",
+    "[]",
+    "null",
+    "[" * 5000,
+    "{",
+    "{}",
+    '{"<script>": "</script>"}',
+    '{"a": 1}',
+    '{"a": [0.5]}',
+    '{"a": null}',
+    '{"a": {}}',
+    '{"a": [null]}',
+    '{"a": NaN}',
+    '{"a": 1e999}',
+    '{"a": ' + "9" * 4000 + "}",
+    '{"a": ["x"]}',
+    '{"a": [1.5, "x"]}',
+    '{"a": "\\ud800"}',
+    '{"a": true}',
+    '{"a": [1' + "0" * 30 + "]}",
+    '{"' + "a" * 5000 + '": 1}',
+    "9" * 9000,
+    '{"a": 1e39}',
+    '{"a": [1e39, 2]}',
+    '{"\\ud800": 1}',
+]
+_NET_ARGUMENTS = st.sampled_from(NET_ARGUMENTS)
 
 
 @st.composite
@@ -463,11 +463,26 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
 }
 
 
+def fitted(
+    nodes: Sequence[NodeProto], numbers: Sequence[int] = (1, -1), sizes: Sequence[float] = (2.0, 2.0), size: Any = 2
+) -> bytes:
+    """A model with those nodes in it, and what they may read. What they give is not its output: it may be anything."""
+    first = helper.make_node("Conv", ["data", "w", "b"], ["c"])
+    last = helper.make_node("Flatten", ["c"], ["y"])
+    shape = helper.make_tensor("s", TensorProto.INT64, [2], numbers)
+    scales = helper.make_tensor("h", TensorProto.FLOAT, [4], [1, 1, *sizes])
+    weights = [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), tensor("g", [2, 2]), shape, scales]
+    model = model_of([first, *nodes, last], weights)
+    model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
+    model.graph.input.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, size]))
+    return model.SerializeToString()
+
+
 @st.composite
 def _fitting_models(draw: st.DrawFn) -> bytes:
     """Operators that have a Caffe2 form, each changed in one thing at most: they come past the checker."""
     there = ["data", "m", "v", "w", "b", "s", "h", "c", ""]
-    nodes = [helper.make_node("Conv", ["data", "w", "b"], ["c"])]
+    nodes = []
     for index in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from([*table(), *operators(), "BatchNormalization", "Constant", "Identity", "Dropout"]))
         reads, attributes = (given.copy() for given in _FITTING[kind])
@@ -490,17 +505,9 @@ def _fitting_models(draw: st.DrawFn) -> bytes:
         writes = [f"o{index}_{place}" for place in range(outputs)]
         nodes.append(helper.make_node(kind, reads, writes, domain=domain, **attributes))
         there += writes
-    numbers = helper.make_tensor("s", TensorProto.INT64, [2], draw(st.just([1, -1]) | st.tuples(_numbers, _numbers)))
+    numbers = draw(st.just([1, -1]) | st.tuples(_numbers, _numbers))
     sizes = draw(st.just([2.0, 2.0]) | st.lists(st.floats(width=32), min_size=2, max_size=2))
-    scales = helper.make_tensor("h", TensorProto.FLOAT, [4], [1, 1, *sizes])
-    weights = [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), tensor("g", [2, 2]), numbers, scales]
-    # What the others give is of any type and rank; the graph's output is not.
-    model = model_of([*nodes, helper.make_node("Flatten", ["c"], ["y"])], weights)
-    model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
-    model.graph.input.append(
-        helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, draw(st.sampled_from([2, "k"]))])
-    )
-    return model.SerializeToString()
+    return fitted(nodes, numbers, sizes, draw(st.sampled_from([2, "k"])))
 
 
 AROUND = {
@@ -516,22 +523,43 @@ _SPECIAL = st.sampled_from(
 )
 
 
-def fuzz_with_files_around(fuzz: Any, contents: st.SearchStrategy[Any]) -> None:
+def fuzz_with_files_around(fuzz: Any, contents: st.SearchStrategy[Any], known: Sequence[bytes]) -> dict[str, int]:
     inputs = contents.map(lambda content: ({"model.onnx": content, **AROUND}, []))
-    fuzz("onnx", ({"model.onnx": VALID.SerializeToString(), **AROUND}, []), inputs)
+    known_inputs = [({"model.onnx": content, **AROUND}, []) for content in known]
+    tried: dict[str, int] = fuzz(
+        "onnx", ({"model.onnx": VALID.SerializeToString(), **AROUND}, []), inputs, known_inputs
+    )
+    return tried
 
 
 def test_a_hostile_onnx_file_is_converted_or_refused_in_one_line(fuzz: Any, mutated: Changed, mixed: Mixed) -> None:
-    valid = st.just(VALID.SerializeToString())
-    fuzz_with_files_around(fuzz, mixed((8, _models()), (1, mutated(valid)), (1, _SPECIAL)))
+    valid = VALID.SerializeToString()
+    known = []
+    for text in NET_ARGUMENTS:
+        model = ModelProto.FromString(valid)
+        model.metadata_props[0].value = text
+        known.append(model.SerializeToString())
+    # Of each type, with as many numbers as it says and with too few.
+    numbers = [
+        TensorProto(dims=[2], data_type=kind, raw_data=b"\0" * size) for kind in range(26) for size in (16, 8, 1)
+    ]
+    known += [with_tensor(each, "constant") for each in numbers]
+    fuzz_with_files_around(fuzz, mixed((8, _models()), (1, mutated(st.just(valid))), (1, _SPECIAL)), known)
 
 
 def test_hostile_operators_in_an_onnx_file_are_converted_or_refused_in_one_line(
     fuzz: Any, mutated: Changed, mixed: Mixed
 ) -> None:
     fitting = _fitting_models()
-    fuzz_with_files_around(fuzz, mixed((9, fitting), (1, mutated(fitting))))
+    known = []
+    for kind, (reads, attributes) in _FITTING.items():
+        domain = ONNX_DOMAIN if kind in operators() else ""
+        for given in (reads[:count] for count in range(len(reads) + 1)):
+            known.append(fitted([helper.make_node(kind, given, ["o"], domain=domain, **attributes)]))
+    fuzz_with_files_around(fuzz, mixed((9, fitting), (1, mutated(fitting))), known)
 
 
 def test_an_onnx_file_whose_numbers_lie_elsewhere_is_refused_and_nothing_is_read_there(fuzz: Any) -> None:
-    fuzz_with_files_around(fuzz, _models_with_external_data())
+    made = st.builds(with_tensor, _external(), st.sampled_from(PLACES))
+    known = [with_tensor(elsewhere(location), place) for location in LOCATIONS for place in PLACES]
+    assert fuzz_with_files_around(fuzz, made, known)["value"] == 0
