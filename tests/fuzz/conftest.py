@@ -22,8 +22,10 @@ from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Hypoth
 from hypothesis.internal.constants_ast import Constants
 
 DEFAULT_INPUTS = 500
+CPU_SECONDS = 5
+"""Of processor time, which a child may take."""
 WALL_SECONDS = 20
-"""Until a child counts as hung, on a machine that is busy. What computes is ended sooner, by its processor time."""
+"""Until a child counts as hung, on a machine that is busy."""
 
 # An input: file name to its bytes, or to a link or a pipe; and what the reader is told beside.
 Special = tuple[str, str]
@@ -67,6 +69,7 @@ class WatchedReading:
         *,
         reads_anywhere: bool = False,
         warm: bool = False,
+        cpu_seconds: int = CPU_SECONDS,
         wall_seconds: float = WALL_SECONDS,
     ) -> dict[str, str]:
         """Lay the input out below `base`, have it read, and look whether anything else was written."""
@@ -85,6 +88,7 @@ class WatchedReading:
             "written": str(folders["written"]),
             "reads_anywhere": reads_anywhere,
             "warm": warm,
+            "cpu_seconds": cpu_seconds,
             "wall_seconds": wall_seconds,
         }
         assert self._server.stdin is not None

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import pickle
-import resource
 import socket  # noqa: F401  (it is the call that is to be found out, not the import)
 import subprocess  # noqa: F401
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-# Of the C library: no audit event tells of its call.
-_create = ctypes.PyDLL(None).creat
+# Of the C library: no audit event tells of their calls.
+_create, _truncate = ctypes.PyDLL(None).creat, ctypes.PyDLL(None).truncate
 
 
 def unpickle(folder: Path, written: Path, told: list[str]) -> None:
@@ -36,6 +35,15 @@ def write_unseen(folder: Path, written: Path, told: list[str]) -> None:
     _create(b"ran", 0o600)
 
 
+def empty_unseen(folder: Path, written: Path, told: list[str]) -> None:
+    _truncate(str(folder.parent / "outside" / "secret").encode(), ctypes.c_long(0))
+
+
+def fill_disk(folder: Path, written: Path, told: list[str]) -> None:
+    with (written / "large").open("wb") as file:
+        file.truncate(1 << 30)
+
+
 def read_outside(folder: Path, written: Path, told: list[str]) -> None:
     (folder / "input").resolve().parent.parent.joinpath("outside", "secret").read_bytes()
 
@@ -45,9 +53,18 @@ def raise_key_error(folder: Path, written: Path, told: list[str]) -> None:
 
 
 def say_two_lines(folder: Path, written: Path, told: list[str]) -> None:
+    _say("a\nb")
+
+
+def say_without_end(folder: Path, written: Path, told: list[str]) -> None:
+    _say("a" * 5000)
+
+
+def _say(text: str) -> None:
+    """As `UserError` itself never would: it mends what it is given."""
     from roastery.errors import UserError
 
-    raise type("Longer", (UserError,), {"__str__": lambda self: "a\nb"})("")
+    raise type("Unmended", (UserError,), {"__str__": lambda self: text})("")
 
 
 def draw_as_told(folder: Path, written: Path, told: list[str]) -> None:
@@ -66,8 +83,6 @@ def fill_memory(folder: Path, written: Path, told: list[str]) -> None:
 
 
 def compute_without_end(folder: Path, written: Path, told: list[str]) -> None:
-    # The test need not wait as long as for others.
-    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
     while True:
         pass
 
@@ -92,17 +107,8 @@ def leave_at_once(folder: Path, written: Path, told: list[str]) -> None:
 NAIVE_READERS = {
     reader.__name__: reader
     for reader in (
-        *(unpickle, load_unsafe_yaml, evaluate, overwrite_input, write_unseen, read_outside, raise_key_error),
-        *(
-            say_two_lines,
-            draw_as_told,
-            recurse,
-            fill_memory,
-            compute_without_end,
-            wait_without_end,
-            crash,
-            leave,
-            leave_at_once,
-        ),
+        *(unpickle, load_unsafe_yaml, evaluate, overwrite_input, write_unseen, empty_unseen, fill_disk, read_outside),
+        *(raise_key_error, say_two_lines, say_without_end, draw_as_told, recurse, fill_memory, compute_without_end),
+        *(wait_without_end, crash, leave, leave_at_once),
     )
 }

@@ -65,12 +65,14 @@ def test_yaml_that_constructs_objects_is_found_out(outcome: Any, text: str, even
         ("evaluate", ("forbidden", "compile")),
         ("overwrite_input", ("forbidden", "open")),
         ("write_unseen", ("wrote", "changed")),
+        ("empty_unseen", ("wrote", "changed")),
+        ("fill_disk", ("error", "OSError: [Errno 27] File too large")),
         ("read_outside", ("forbidden", "open")),
         ("raise_key_error", ("error", "KeyError: 'input'")),
         ("say_two_lines", ("badly said", "a\nb")),
+        ("say_without_end", ("badly said", "aaa")),
         ("recurse", ("error", "RecursionError")),
         ("fill_memory", ("error", "MemoryError")),
-        ("compute_without_end", ("killed", "SIG")),
         ("crash", ("killed", "SIGSEGV")),
         ("leave", ("error", "SystemExit")),
         ("leave_at_once", ("ended", "ended with 0")),
@@ -101,6 +103,10 @@ def test_a_drawing_that_acts_is_found_out(outcome: Any, inner: str, said: str) -
     assert message.startswith(f"AssertionError: the drawing has {said}")
 
 
+def test_a_reader_that_computes_without_end_is_found_out(outcome: Any) -> None:
+    assert outcome("compute_without_end", cpu_seconds=1) == ("killed", "SIGXCPU")
+
+
 def test_a_reader_that_waits_is_found_out(outcome: Any) -> None:
     assert outcome("wait_without_end", wall_seconds=0.5) == ("hung", "did not end within 0.5 s")
 
@@ -110,6 +116,12 @@ def test_a_fuzzing_test_fails_on_the_input_that_a_reader_stumbles_over(fuzz_with
     with pytest.raises(AssertionError, match=r"^forbidden: pickle.find_class"):
         fuzz_with(10, "unpickle", (valid, []), st.sampled_from([(valid, []), (hostile, [])]))
     assert (tmp_path / "last" / "input" / "input").read_bytes() == hostile["input"]
+
+
+def test_a_fuzzing_test_fails_on_an_attack_that_is_known(fuzz_with: Any) -> None:
+    valid, hostile = ({"input": pickle.dumps(content)} for content in (1, Call(os.system, "touch ran")))
+    with pytest.raises(AssertionError, match=r"^forbidden: pickle.find_class"):
+        fuzz_with(1, "unpickle", (valid, []), st.just((valid, [])), [(hostile, [])])
 
 
 def test_a_fuzzing_test_fails_when_too_few_inputs_were_tried(fuzz_with: Any) -> None:

@@ -25,7 +25,6 @@ from readers import READERS
 
 from roastery.errors import UserError
 
-CPU_SECONDS = 5
 MEMORY = 1 << 30
 """Bytes of address space that a child may take beside what the server has. No input is larger than a few MB."""
 FILE_BYTES = 16 << 20
@@ -152,7 +151,7 @@ def _read(reader: Any, request: dict[str, Any], pipe: int) -> None:
     with Path("/proc/self/statm").open() as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (request["cpu_seconds"], request["cpu_seconds"] + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     watch = Watch(request)
