@@ -20,6 +20,8 @@ from roastery.regular_file import require_regular
 
 MAX_BYTES = 1 << 30
 """COCO's own largest file, instances_train2017.json, is 448 MB."""
+MAX_SIDE = 65535
+"""JPEG's largest. pycocotools counts an image's pixels in 32 bits."""
 _NAMED = 5
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -131,8 +133,8 @@ def _check_ids(entries: Sequence[Mapping[str, Any]], key: str, path: Path) -> No
     seen: set[int] = set()
     for entry in entries:
         identity = entry.get("id")
-        if type(identity) is not int:
-            _malformed(path, f"an entry of '{key}' has the id {str(identity)[:40]!r}, not an integer")
+        if type(identity) is not int or not -(1 << 63) <= identity < 1 << 63:
+            _malformed(path, f"an entry of '{key}' has the id {str(identity)[:40]!r}, not an integer of 64 bits")
         if identity in seen:
             _malformed(path, f"the id {identity} occurs twice in '{key}'")
         seen.add(identity)
@@ -142,8 +144,8 @@ def _record(entry: Mapping[str, Any], folder: Path, path: Path) -> ImageRecord:
     name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
     if not _is_text(name) or not name or "\0" in name:
         _malformed(path, f"image {entry['id']} has no file_name")
-    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
-        _malformed(path, f"image {entry['id']} ({name[:80]}) has no height and width in pixels")
+    if type(height) is not int or type(width) is not int or not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        _malformed(path, f"image {entry['id']} ({name[:80]}) has no height and width in pixels, 1 to {MAX_SIDE}")
     return ImageRecord(entry["id"], folder / name, height, width)
 
 

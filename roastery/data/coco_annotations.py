@@ -11,8 +11,8 @@ from typing import Any
 
 from roastery.errors import DatasetError
 
-# Six bits a character from '0' on; the sixth says that another follows, so the last has it not.
-_RLE_TEXT = re.compile(r"(?:[P-o]*[0-O])*")
+# Six bits a character from '0' on; the sixth says that another follows, so the last has it not. 35 bits are enough.
+_RLE_TEXT = re.compile(r"(?:[P-o]{0,6}[0-O])*")
 
 
 def check_annotations(
@@ -63,11 +63,16 @@ def _problems(
             yield "has a mask whose run lengths are damaged or do not fill its image"
     elif mask is not None and not _are_polygons(mask):
         yield "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
+    elif mask is not None and not all(_is_near(polygon, size) for polygon in mask):
+        yield f"has a polygon that leads far out of its image {[*size]}"
 
 
 def _are_run_lengths(counts: Any, size: tuple[int, int]) -> bool:
+    """Whether they fill the image: pycocotools compares masks until both are used up, and takes that to be at once."""
     if isinstance(counts, str):
-        return counts != "" and _RLE_TEXT.fullmatch(counts) is not None
+        if not (counts and _RLE_TEXT.fullmatch(counts)):
+            return False
+        counts = _decoded(counts)
     return (
         isinstance(counts, list)
         and all(type(count) is int and count >= 0 for count in counts)
@@ -75,10 +80,34 @@ def _are_run_lengths(counts: Any, size: tuple[int, int]) -> bool:
     )
 
 
+def _decoded(text: str) -> list[int]:
+    """The run lengths that a text stands for: five bits a character, lowest first; from the fourth on, differences."""
+    counts: list[int] = []
+    value = shift = 0
+    for code in text.encode("ascii"):
+        bits = code - ord("0")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            # Of the last character the highest bit is the sign.
+            value -= (bits & 16) << shift - 4
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    return counts
+
+
 def _are_polygons(mask: Any) -> bool:
     return isinstance(mask, list) and all(
         isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _are_numbers(polygon)
         for polygon in mask
+    )
+
+
+def _is_near(polygon: Sequence[float], size: tuple[int, int]) -> bool:
+    """Whether no point lies further out of the image than the image is large: an outline is drawn pixel by pixel."""
+    return all(
+        -side <= min(values) and max(values) <= 2 * side
+        for side, values in ((size[1], polygon[::2]), (size[0], polygon[1::2]))
     )
 
 

@@ -138,6 +138,8 @@ def measure_coco(
     # pycocotools prints as it goes.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(dataset.annotations))
+        if "segm" in iou_types:
+            _check_masks(dataset, truth, evaluated)
         figures = CocoFigures({}, {})
         for iou_type in iou_types:
             evaluation = _evaluate(dataset, truth, results, iou_type, evaluated)
@@ -177,6 +179,15 @@ def _check_results(
             raise DatasetError(f"image {image_id}: a detection with NaN or infinity cannot be evaluated: {result}")
         if "segm" in iou_types and "segmentation" not in result:
             raise DatasetError(f"image {image_id}: a detection without a mask; evaluate 'bbox' alone")
+
+
+def _check_masks(dataset: CocoDataset, truth: COCO, image_ids: Sequence[int]) -> None:
+    for annotation in truth.loadAnns(truth.getAnnIds(imgIds=image_ids)):
+        if not annotation.get("segmentation"):
+            raise DatasetError(
+                f"{dataset.annotations}: annotation {annotation['id']} has no 'segmentation', which a model with masks "
+                "is measured by; add it, or evaluate a model without masks"
+            )
 
 
 def _evaluate(

@@ -184,12 +184,17 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an annotation twice": (lambda data: data["annotations"][0].update(id=2), "the id 2 occurs twice in 'annotations'"),
     "a category twice": (lambda data: data["categories"][0].update(id=3), "the id 3 occurs twice in 'categories'"),
     "an id of text": (lambda data: data["images"][0].update(id="9"), "the id '9', not an integer"),
+    "an id beyond any array": (lambda data: data["annotations"][0].update(id=1 << 63), "not an integer of 64 bits"),
     "no id": (lambda data: data["annotations"][0].pop("id"), "the id 'None', not an integer"),
     "an id of true": (lambda data: data["images"][0].update(id=True), "the id 'True', not an integer"),
     "no file name": (lambda data: data["images"][0].pop("file_name"), "image 9 has no file_name"),
     "a null byte": (lambda data: data["images"][0].update(file_name="a\0.png"), "image 9 has no file_name"),
     "no height": (lambda data: data["images"][0].pop("height"), "image 9 (b.png) has no height and width"),
     "no pixels": (lambda data: data["images"][0].update(width=0), "image 9 (b.png) has no height and width"),
+    "more pixels than a JPEG has": (
+        lambda data: data["images"][0].update(width=65536),
+        "image 9 (b.png) has no height and width",
+    ),
     "half a pixel": (lambda data: data["images"][0].update(width=5.5), "image 9 (b.png) has no height and width"),
     "no class name": (lambda data: data["categories"][0].pop("name"), "category 7 has no name"),
 }

@@ -35,7 +35,7 @@ def check(entry: dict[str, Any]) -> None:
         [[0, 0, 3, 0, 3, 3], [1, 1, 2, 1, 2, 2, 1, 2]],
         {"size": [*SIZE], "counts": [24]},
         {"size": [*SIZE], "counts": [0, 24]},
-        {"size": [*SIZE], "counts": "36:"},
+        {"size": [*SIZE], "counts": "36?"},
     ],
 )
 def test_what_coco_has_is_taken(segmentation: Any) -> None:
@@ -48,11 +48,17 @@ def test_every_mask_that_pycocotools_encodes_is_taken(mask: np.ndarray) -> None:
     check(annotation(segmentation={"size": [*SIZE], "counts": encoded["counts"].decode()}))
 
 
-@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=30))
-def test_run_lengths_of_any_size_are_taken_as_text(counts: list[int]) -> None:
-    encoded = coco_mask.frPyObjects({"size": [1 << 20, 1 << 20], "counts": counts}, 1 << 20, 1 << 20)
-    entry = annotation(segmentation={"size": [1 << 20, 1 << 20], "counts": encoded["counts"].decode()})
-    check_annotations([entry], {1: (1 << 20, 1 << 20)}, {2}, Path("a.json"))
+@given(st.lists(st.integers(0, 2**24), min_size=1, max_size=30))
+def test_run_lengths_that_fill_their_image_are_taken_as_text(counts: list[int]) -> None:
+    size = (1, sum(counts))
+    encoded = coco_mask.frPyObjects({"size": [*size], "counts": counts}, *size)
+    entry = annotation(segmentation={"size": [*size], "counts": encoded["counts"].decode()})
+    check_annotations([entry], {1: size}, {2}, Path("a.json"))
+    # One more or fewer, and pycocotools would go on without end where it looks for what two masks share.
+    for width in (sum(counts) - 1, sum(counts) + 1):
+        other = annotation(segmentation={"size": [1, width], "counts": encoded["counts"].decode()})
+        with pytest.raises(DatasetError, match="run lengths are damaged or do not fill its image"):
+            check_annotations([other], {1: (1, width)}, {2}, Path("a.json"))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +85,11 @@ def test_run_lengths_of_any_size_are_taken_as_text(counts: list[int]) -> None:
         ({"segmentation": [[0, 0, 2, 2, 1, 1, 3]]}, "neither polygons"),
         ({"segmentation": [[0, 0, 2, 2, 1, None]]}, "neither polygons"),
         ({"segmentation": [0, 0, 2, 2, 1, 1]}, "neither polygons"),
+        # Beyond its image by more than its size. pycocotools takes memory for each pixel of an outline, or crashes.
+        *(
+            ({"segmentation": [[0, 0, 2, 2, *point]]}, "a polygon that leads far out of its image")
+            for point in [(1e9, 1), (1, 1e308), (12.1, 1), (1, 8.1), (-6.1, 1), (1, -4.1)]
+        ),
         ({"segmentation": {"size": [6, 4], "counts": [24]}}, "a mask of another size"),
         ({"segmentation": {"counts": [24]}}, "a mask of another size"),
         ({"segmentation": {"size": [*SIZE], "counts": [23]}}, "run lengths are damaged"),
@@ -88,6 +99,9 @@ def test_run_lengths_of_any_size_are_taken_as_text(counts: list[int]) -> None:
         # A last character that says another follows: pycocotools would read past the text's end.
         ({"segmentation": {"size": [*SIZE], "counts": "36P"}}, "run lengths are damaged"),
         ({"segmentation": {"size": [*SIZE], "counts": "36\n"}}, "run lengths are damaged"),
+        ({"segmentation": {"size": [*SIZE], "counts": "36"}}, "run lengths are damaged"),
+        ({"segmentation": {"size": [*SIZE], "counts": "O"}}, "run lengths are damaged"),
+        ({"segmentation": {"size": [*SIZE], "counts": "P" * 60 + "0"}}, "run lengths are damaged"),
         ({"segmentation": {"size": [*SIZE], "counts": "3 6"}}, "run lengths are damaged"),
     ],
 )

@@ -177,6 +177,19 @@ def test_an_image_that_the_dataset_does_not_have_cannot_be_evaluated(val):
         evaluate_coco(val, [], ["bbox"], [123456])
 
 
+@pytest.mark.parametrize("segmentation", [None, [], "absent"])
+def test_masks_cannot_be_evaluated_on_objects_without_masks(shapes, tmp_path, segmentation):
+    content = json.loads((shapes / "val" / "instances.json").read_text())
+    content["annotations"][1]["segmentation"] = segmentation
+    if segmentation == "absent":
+        del content["annotations"][1]["segmentation"]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    dataset = load_coco("shapes_val", shapes / "val" / "images", tmp_path / "a.json")
+    assert evaluate_coco(dataset, [], ["bbox"])["bbox"]["AP"] == 0
+    with pytest.raises(DatasetError, match=f"annotation {content['annotations'][1]['id']} has no 'segmentation'"):
+        evaluate_coco(dataset, [], ["bbox", "segm"])
+
+
 def test_masks_cannot_be_evaluated_without_masks(val, perfect):
     boxes = [{key: value for key, value in result.items() if key != "segmentation"} for result in perfect]
     with pytest.raises(DatasetError, match="without a mask"):

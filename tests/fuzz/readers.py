@@ -19,11 +19,16 @@ def read_checkpoint(folder: Path, written: Path, told: list[str]) -> None:
 
 def read_config(folder: Path, written: Path, told: list[str]) -> None:
     from roastery.config import dump_config, load_config
+    from roastery.errors import UserError
 
     text = dump_config(load_config(folder / "config.yaml", told))
     # What is let through can be pinned: written down, and read again as the same.
     (written / "config.yaml").write_text(text, encoding="utf-8")
-    if dump_config(load_config(written / "config.yaml")) != text:
+    try:
+        same = dump_config(load_config(written / "config.yaml")) == text
+    except UserError as error:
+        raise AssertionError(f"a config that was read cannot be read again: {error}") from error
+    if not same:
         raise AssertionError("a config is another one when it is read again")
 
 
@@ -73,7 +78,10 @@ def read_onnx(folder: Path, written: Path, told: list[str]) -> None:
 
 
 def read_coco(folder: Path, written: Path, told: list[str]) -> None:
+    from pycocotools import mask as coco_mask
+
     from roastery.data.coco import load_coco
+    from roastery.evaluation.coco import measure_coco
 
     images = folder / "images"
     dataset = load_coco("hostile", images, folder / "annotations.json")
@@ -81,6 +89,12 @@ def read_coco(folder: Path, written: Path, told: list[str]) -> None:
     if outside:
         raise AssertionError(f"images outside of their folder: {outside}")
     assert dataset.digest
+    # What is let through can be measured on: pycocotools reads it again, in C.
+    image = dataset.images[0]
+    size = [image.height, image.width]
+    mask = coco_mask.frPyObjects({"size": size, "counts": [image.height * image.width]}, *size)
+    found = {"image_id": image.id, "category_id": dataset.category_ids[0], "score": 0.5, "bbox": [0.0, 0.0, 2.0, 2.0]}
+    measure_coco(dataset, [{**found, "segmentation": mask}])
 
 
 def read_frames(folder: Path, written: Path, told: list[str]) -> None:
