@@ -43,7 +43,7 @@ def read_netdef(folder: Path, written: Path, told: list[str]) -> None:
     from roastery.caffe2.draw import DRAWING_FILE, draw_svg
     from roastery.caffe2.nets import load_nets
     from roastery.caffe2.torch_runtime import TorchRuntime
-    from roastery.errors import UserError
+    from roastery.errors import DrawingUnavailable, UserError
 
     nets = load_nets(folder)
     refusal = None
@@ -52,7 +52,10 @@ def read_netdef(folder: Path, written: Path, told: list[str]) -> None:
     except UserError as error:
         refusal = error
     # A net that cannot be run can still be looked at.
-    draw_svg(nets.predict_net, written / DRAWING_FILE)
+    try:
+        draw_svg(nets.predict_net, written / DRAWING_FILE)
+    except DrawingUnavailable as error:
+        raise AssertionError("a net cannot be drawn") from error
     check_drawing(written / DRAWING_FILE)
     if refusal is not None:
         raise refusal

@@ -151,6 +151,10 @@ def test_a_hostile_dataset_gives_images_in_its_folder_or_one_line(
     contents = mixed((8, made), (1, mutated(st.just(valid))), (1, _TEXTS | _SPECIAL))
     inputs = contents.map(lambda content: ({"annotations.json": content, **IMAGES}, []))
     known = [*TEXTS, *(changed([(("images", 0, "file_name"), name)]) for name in FILE_NAMES)]
-    known += [changed([((key, 0, name), 10**400)]) for key, entries in VALID.items() for name in entries[0]]
+    places = [(key, 0, name) for key, entries in VALID.items() for name in entries[0]]
+    known += [changed([(place, value)]) for place in places for value in (10**400, [], None)]
+    # Outlines and run lengths that pycocotools would crash on, and go on with for ever.
+    masks = [[[0, 0, 1e9, 0, 1e9, 1e9]], {"size": [8, 6], "counts": "5555"}, {"size": [8, 6], "counts": "P" * 99}]
+    known += [changed([(("annotations", 0, "segmentation"), mask)]) for mask in masks]
     known_inputs = [({"annotations.json": content, **IMAGES}, []) for content in known]
     fuzz("coco", ({"annotations.json": valid, **IMAGES}, []), inputs, known_inputs)

@@ -33,6 +33,7 @@ _BOMB = b"a0: &a0 [x,x,x,x,x,x,x,x]\n" + b"".join(
 TEXTS = [
     *(
         _BOMB,
+        _BOMB + b"OUTPUT_DIR: *a12\nshards: *a12\n",
         b"a: &a [*a]",
         b"a: &a {b: *a}",
         b"&a *a",
@@ -283,7 +284,20 @@ PIPELINE = {
     "sample": {"n": 2},
 }
 _NAMES = st.sampled_from(
-    ["b", "../x", "a/b", "..", "<script>", "a' or 1", "x" * 80, "x" * 81, "/etc/passwd", "~/x", "http://x"]
+    [
+        "b",
+        "../x",
+        "a/b",
+        "..",
+        "<script>",
+        "a' or 1",
+        "x" * 80,
+        "x" * 81,
+        "/etc/passwd",
+        "~/x",
+        "~nobody-at-all/x",
+        "http://x",
+    ]
 )
 SPECS = {
     "models": ("models/a.yaml", MODEL),
@@ -325,4 +339,12 @@ def specs(mutate: Changed, mixed: Mixed) -> st.SearchStrategy[tuple[dict[str, An
 
 def test_a_hostile_spec_gives_a_spec_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed) -> None:
     valid = {file: json.dumps(content).encode() for file, content in SPECS.values()}
-    fuzz("specs", (valid, ["models"]), specs(mutated, mixed))
+    known = [({file: text}, [kind]) for kind, (file, _) in SPECS.items() for text in TEXTS]
+    values = ["~nobody-at-all/x", "\0", "\ud800", "x" * 5000, [[]], {}, 2**4000, None]
+    known += [
+        ({file: json.dumps({**content, key: value}).encode()}, [kind])
+        for kind, (file, content) in SPECS.items()
+        for key in content
+        for value in values
+    ]
+    fuzz("specs", (valid, ["models"]), specs(mutated, mixed), known)

@@ -121,7 +121,7 @@ _SMALL = st.integers(0, 4)
 _CLOSE_VALUES: dict[Field, st.SearchStrategy[Any]] = {
     "i": _SMALL,
     "f": st.floats(0, 2, width=32),
-    "s": st.sampled_from([b"NCHW", b"constant", b"reflect", b""]),
+    "s": st.sampled_from([b"NCHW", b"constant", b"reflect", b"", b"\xff\xfe"]),
     "ints": st.lists(_SMALL, min_size=1, max_size=4) | st.permutations(range(4)),
     "floats": st.lists(st.floats(0, 2, width=32), max_size=4),
     "strings": st.just([]),

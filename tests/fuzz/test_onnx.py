@@ -123,7 +123,7 @@ def with_tensor(outside: TensorProto, place: str) -> bytes:
             model.graph.initializer.append(outside)
         case "constant":
             model.graph.node.insert(0, helper.make_node("Constant", [], ["k"], value=outside))
-            model.graph.node.append(helper.make_node("Add", ["data", "k"], ["u"]))
+            model.graph.node.append(helper.make_node("Add", ["k", "k"], ["u"]))
         case "attribute":
             model.graph.node[0].attribute.add(name="x", type=AttributeProto.TENSOR, t=outside)
         case "attributes":
@@ -556,6 +556,9 @@ def test_hostile_operators_in_an_onnx_file_are_converted_or_refused_in_one_line(
         domain = ONNX_DOMAIN if kind in operators() else ""
         for given in (reads[:count] for count in range(len(reads) + 1)):
             known.append(fitted([helper.make_node(kind, given, ["o"], domain=domain, **attributes)]))
+    # A shape that is computed, by what the checker knows no types of.
+    computed = helper.make_node("BatchPermutation", ["c", "c"], ["p"], domain=ONNX_DOMAIN)
+    known.append(fitted([computed, helper.make_node("Reshape", ["c", "p"], ["o"])]))
     fuzz_with_files_around(fuzz, mixed((9, fitting), (1, mutated(fitting))), known)
 
 
