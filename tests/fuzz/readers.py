@@ -4,6 +4,7 @@ A reader is given the folder of the input, a folder that it may write to, and wh
 raises a `UserError`; nothing else.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -40,15 +41,20 @@ def read_specs(folder: Path, written: Path, told: list[str]) -> None:
 
 
 def read_netdef(folder: Path, written: Path, told: list[str]) -> None:
+    import numpy as np
+
     from roastery.caffe2.draw import DRAWING_FILE, draw_svg
     from roastery.caffe2.nets import load_nets
     from roastery.caffe2.torch_runtime import TorchRuntime
-    from roastery.errors import DrawingUnavailable, UserError
+    from roastery.errors import DrawingUnavailable, OperatorError, RuntimeFailed, UserError
 
     nets = load_nets(folder)
     refusal = None
+    inputs = {"data": np.ones((1, 3, 8, 8), np.float32), "im_info": np.array([[8, 8, 1]], np.float32)}
     try:
-        TorchRuntime(nets).close()
+        # That an operator refuses what another gives it is no refusal of the net.
+        with TorchRuntime(nets) as runtime, contextlib.suppress(OperatorError, RuntimeFailed):
+            runtime.run(inputs)
     except UserError as error:
         refusal = error
     # A net that cannot be run can still be looked at.

@@ -1,4 +1,4 @@
-"""Hostile NetDefs: read, compiled for the torch runtime, drawn."""
+"""Hostile NetDefs: read, compiled for the torch runtime and run there, drawn."""
 
 import contextlib
 import math
@@ -243,7 +243,7 @@ def serialized(nets: st.SearchStrategy[NetDef]) -> st.SearchStrategy[bytes]:
     return nets.map(lambda net: net.SerializeToString())
 
 
-def test_a_hostile_netdef_is_compiled_or_refused_in_one_line_and_drawn(
+def test_a_hostile_netdef_is_run_or_refused_in_one_line_and_drawn(
     fuzz: Any, mutated: Changed, mixed: Mixed, mostly: Mostly
 ) -> None:
     predict, init = PREDICT.SerializeToString(), INIT.SerializeToString()
