@@ -27,13 +27,18 @@ BASE = b"MODEL:\n  MASK_ON: true\n  PIXEL_MEAN: [1, 2, 3]\nSOLVER:\n  STEPS: (1,
 CONFIG = b"_BASE_: base.yaml\nMODEL:\n  FPN: &fpn\n    OUT_CHANNELS: 32\nINPUT:\n  MIN_SIZE_TEST: 0x10\nVERSION: 2\n"
 VALID = {"config.yaml": CONFIG, "base.yaml": BASE}
 
-_BOMB = b"a0: &a0 [x,x,x,x,x,x,x,x]\n" + b"".join(
-    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 8)}]\n".encode() for n in range(1, 40)
-)
+
+def bomb(levels: int) -> bytes:
+    """Lists that each hold the one before it eight times."""
+    return b"a0: &a0 [x,x,x,x,x,x,x,x]\n" + b"".join(
+        f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 8)}]\n".encode() for n in range(1, levels)
+    )
+
+
 TEXTS = [
     *(
-        _BOMB,
-        _BOMB + b"OUTPUT_DIR: *a12\nshards: *a12\n",
+        bomb(40),
+        bomb(12) + b"OUTPUT_DIR: *a11\nshards: *a11\n",
         b"a: &a [*a]",
         b"a: &a {b: *a}",
         b"&a *a",
@@ -60,6 +65,7 @@ TEXTS = [
     *(
         b"SEED: " + b"9" * 9000,
         b"SEED: 0x" + b"f" * 9000,
+        b"shards: 0x" + b"f" * 3900,
         b"SEED: 1:" + b"59:" * 400 + b"1",
         b"<<: *x",
         b"<<: [1]",
