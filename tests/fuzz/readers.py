@@ -101,7 +101,7 @@ def read_coco(folder: Path, written: Path, told: list[str]) -> None:
     # What is let through can be measured on: pycocotools reads it again, in C.
     image = dataset.images[0]
     size = [image.height, image.width]
-    mask = coco_mask.frPyObjects({"size": size, "counts": [image.height * image.width]}, *size)
+    mask = coco_mask.frPyObjects({"size": size, "counts": [0, image.height * image.width]}, *size)
     found = {"image_id": image.id, "category_id": dataset.category_ids[0], "score": 0.5, "bbox": [0.0, 0.0, 2.0, 2.0]}
     measure_coco(dataset, [{**found, "segmentation": mask}])
 
