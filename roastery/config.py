@@ -53,11 +53,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
         files.append(file)
         if len(files) > MAX_FILES:
             raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
-    _check_version(files)
+    _check_versions(files)
     tree = deepcopy(DEFAULTS)
     for source, content in files:
         _merge_file(content, tree, source)
     _merge_overrides(overrides, tree)
+    _check_version(tree["VERSION"], "overrides")
     config = CfgNode(tree)
     config.freeze()
     return config
@@ -128,17 +129,20 @@ def _read_file(path: Path) -> _Tree:
     return content
 
 
-def _check_version(files: Sequence[tuple[Path, _Tree]]) -> None:
+def _check_versions(files: Sequence[tuple[Path, _Tree]]) -> None:
     """Refuses VERSION 1, which named and meant keys otherwise; where none says so, detectron2's own guess decides."""
-    path = files[-1][0]
     versions = [content["VERSION"] for _, content in files if "VERSION" in content]
     old_keys = (("MODEL", "WEIGHT"), ("TEST", "AUG_ON"))
     if not versions:
         sections = [(content.get(section), key) for _, content in files for section, key in old_keys]
         versions = [1 if any(isinstance(found, dict) and key in found for found, key in sections) else _VERSION]
-    if versions[-1] != _VERSION:
+    _check_version(versions[-1], files[-1][0])
+
+
+def _check_version(version: Any, source: Path | str) -> None:
+    if version != _VERSION:
         raise ConfigError(
-            f"{path}: VERSION {versions[-1]} is not read, only {_VERSION}; load it in detectron2, "
+            f"{source}: VERSION {_shorten(version)} is not read, only {_VERSION}; load it in detectron2, "
             "which upgrades it, and save cfg.dump()"
         )
 

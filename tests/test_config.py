@@ -297,6 +297,12 @@ def test_merge_keys_that_multiply_are_refused(tmp_path: Path) -> None:
     assert "expands to more than" in refusal(write(tmp_path, "\n".join(lines)))
 
 
+@pytest.mark.parametrize("version", ["1", "3", "None"])
+def test_an_override_cannot_say_another_version(tmp_path: Path, version: str) -> None:
+    assert "VERSION" in refusal(write(tmp_path, ""), "VERSION", version)
+    assert load_config(write(tmp_path, ""), ["VERSION", "2"]).VERSION == 2
+
+
 @pytest.mark.parametrize("depth", [40, 330, 480])
 def test_nesting_that_python_could_read_but_not_walk_is_refused(tmp_path: Path, depth: int) -> None:
     nested = "[" * depth + "]" * depth

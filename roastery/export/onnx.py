@@ -97,9 +97,11 @@ def load_onnx(path: Path) -> ir.Model:
         raise ModelFileError(f"{path}: no such ONNX file ({error.strerror}); export the model first") from error
     try:
         # Before the checker, which looks for their files.
-        outside = next(_outside(onnx.load_model(path, load_external_data=False)), None)
-        if outside is not None:
-            raise ModelFileError(f"{path}: {outside!r} lies outside of the file; embed the weights")
+        for message in _messages(onnx.load_model(path, load_external_data=False)):
+            if isinstance(message, onnx.TensorProto) and _lies_outside(message):
+                raise ModelFileError(f"{path}: {message.name!r} lies outside of the file; embed the weights")
+            if not all(isinstance(text, str) for text in _texts(message)):
+                raise ModelFileError(f"{path}: a text in it is not UTF-8; export it again")
         onnx.checker.check_model(str(path), full_check=True)
         return ir.from_proto(onnx.load_model(path, load_external_data=False))
     except _ONNX_ERRORS as error:
@@ -107,16 +109,30 @@ def load_onnx(path: Path) -> ir.Model:
         raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
 
 
-def _outside(message: Message) -> Iterator[str]:
-    """The names of tensors whose values lie in other files, at any depth: in graphs, attributes and functions."""
+def _messages(message: Message) -> Iterator[Message]:
+    """The message and all in it, at any depth: graphs, nodes, attributes, functions, tensors."""
+    yield message
+    # What is in a tensor is numbers, and may be large.
     if isinstance(message, onnx.TensorProto):
-        if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
-            yield message.name
         return
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in value if isinstance(value, Sequence) else [value]:
-                yield from _outside(inner)
+                yield from _messages(inner)
+
+
+def _lies_outside(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0
+
+
+def _texts(message: Message) -> Iterator[object]:
+    """Every text of the message itself; protobuf gives bytes where it is not UTF-8."""
+    if isinstance(message, onnx.TensorProto):
+        yield message.name
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            yield from value if not isinstance(value, str | bytes) else [value]
 
 
 def _strip(model: ir.Model) -> None:

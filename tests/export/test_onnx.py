@@ -139,6 +139,22 @@ def test_weights_outside_of_the_file_are_refused_wherever_a_tensor_is(
         load_onnx(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize("text", ["module", "Relu", "net", "x", "alpha", "a.domain", "weight"])
+def test_text_that_is_not_utf8_is_refused_wherever_it_stands(tmp_path: Path, text: str) -> None:
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"], alpha=1.0)
+    relu.metadata_props.add(key="roastery.module", value="module")
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in ("x", "y")]
+    weight = onnx.helper.make_tensor("weight", onnx.TensorProto.FLOAT, [1], [0.0])
+    graph = onnx.helper.make_graph([relu], "net", values[:1], values[1:], [weight])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("a.domain", 1)]
+    content = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    quoted = bytes([len(text)]) + text.encode()
+    assert quoted in content
+    (tmp_path / "model.onnx").write_bytes(content.replace(quoted, bytes([len(text)]) + b"\xff" * len(text)))
+    with pytest.raises(ModelFileError, match=r"model\.onnx: a text in it is not UTF-8; export it again"):
+        load_onnx(tmp_path / "model.onnx")
+
+
 def test_a_graph_that_only_the_checker_lets_through_is_refused(tmp_path: Path) -> None:
     constant = onnx.helper.make_node("Constant", [], ["y"])
     attribute = constant.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR)

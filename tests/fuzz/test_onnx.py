@@ -539,6 +539,10 @@ def test_a_hostile_onnx_file_is_converted_or_refused_in_one_line(fuzz: Any, muta
         model = ModelProto.FromString(valid)
         model.metadata_props[0].value = text
         known.append(model.SerializeToString())
+    # What is no text. Its length is that of the text.
+    known += [
+        valid.replace(text, b"\xff" * len(text)) for text in (b"backbone", b"data", b"Conv", b"epsilon", b"height")
+    ]
     # Of each type, with as many numbers as it says and with too few.
     numbers = [
         TensorProto(dims=[2], data_type=kind, raw_data=b"\0" * size) for kind in range(26) for size in (16, 8, 1)
