@@ -38,9 +38,8 @@ _tried: dict[str, dict[str, int]] = {}
 class Independent(HypothesisProvider):
     """Draws each input for itself.
 
-    hypothesis's own way makes five inputs of each by repeating pieces of it, and takes constants out of whatever
-    modules happen to be imported: so it would come to a tenth of the ways in that a strategy has, and a seed would
-    stand for other inputs in another process.
+    hypothesis's own way makes five more of each input by repeating pieces of it: among a few dozen, most would be such.
+    And it takes constants out of whatever modules are imported: a seed would stand for other inputs in another process.
     """
 
     _local_constants = Constants()
