@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 
 from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
+from roastery.home import at_home
 from roastery.safe_yaml import read_yaml
 
 BASE_KEY = "_BASE_"
@@ -49,7 +50,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
             type, a `_BASE_` that leads back to itself, a config of VERSION 1.
     """
     files = []
-    for file in _read_with_bases(_at_home(path), ()):
+    for file in _read_with_bases(at_home(path), ()):
         files.append(file)
         if len(files) > MAX_FILES:
             raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
@@ -95,7 +96,7 @@ def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Iterator[tuple[P
     if len(children) >= MAX_FILES:
         raise ConfigError(f"{path}: lies under more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
     content = _read_file(path)
-    # `Path.resolve` and `Path.expanduser` fail where there is nothing; this does not.
+    # `Path.resolve` fails where there is nothing; this does not.
     identity = Path(os.path.realpath(path))
     if identity in children:
         raise ConfigError(f"{children[-1]}: {BASE_KEY} leads back to {path}; remove one of them from the circle")
@@ -105,13 +106,8 @@ def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Iterator[tuple[P
             raise ConfigError(f"{path}: {BASE_KEY} is {base!r}; name a file, relative to this one")
         if re.match(r"[A-Za-z][\w+.-]+://", base):
             raise ConfigError(f"{path}: {BASE_KEY} is {base}; configs are not fetched: download it and name the file")
-        yield from _read_with_bases(path.parent / _at_home(base), (*children, identity))
+        yield from _read_with_bases(path.parent / at_home(base), (*children, identity))
     yield path, content
-
-
-def _at_home(path: Path | str) -> Path:
-    """The path with a `~` at its start written out. `Path.expanduser` fails where there is no such home."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _read_file(path: Path) -> _Tree:

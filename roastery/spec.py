@@ -6,7 +6,6 @@ the `configs` folder in which the YAML lies; the paths of a YAML that lies in no
 places in PipelineConfig (store, registry) start at the folder that a run is started in.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from roastery.errors import ConfigError
+from roastery.home import at_home
 from roastery.safe_yaml import read_yaml
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
@@ -183,8 +183,7 @@ def _rooted(file: Path, value: Any) -> Any:
     """A relative path as an absolute one; what is no path (a URI, a number) as it stands, for the spec to judge."""
     if not isinstance(value, str) or not value or "://" in value:
         return value
-    # `Path.expanduser` fails where there is no such home.
-    return str(project_root(file) / os.path.expanduser(value))  # noqa: PTH111
+    return str(project_root(file) / at_home(value))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -119,6 +119,7 @@ BASES = [
         "pipe",
         "loop/config.yaml",
         "~nobody-at-all/x",
+        "~\ud800/x",
         "~/x",
         "\0",
         "/",
@@ -346,7 +347,7 @@ def specs(mutate: Changed, mixed: Mixed) -> st.SearchStrategy[tuple[dict[str, An
 def test_a_hostile_spec_gives_a_spec_or_one_line(fuzz: Any, mutated: Changed, mixed: Mixed) -> None:
     valid = {file: json.dumps(content).encode() for file, content in SPECS.values()}
     known = [({file: text}, [kind]) for kind, (file, _) in SPECS.items() for text in TEXTS]
-    values = ["~nobody-at-all/x", "\0", "\ud800", "x" * 5000, [[]], {}, 2**4000, None]
+    values = ["~nobody-at-all/x", "~\ud800/x", "~a\0b/x", "\0", "\ud800", "x" * 5000, [[]], {}, 2**4000, None]
     known += [
         ({file: json.dumps({**content, key: value}).encode()}, [kind])
         for kind, (file, content) in SPECS.items()
