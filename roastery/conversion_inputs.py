@@ -1,5 +1,6 @@
 """What `roastery convert` starts from beside the config: a checkpoint, a dataset, images to compare on."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from roastery.data.coco import load_coco
 from roastery.data.preprocess import resize_shortest_edge, to_input
 from roastery.data.sampling import sample_images
 from roastery.errors import CheckpointError, ConfigError, DatasetError
+from roastery.home import at_home
 from roastery.spec import DatasetSpec, load_datasets
 
 SAMPLED = 4
@@ -34,9 +36,10 @@ def find_weights(config: CfgNode, config_file: Path) -> Path:
         raise ConfigError(
             f"{config_file}: MODEL.WEIGHTS is {name}; checkpoints are not fetched: download it and name the file"
         )
-    places = [Path(name).expanduser(), config_file.parent / name]
+    places = [at_home(name), config_file.parent / name]
     for place in places:
-        if place.is_file():
+        # `Path.is_file` fails where the name is too long for any file.
+        if os.path.isfile(place):  # noqa: PTH113
             return place
     elsewhere = f" (nor in {config_file.parent})" if places[0] != places[1] and not places[0].is_absolute() else ""
     raise CheckpointError(f"{places[0]}: no such checkpoint{elsewhere}; end the command with MODEL.WEIGHTS path")
@@ -50,7 +53,7 @@ def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec |
     """
     names = config.DATASETS.TEST
     specs = load_datasets(folder) if folder.is_dir() else {}
-    if names and names[0] in specs:
+    if names and isinstance(names[0], str) and names[0] in specs:
         return specs[names[0]]
     if not required:
         return None

@@ -44,6 +44,23 @@ def test_weights_that_are_nowhere_are_named_with_the_places_looked_at(config_wit
         find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), tmp_path / "config.yaml")
 
 
+@pytest.mark.parametrize(
+    "name", ["~nobody-at-all/w.pkl", "~\ud800.pkl", "x" * 300, "a\0b.pkl", "x/" * 3000, "<script>"]
+)
+def test_weights_that_no_path_leads_to_are_refused(config_with, tmp_path, name):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        find_weights(config_with("MODEL.WEIGHTS", name), tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("names", ["[[1]]", "[3]", "['../../etc/passwd']", "['<script>']"])
+def test_what_is_no_datasets_name_is_none_that_is_registered(registered, tmp_path, names):
+    (tmp_path / "config.yaml").write_text(f"DATASETS: {{TEST: {names}}}")
+    config = load_config(tmp_path / "config.yaml")
+    assert find_dataset(config, registered, required=False) is None
+    with pytest.raises(ConfigError, match="no dataset"):
+        find_dataset(config, registered, required=True)
+
+
 def test_the_dataset_is_the_first_that_the_config_tests_on(config_with, registered):
     spec = find_dataset(config_with("DATASETS.TEST", "('shapes_val', 'other')"), registered, required=True)
 
