@@ -115,6 +115,8 @@ def main() -> None:
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1))
     threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     server.run(sockets=[listening])
+    # All is written down. Taking a large interpreter apart would only keep the command waiting.
+    os._exit(0)
 
 
 def _end_with_stdin(server: "Server") -> None:
