@@ -20,6 +20,7 @@ from roastery.store import MANIFEST
 IMAGES = 4
 NAME = "boxes"
 PATIENCE_SECONDS = 120.0
+PIPELINE: dict[str, Any] = {"shards": 2, "sample": {"n": 1}, "retries": {"delay": 0.1}}
 
 
 class Command:
@@ -108,15 +109,18 @@ class Project:
         self.store = folder / "store"
         self.database = folder / "mlflow.db"
         self.home = folder / "prefect"
+        self.tracking_uri = f"sqlite:///{self.database}"
+        self.pipeline: dict[str, Any] = {}
+        """What its pipeline.yaml has over the others'."""
         self._commands: list[Command] = []
-
-    @property
-    def tracking_uri(self) -> str:
-        return f"sqlite:///{self.database}"
 
     def start(self, *names: str) -> Command:
         arguments = [*(names or (NAME,)), "--models", str(self.folder / "configs" / "models")]
         arguments += ["--store", str(self.store), "--tracking-uri", self.tracking_uri]
+        if self.pipeline:
+            path = self.folder / "pipeline.yaml"
+            path.write_text(yaml.safe_dump(PIPELINE | self.pipeline))
+            arguments += ["--pipeline", str(path)]
         command = Command(arguments, os.environ | {"PREFECT_HOME": str(self.home)}, self.folder)
         self._commands.append(command)
         return command
@@ -140,7 +144,7 @@ class Project:
 
     def share(self, other: "Project", until: str) -> None:
         """Begin with the artifacts that another one has of the stages before this one."""
-        for stage in STAGES[: STAGES.index(until)]:
+        for stage in STAGES[: (*STAGES, "log").index(until)]:
             shutil.copytree(other.store / stage, self.store / stage)
 
     def close(self) -> None:
@@ -170,7 +174,7 @@ def configs(box_model: Path, shapes: Path, tmp_path_factory: pytest.TempPathFact
             "images": str(shapes / "val" / "images"),
             "annotations": str(folder / "instances.json"),
         },
-        "pipeline": {"shards": 2, "sample": {"n": 1}, "retries": {"delay": 0.1}},
+        "pipeline": PIPELINE,
     }
     for name, spec in specs.items():
         path = folder / "configs" / f"{name}.yaml"
@@ -199,3 +203,11 @@ def make_project(configs: Path) -> Iterator[Callable[[Path], Project]]:
 def project(make_project: Callable[[Path], Project], tmp_path: Path) -> Project:
     """An empty project."""
     return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(make_project: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose one conversion nobody disturbed."""
+    project = make_project(tmp_path_factory.mktemp("undisturbed"))
+    project.run()
+    return project

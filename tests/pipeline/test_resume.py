@@ -110,13 +110,6 @@ def killed(make_project: Callable[[Path], Any], tmp_path_factory: pytest.TempPat
     return seen
 
 
-@pytest.fixture(scope="module")
-def undisturbed(make_project: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    project = make_project(tmp_path_factory.mktemp("undisturbed"))
-    project.run()
-    return project
-
-
 def test_each_run_was_killed_in_its_stage(killed: Killed) -> None:
     for boundary, finished in killed.finished.items():
         stage = boundary.split()[0]
