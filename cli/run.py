@@ -99,11 +99,14 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
         console = Console(width=120)
     with prefect_server() as wait_for_server:
         with console.status("starting Prefect"):
+            from cli.prefect_runs import end_lost_runs, kept
             from flows.convert_fleet import convert_fleet
 
             wait_for_server()
-        with ConsoleProgress(console) as progress, listening(progress):
-            state = convert_fleet(models, datasets, config, return_state=True)
+            home = Path(os.environ["PREFECT_HOME"])
+            end_lost_runs(home)
+        with ConsoleProgress(console) as progress, listening(progress), kept(home, convert_fleet) as fleet:
+            state = fleet(models, datasets, config, return_state=True)
     summary = state.result(raise_on_failure=False)
     if not isinstance(summary, FleetSummary):
         raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,3 +198,29 @@ def test_when_all_its_processes_are_killed_at_once_the_same_command_ends_it(undi
     project.run()
     assert set(project.artifacts()) == set(undisturbed.artifacts())
     assert versions(project.database) == [(f"{project.name}.caffe2", 1)]
+
+
+def states(project: Any) -> Counter[str]:
+    """How the runs of flows and tasks ended, as Prefect's database has it."""
+    with sqlite3.connect(f"file:{project.home / 'prefect.db'}?mode=ro", uri=True, timeout=30) as connection:
+        query = "select state_type from flow_run union all select state_type from task_run"
+        return Counter(state for (state,) in connection.execute(query))
+
+
+def test_prefect_is_told_of_a_run_that_was_killed_and_of_its_parts_and_of_no_other(
+    undisturbed: Any, project: Any
+) -> None:
+    project.share(undisturbed, until="trace")
+    run = project.start()
+    run.await_event(lambda: project.is_begun("trace"))
+    run.kill()
+    run.await_silence()
+    # The fleet, the model (a run, and a task of the fleet), and the stage that was under way.
+    assert states(project)["RUNNING"] == 4
+    other = project.start()
+    other.await_event(lambda: (states(project)["CRASHED"], states(project)["RUNNING"]) == (4, 4))
+    project.run()
+    assert other.end() == 0, other.said
+    assert set(states(project)) == {"CRASHED", "COMPLETED"}
+    assert states(project)["CRASHED"] == 4
+    assert list((project.home / "running").iterdir()) == []
