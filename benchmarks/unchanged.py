@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from rich.console import Console
@@ -31,7 +32,7 @@ ALLOWED_SECONDS = 3.0
 MARK = "mark:"
 IMPORT = "import time:"
 PHASES = {
-    "start": "start and specs",
+    "start": "start, specs, sources",
     "waits": "wait for Prefect's server",
     "flow": "flow, without the log task",
     "log": "log task",
@@ -130,16 +131,17 @@ def rows_of(lines: list[str], started: float, ended: float) -> dict[str, float]:
 
 def run_once(command: list[str]) -> None:
     """The command itself, in this process, which tells on stderr where it is."""
-    import cli.progress
     import cli.run
-    from cli.main import app
+    from cli.main import main
+    from cli.prefect_server import prefect_server
+    from cli.progress import ConsoleProgress
     from flows.progress import Progress
 
-    serve, show_table, print_progress = cli.run.prefect_server, cli.run.show, cli.progress.ConsoleProgress.__call__
+    show_table, print_progress = cli.run.show, ConsoleProgress.__call__
 
     @contextmanager
     def marked_server() -> Iterator[Any]:
-        with serve() as wait:
+        with prefect_server() as wait:
 
             def marked_wait() -> None:
                 mark("waits")
@@ -157,9 +159,10 @@ def run_once(command: list[str]) -> None:
         mark("table")
         show_table(*arguments)
 
-    cli.run.prefect_server, cli.run.show = marked_server, marked_table
-    cli.progress.ConsoleProgress.__call__ = marked_progress  # type: ignore[method-assign]
-    app(command)
+    marked_run = patch.multiple(cli.run, prefect_server=marked_server, show=marked_table)
+    with marked_run, patch.object(ConsoleProgress, "__call__", marked_progress):
+        sys.argv = ["roastery", *command]
+        main()
 
 
 def mark(name: str) -> None:

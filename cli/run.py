@@ -12,9 +12,12 @@ from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
 from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
+from roastery.provenance import source_digest
+from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
 from roastery.results import FleetSummary, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+from roastery.stages import STAGES
 from roastery.store import Store
 
 if TYPE_CHECKING:
@@ -102,6 +105,7 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
             from cli.prefect_runs import end_lost_runs, kept
             from flows.convert_fleet import convert_fleet
 
+            _get_ready(config)
             wait_for_server()
             home = Path(os.environ["PREFECT_HOME"])
             end_lost_runs(home)
@@ -112,6 +116,13 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
         raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")
     show(console, summary, config)
     return summary
+
+
+def _get_ready(config: PipelineConfig) -> None:
+    """What the flow needs in any case, done while Prefect's server starts."""
+    for stage in STAGES:
+        source_digest((f"roastery.stages.{stage}",))
+    Catalog(config.tracking_uri).load()
 
 
 def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> None:

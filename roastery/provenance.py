@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -64,29 +65,46 @@ def source_digest(modules: tuple[str, ...], root: Path = _ROOT) -> str:
     Imports inside functions count. A data file counts when it lies beside a module and the module names it in a string.
     """
     digests: dict[str, str] = {}
-    waiting = list(modules)
+    seen = set(modules)
+    waiting = list(seen)
     while waiting:
         module = waiting.pop()
         file = _file_of(module, root)
-        if file is None or module in digests:
+        if file is None:
             continue
-        digests[module] = _module_digest(file)
-        waiting.extend(_imported(module, file, root))
+        source = _source(file)
+        digests[module] = source.digest
+        new = set(_imported(module, file, source)) - seen
+        seen |= new
+        waiting.extend(new)
     return json_sha256(digests)
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return _parse(file.read_bytes())
+@dataclass(frozen=True)
+class _Source:
+    """What counts of a module's file."""
+
+    digest: str
+    """Of what it says without its words, and of its data files."""
+    data: frozenset[Path]
+    """Files beside it that it names."""
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+    walks: bool
+    """Whether it imports what lies in its folder, as a registry of operators does."""
 
 
 @cache
-def _module_digest(file: Path) -> str:
-    tree = _tree(file)
-    digest = hashlib.sha256(ast.dump(_WithoutWords().visit(_parse(file.read_bytes()))).encode())
-    for data in sorted(_data_files(tree, file)):
-        digest.update(data.name.encode() + b"\0" + hashlib.sha256(_content(data)).digest())
-    return digest.hexdigest()
+def _source(file: Path) -> _Source:
+    tree = _parse(file.read_bytes())
+    nodes = list(ast.walk(tree))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    data = _data_files(nodes, file)
+    imports = tuple(node for node in _run_nodes(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    digest = hashlib.sha256(_said(tree))
+    for path in sorted(data):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(_content(path)).digest())
+    return _Source(digest.hexdigest(), data, imports, bool(names & {"iter_modules", "walk_packages"}))
 
 
 def _parse(source: bytes) -> ast.Module:
@@ -107,8 +125,13 @@ def _parse(source: bytes) -> ast.Module:
 def _content(data: Path) -> bytes:
     """A data file's bytes; of a Python file, which another interpreter runs, its tree's as of any module."""
     if data.suffix == ".py":
-        return ast.dump(_WithoutWords().visit(_parse(data.read_bytes()))).encode()
+        return _said(_parse(data.read_bytes()))
     return data.read_bytes()
+
+
+def _said(tree: ast.Module) -> bytes:
+    """What a tree says without its words, which it loses."""
+    return ast.dump(_WithoutWords().visit(tree)).encode()
 
 
 class _WithoutWords(ast.NodeTransformer):
@@ -135,20 +158,20 @@ def _file_of(module: str, root: Path) -> Path | None:
     return None
 
 
-def _imported(module: str, file: Path, root: Path) -> Iterator[str]:
+def _imported(module: str, file: Path, source: _Source) -> Iterator[str]:
     """What a module's imports load of Roastery: the modules, and the packages that they lie in."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _run_nodes(_tree(file)):
+    for node in source.imports:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, package)
-            yield from _with_parents(source)
+        else:
+            origin = _absolute(node, package)
+            yield from _with_parents(origin)
             for alias in node.names:
                 # `from roastery.caffe2 import caffe2_pb2` loads a module, `from roastery.spec import ModelSpec` none.
-                yield f"{source}.{alias.name}"
-    if file.name == "__init__.py" and _imports_its_folder(file):
+                yield f"{origin}.{alias.name}"
+    if file.name == "__init__.py" and source.walks:
         yield from (f"{module}.{other.stem}" for other in sorted(file.parent.glob("*.py")) if other != file)
     yield from _with_parents(module)
 
@@ -178,14 +201,7 @@ def _with_parents(module: str) -> Iterable[str]:
     return [".".join(parts[: end + 1]) for end in range(len(parts))] if parts[0] == PACKAGE else []
 
 
-def _imports_its_folder(file: Path) -> bool:
-    """Whether a package walks its folder to import what lies there, as a registry of operators does."""
-    names = {node.attr for node in ast.walk(_tree(file)) if isinstance(node, ast.Attribute)}
-    names |= {node.id for node in ast.walk(_tree(file)) if isinstance(node, ast.Name)}
-    return bool(names & {"iter_modules", "walk_packages"})
-
-
-def _data_files(tree: ast.Module, file: Path) -> set[Path]:
-    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+def _data_files(nodes: Iterable[ast.AST], file: Path) -> frozenset[Path]:
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     named = {file.parent / name for name in strings if "." in name and "/" not in name and len(name) < 100}
-    return {path for path in named if path != file and path.is_file()}
+    return frozenset(path for path in named if path != file and path.is_file())

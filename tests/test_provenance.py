@@ -35,7 +35,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def digest(root: Path) -> str:
-    for cached in (source_digest, provenance._tree, provenance._module_digest):
+    for cached in (source_digest, provenance._source):
         cached.cache_clear()
     return source_digest(("roastery.stage",), root)
 
@@ -121,7 +121,7 @@ def modules_of(name: str) -> set[str]:
         file = provenance._file_of(module, provenance._ROOT)
         if file is not None and module not in seen:
             seen.add(module)
-            waiting.extend(provenance._imported(module, file, provenance._ROOT))
+            waiting.extend(provenance._imported(module, file, provenance._source(file)))
     return seen
 
 

@@ -49,6 +49,15 @@ class Catalog:
         self.tracking_uri = absolute_uri(tracking_uri)
         self.experiment = experiment
 
+    def load(self) -> None:
+        """Import what of MLflow filing needs, which takes seconds: for a time when nothing else is to be done."""
+        quiet_mlflow()
+        import mlflow
+
+        if sqlite_file(self.tracking_uri) is not None:
+            import mlflow.store.model_registry.sqlalchemy_store
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
     def log(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None = None) -> Registered:
         """File a conversion. Doing so again, from whatever process, gives the version that the first time made.
 

@@ -74,5 +74,5 @@ def test_the_stages_key_covers_what_a_report_looks_like():
     from roastery.report import page
 
     file = Path(page.__file__)
-    data = provenance._data_files(provenance._tree(file), file)
+    data = provenance._source(file).data
     assert {path.name for path in data} == {"page.html.j2", "page.css"}
