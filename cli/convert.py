@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cli import FAILED
+from cli.plain import plain
 
 if TYPE_CHECKING:
     from roastery.conversion import Advance, ConversionOutcome, RuntimeName
@@ -82,7 +82,7 @@ def convert(
     from roastery.conversion import convert_to_directory
 
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"Converting [bold]{_plain(str(config_file))}[/bold]")
+    console.print(f"Converting [bold]{plain(str(config_file))}[/bold]")
     outcome = convert_to_directory(
         config_file,
         output,
@@ -97,8 +97,8 @@ def convert(
     if outcome.evaluation is not None:
         _print_evaluation(console, outcome.evaluation)
     for warning in outcome.warnings:
-        console.print(f"[yellow]without[/yellow] {_plain(warning)}")
-    console.print(f"Left in [bold]{_plain(str(output))}[/bold]: {_listed(outcome.files)}")
+        console.print(f"[yellow]without[/yellow] {plain(warning)}")
+    console.print(f"Left in [bold]{plain(str(output))}[/bold]: {_listed(outcome.files)}")
     if not outcome.passed:
         console.print(
             "[red]failed[/red]: the converted model is not the original's equal; manifest.json has the verdict"
@@ -130,27 +130,27 @@ class _Told:
 def _print_parity(console: Console, outcome: "ConversionOutcome") -> None:
     for parity in outcome.parity:
         verdict = "[green]the same[/green]" if parity.passed else "[red]not the same[/red]"
-        largest = ", ".join(f"{_plain(name)} {value:.1e}" for name, value in parity.largest.items())
+        largest = ", ".join(f"{plain(name)} {value:.1e}" for name, value in parity.largest.items())
         console.print(
             f"Net in the {parity.runtime} runtime and detector: {verdict} on {outcome.sample}"
             + (f" (largest difference: {largest})" if largest else "")
         )
         for difference in parity.differences[:_SHOWN]:
-            console.print(f"  {_plain(difference)}")
+            console.print(f"  {plain(difference)}")
         if len(parity.differences) > _SHOWN:
             console.print(f"  and {len(parity.differences) - _SHOWN} more; manifest.json has them all")
 
 
 def _print_evaluation(console: Console, evaluation: "Evaluation") -> None:
     runtimes = [target for target in evaluation.metrics if target != "original"]
-    table = Table(title=f"AP on {evaluation.images} images of {_plain(evaluation.dataset)}", title_justify="left")
+    table = Table(title=f"AP on {evaluation.images} images of {plain(evaluation.dataset)}", title_justify="left")
     table.add_column("metric")
     for column in ["original", *(column for runtime in runtimes for column in (runtime, "difference"))]:
         table.add_column(column, justify="right")
     original = evaluation.metrics["original"]
     for iou_type, figures in original.items():
         for name, before in figures.items():
-            cells = [_plain(f"{iou_type} {name}"), _figure(before)]
+            cells = [plain(f"{iou_type} {name}"), _figure(before)]
             for runtime in runtimes:
                 after = evaluation.metrics[runtime].get(iou_type, {}).get(name)
                 delta = None if before is None or after is None else after - before
@@ -162,7 +162,7 @@ def _print_evaluation(console: Console, evaluation: "Evaluation") -> None:
     for judge, verdict in evaluation.verdicts.items():
         console.print(f"Gate, {judge}: " + ("[green]passed[/green]" if verdict.passed else "[red]failed[/red]"))
         for reason in verdict.reasons[:_SHOWN]:
-            console.print(f"  {_plain(reason)}")
+            console.print(f"  {plain(reason)}")
 
 
 def _figure(value: float | None, sign: bool = False) -> str:
@@ -173,8 +173,3 @@ def _figure(value: float | None, sign: bool = False) -> str:
 
 def _listed(files: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in files.items())
-
-
-def _plain(text: str) -> str:
-    """Text from a file or a user: nothing in it is markup, and what a terminal would obey is shown as a sign."""
-    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))

@@ -10,6 +10,7 @@ import typer
 
 from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
+from cli.plain import plain
 from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
 from roastery.provenance import source_digest
@@ -173,7 +174,7 @@ def _explain(console: "Console", outcome: ModelOutcome) -> None:
     failure = outcome.failure
     if failure is not None:
         text = f"{outcome.model}: failed in {failure.stage}: {failure.reason}"
-        console.print(text, style="red", markup=False, soft_wrap=True)
+        console.print(plain(text), style="red", soft_wrap=True)
         if failure.look and failure.command:
             console.print(f"  look here:  {failure.look}", markup=False, soft_wrap=True)
             console.print(f"  try alone:  {failure.command}", markup=False, soft_wrap=True)
@@ -182,7 +183,7 @@ def _explain(console: "Console", outcome: ModelOutcome) -> None:
     conversion = outcome.conversion
     for runtime, verdict in conversion.evaluation.verdicts.items():
         for reason in verdict.reasons:
-            console.print(f"{outcome.model}: {runtime}: {reason}", style="red", markup=False, soft_wrap=True)
+            console.print(plain(f"{outcome.model}: {runtime}: {reason}"), style="red", soft_wrap=True)
     console.print(f"{outcome.model}", markup=False)
     if outcome.registered is not None:
         registered = outcome.registered

@@ -1,17 +1,20 @@
 """`roastery run`: what it says before anything runs, and what it does not wait for."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.run import choose
+from cli.run import choose, show
 from roastery import __version__
 from roastery.errors import ConfigError
-from roastery.spec import load_models
+from roastery.results import FleetSummary, ModelOutcome, StageFailure
+from roastery.spec import PipelineConfig, load_models
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -89,3 +92,14 @@ def test_a_runtime_that_there_is_none_of_is_refused() -> None:
     done = CliRunner().invoke(app, ["run", "--runtime", "onnx"])
     assert done.exit_code == 2
     assert "onnx" in done.stderr
+
+
+def test_a_reason_out_of_a_strangers_file_is_neither_markup_nor_obeyed_by_the_terminal(tmp_path: Path) -> None:
+    failure = StageFailure(stage="trace", reason="ValueError: [/red] \x1b[2J \u202e [bold]", mistake=False)
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    config = PipelineConfig(store=str(tmp_path))
+    show(console, FleetSummary(outcomes=(ModelOutcome(model="m", failure=failure, seconds=1.0),)), config)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert "m: failed in trace: ValueError: [/red] \ufffd[2J \ufffd [bold]\n" in said
+    assert "\x1b" not in said

@@ -55,10 +55,16 @@ class Command:
             time.sleep(0.001)
 
     def end(self) -> int:
-        """Wait for its end; gives the exit code."""
-        code = self.process.wait(PATIENCE_SECONDS)
+        """Wait for its end, and for that of all that it started; gives the exit code."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.said
+            self.descendants()
+            time.sleep(0.02)
+        # Its Prefect server at the least was seen.
+        assert self._seen
         self.await_silence()
-        return code
+        return self.process.returncode
 
     def kill(self) -> None:
         """SIGKILL to the command itself, not to what it started."""

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -164,17 +164,6 @@ def test_a_sqlite_registry_that_another_process_holds_is_asked_again_once_it_let
     check_one_version(filing, filing.database)
 
 
-def held(database: Path, seconds: float, still: Callable[[], Any]) -> None:
-    """Hold a database that nobody else can write to meanwhile."""
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=60)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            assert still()
-            time.sleep(0.1)
-        other.execute("ROLLBACK")
-
-
 def test_a_run_goes_on_once_prefects_database_is_free_again(
     undisturbed: Any, project: Any, empty_database: Path
 ) -> None:
@@ -182,8 +171,20 @@ def test_a_run_goes_on_once_prefects_database_is_free_again(
     shutil.copy(empty_database, project.database)
     run = project.start()
     run.await_event(lambda: project.is_begun("report"))
-    # Prefect's server waits for ten seconds.
-    held(project.home / "prefect.db", 12.0, still=lambda: run.process.poll() is None)
+    database = project.home / "prefect.db"
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=60)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begun = rows(database, "select id, state_type from flow_run order by id")
+        # Prefect's server waits for ten seconds at a time.
+        until = time.monotonic() + 12.0
+        while time.monotonic() < until:
+            assert run.process.poll() is None, run.said
+            time.sleep(0.1)
+        # The work is done, and what is left to do is to tell Prefect so.
+        assert set(project.artifacts()) == set(undisturbed.artifacts())
+        assert {state for _, state in begun} == {"RUNNING"}
+        assert rows(database, "select id, state_type from flow_run order by id") == begun
+        other.execute("ROLLBACK")
     assert run.end() == 0, run.said
-    assert set(project.artifacts()) == set(undisturbed.artifacts())
+    assert {state for (state,) in rows(database, "select state_type from flow_run")} == {"COMPLETED"}
     check_one_version(project, project.database)
