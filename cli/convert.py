@@ -96,6 +96,8 @@ def convert(
     _print_parity(console, outcome)
     if outcome.evaluation is not None:
         _print_evaluation(console, outcome.evaluation)
+    if outcome.device != "cpu":
+        console.print(f"Net for [bold]{plain(outcome.device)}[/bold]; it was run on the CPU here, not on a GPU")
     for warning in outcome.warnings:
         console.print(f"[yellow]without[/yellow] {plain(warning)}")
     console.print(f"Left in [bold]{plain(str(output))}[/bold]: {_listed(outcome.files)}")

@@ -17,7 +17,7 @@ from roastery.caffe2.caffe2_runtime import Caffe2Runtime, find_caffe2_python
 from roastery.caffe2.convert import convert
 from roastery.caffe2.draw import DRAWING_FILE, draw_svg
 from roastery.caffe2.model import Caffe2Model
-from roastery.caffe2.nets import Nets, save_nets
+from roastery.caffe2.nets import Nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import load_config
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
@@ -65,6 +65,7 @@ class ConversionOutcome:
     Attributes:
         files: name to bytes, of what lies in `directory`.
         operators: type to count.
+        device: what the net runs on, "cpu" or "cuda:0"; it was compared on the CPU either way.
         parity: for each runtime, how far the net is from the detector on the sample.
         sample: what the sample was, for a person.
         evaluation: None where it was not asked for.
@@ -75,6 +76,7 @@ class ConversionOutcome:
     directory: Path
     files: Mapping[str, int]
     operators: Mapping[str, int]
+    device: str
     parity: tuple[ParitySummary, ...]
     sample: str
     evaluation: Evaluation | None
@@ -138,9 +140,10 @@ def convert_to_directory(
             evaluation = _evaluate(config, config_file, detector, nets, dataset, parity, policy or GatePolicy(), steps)
         operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
         source = Source(config, weights.name, file_sha256(weights), weights.stat().st_size)
+        device = net_argument(nets.predict_net, "device", "cpu")
         sizes = write_manifest(staging, nets, source, operators, parity, evaluation)
     return ConversionOutcome(
-        output, sizes, operators, parity, sampled_from, evaluation, tuple(warnings), dict(steps.seconds)
+        output, sizes, operators, device, parity, sampled_from, evaluation, tuple(warnings), dict(steps.seconds)
     )
 
 

@@ -5,3 +5,6 @@ MODULE_KEY = "roastery.module"
 
 NET_ARGUMENTS_KEY = "roastery.net_arguments"
 """The model's metadata: the arguments that its NetDef carries, as JSON."""
+
+CUDA_DEVICE = "cuda:0"
+"""The net argument `device` of a net for the GPU, as the original wrote it; "cpu" otherwise."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import roastery.peer_child
 from roastery.caffe2 import array_frames
+from roastery.caffe2.devices import on_cpu
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
 from roastery.errors import Caffe2Unavailable, ModelFileError, RuntimeFailed, UnsupportedOperator
 from roastery.peer import Peer
@@ -26,7 +27,7 @@ _NAME = "the Caffe2 worker"
 
 
 class Caffe2Runtime:
-    """Runs a converted model in genuine Caffe2.
+    """Runs a converted model in genuine Caffe2, on the CPU, a CUDA net too.
 
     The worker starts with the first run. When it dies, hangs or fails, that run raises, nothing of its outputs is used,
     and the next run starts another worker. Runs from several threads wait for each other.
@@ -45,7 +46,7 @@ class Caffe2Runtime:
         Raises:
             Caffe2Unavailable: there is no such interpreter.
         """
-        self._nets = nets
+        self._nets = nets = Nets(on_cpu(nets.predict_net), nets.init_net)
         self._timeout = timeout
         self._peer = Peer(
             [

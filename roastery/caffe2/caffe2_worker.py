@@ -48,6 +48,9 @@ class Worker:
             init.ParseFromString(arrays["init"].tobytes())
         except DecodeError as error:
             raise ValueError(str(error)) from error
+        for operator in init.op:
+            # A CUDA net's: it runs on the CPU here.
+            operator.ClearField("device_option")
         known = set(workspace.RegisteredOperators())
         unknown = sorted({operator.type for net in (predict, init) for operator in net.op} - known)
         if unknown:

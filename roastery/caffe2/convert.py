@@ -9,11 +9,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.devices import place_on_cuda
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
 from roastery.caffe2.passes import constant_value, run_passes
 from roastery.errors import ModelFileError, UnsupportedOperator
-from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.metadata import CUDA_DEVICE, MODULE_KEY, NET_ARGUMENTS_KEY
 
 # The name that the original's nets have: a C++ program may run its net by that name.
 NET_NAME = "torch-jit-export_predict"
@@ -35,7 +36,7 @@ def convert(model: ir.Model) -> Nets:
 
     Returns:
         The predict net, whose external inputs are the graph's inputs and then the parameters in the order of their use,
-        and the init net, which fills the parameters.
+        and the init net, which fills the parameters. For the device "cuda:0" both are placed there (`devices`).
 
     Raises:
         UnsupportedOperator: an operator without a Caffe2 form, with the module that it came from.
@@ -65,7 +66,10 @@ def convert(model: ir.Model) -> Nets:
     initial.external_output.extend(predict.external_input[len(graph.inputs) :])
     net_arguments = _net_arguments(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
     predict.arg.extend(_argument(name, value) for name, value in net_arguments.items())
-    return Nets(predict, initial)
+    nets = Nets(predict, initial)
+    if net_arguments.get("device") == CUDA_DEVICE:
+        place_on_cuda(nets)
+    return nets
 
 
 def _name(value: ir.Value) -> str:

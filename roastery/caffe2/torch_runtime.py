@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roastery.caffe2.devices import on_cpu
 from roastery.caffe2.kernels.fills import FILLS
 from roastery.caffe2.kernels.registry import Compute
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
@@ -19,7 +20,7 @@ _PLANS_KEPT = 16
 
 
 class TorchRuntime:
-    """Runs a converted model, ours or the original converter's, with Caffe2's semantics.
+    """Runs a converted model, ours or the original converter's, with Caffe2's semantics; a CUDA net on the CPU.
 
     The parameters are held once; a run holds each intermediate blob until its last use. Runs from several threads do
     not disturb each other.
@@ -32,6 +33,7 @@ class TorchRuntime:
             UnsupportedOperator: operators without a kernel, all of them named.
             ModelFileError: a net that cannot run: a blob that nothing writes, an argument of the wrong type, ...
         """
+        nets = Nets(on_cpu(nets.predict_net), nets.init_net)
         self._outputs = tuple(nets.predict_net.external_output)
         self._program = compile_net(nets.predict_net, PREDICT_FILE)
         self._parameters = _fill(nets, INIT_FILE)

@@ -11,9 +11,12 @@ from roastery.detectors.roi_heads import build_roi_heads
 from roastery.detectors.rpn import build_rpn
 from roastery.errors import ConfigError
 from roastery.export.trace import NetArgument
+from roastery.metadata import CUDA_DEVICE
 
 META_ARCHITECTURES = ("GeneralizedRCNN",)
 BACKBONES = {"build_resnet_fpn_backbone": build_resnet_fpn}
+DEVICES = {"cpu": "cpu", "cuda": CUDA_DEVICE, CUDA_DEVICE: CUDA_DEVICE}
+"""What MODEL.DEVICE says, and what the net says of it. Caffe2 runs a net on the CPU or on the first GPU."""
 
 
 def build_detector(config: CfgNode) -> GeneralizedRCNN:
@@ -32,6 +35,7 @@ def build_detector(config: CfgNode) -> GeneralizedRCNN:
         raise ConfigError(
             f"MODEL.BACKBONE.NAME: {model.BACKBONE.NAME!r} is not known; use one of {', '.join(BACKBONES)}"
         )
+    _device(config)
     if model.LOAD_PROPOSALS:
         raise ConfigError("MODEL.LOAD_PROPOSALS: precomputed proposals cannot be converted; set it to False")
     backbone = BACKBONES[model.BACKBONE.NAME](config)
@@ -68,10 +72,17 @@ def net_arguments(config: CfgNode, detector: GeneralizedRCNN) -> dict[str, NetAr
     """
     return {
         "size_divisibility": detector.size_divisibility,
-        "device": "cpu",
+        "device": _device(config),
         "meta_architecture": detector.meta_architecture,
         "pixel_mean": [float(value) for value in config.MODEL.PIXEL_MEAN],
         "input_format": config.INPUT.FORMAT,
         "min_size_test": config.INPUT.MIN_SIZE_TEST,
         "max_size_test": config.INPUT.MAX_SIZE_TEST,
     }
+
+
+def _device(config: CfgNode) -> str:
+    device = config.MODEL.DEVICE
+    if device not in DEVICES:
+        raise ConfigError(f"MODEL.DEVICE: {device!r} is none that Caffe2 runs on; use one of {', '.join(DEVICES)}")
+    return DEVICES[device]

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import pytest
 
 import roastery.conversion
-from roastery.caffe2.nets import save_nets
+from roastery.caffe2.nets import load_nets, save_nets
 from roastery.conversion import FILES
 from roastery.digest import file_sha256
 from roastery.export.onnx import save_onnx
@@ -55,6 +55,16 @@ def test_a_model_is_converted_whole_and_found_the_same(convert, mask_model, smal
     assert abs(evaluation["verdicts"]["torch"]["deltas"]["segm/AP"]) <= 0.05
     assert manifest["verdict"]["passed"] is True
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_a_model_for_the_gpu_is_compared_on_the_cpu_and_says_so(convert, box_model, tmp_path):
+    result = convert(box_model / "config.yaml", "MODEL.DEVICE", "cuda")
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "Net for cuda:0; it was run on the CPU here, not on a GPU" in result.stdout
+    net = load_nets(tmp_path / "out").predict_net
+    devices = {operator.type: operator.device_option.device_type for operator in net.op}
+    assert (devices["Conv"], devices["GenerateProposals"], devices["BoxWithNMSLimit"]) == (1, 1, 0)
 
 
 def test_without_graphviz_the_rest_goes_on_and_is_the_same_to_the_byte(

@@ -25,6 +25,12 @@ def test_the_nets_arguments_say_how_to_prepare_an_image(mask_model: Path) -> Non
     assert arguments["pixel_mean"] == pytest.approx([103.53, 116.28, 123.675])
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_a_net_for_the_gpu_says_so_as_the_originals_does(mask_model: Path, device: str) -> None:
+    config = load_config(mask_model / "config.yaml", ["MODEL.DEVICE", device])
+    assert net_arguments(config, build_detector(config))["device"] == "cuda:0"
+
+
 @pytest.mark.parametrize(
     ("override", "value", "message"),
     [
@@ -42,6 +48,8 @@ def test_the_nets_arguments_say_how_to_prepare_an_image(mask_model: Path) -> Non
         ("MODEL.RPN.HEAD_NAME", "MyRPNHead", "RPN.HEAD_NAME: 'MyRPNHead'"),
         ("MODEL.RPN.IN_FEATURES", "['p2', 'p9']", "RPN.IN_FEATURES"),
         ("MODEL.LOAD_PROPOSALS", "True", "LOAD_PROPOSALS"),
+        ("MODEL.DEVICE", "xla", "MODEL.DEVICE: 'xla'"),
+        ("MODEL.DEVICE", "cuda:1", "MODEL.DEVICE: 'cuda:1'"),
     ],
 )
 def test_what_has_no_form_here_is_refused_by_its_key(mask_model: Path, override: str, value: str, message: str) -> None:
