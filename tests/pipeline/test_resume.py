@@ -201,7 +201,9 @@ def test_when_all_its_processes_are_killed_at_once_the_same_command_ends_it(undi
 
 
 def states(project: Any) -> Counter[str]:
-    """How the runs of flows and tasks ended, as Prefect's database has it."""
+    """How the runs of flows and tasks are or ended, as Prefect's database has it; none where there is none yet."""
+    if not (project.home / "prefect.db").exists():
+        return Counter()
     with sqlite3.connect(f"file:{project.home / 'prefect.db'}?mode=ro", uri=True, timeout=30) as connection:
         query = "select state_type from flow_run union all select state_type from task_run"
         return Counter(state for (state,) in connection.execute(query))
@@ -212,13 +214,15 @@ def test_prefect_is_told_of_a_run_that_was_killed_and_of_its_parts_and_of_no_oth
 ) -> None:
     project.share(undisturbed, until="trace")
     run = project.start()
-    run.await_event(lambda: project.is_begun("trace"))
+    # The fleet, the model (a run, and a task of the fleet), and the stage that is under way. A task's state comes to the
+    # database a while after the task.
+    run.await_event(lambda: project.is_begun("trace") and states(project)["RUNNING"] == 4)
     run.kill()
     run.await_silence()
-    # The fleet, the model (a run, and a task of the fleet), and the stage that was under way.
     assert states(project)["RUNNING"] == 4
     other = project.start()
-    other.await_event(lambda: (states(project)["CRASHED"], states(project)["RUNNING"]) == (4, 4))
+    # The other's fleet and model run.
+    other.await_event(lambda: states(project)["CRASHED"] == 4 and states(project)["RUNNING"] >= 2)
     project.run()
     assert other.end() == 0, other.said
     assert set(states(project)) == {"CRASHED", "COMPLETED"}
