@@ -214,8 +214,8 @@ def test_prefect_is_told_of_a_run_that_was_killed_and_of_its_parts_and_of_no_oth
 ) -> None:
     project.share(undisturbed, until="trace")
     run = project.start()
-    # The fleet, the model (a run, and a task of the fleet), and the stage that is under way. A task's state comes to the
-    # database a while after the task.
+    # The fleet, the model (a run, and a task of the fleet), and the stage that is under way. What a task is at comes to
+    # the database a while later.
     run.await_event(lambda: project.is_begun("trace") and states(project)["RUNNING"] == 4)
     run.kill()
     run.await_silence()
