@@ -100,6 +100,11 @@ def failure_of(project: Any) -> Path:
     return Path(project.store / "failures" / project.name / "log" / "failure.md")
 
 
+def words_of(project: Any) -> str:
+    """What it says, as far as it is written."""
+    return failure_of(project).read_text() if failure_of(project).exists() else ""
+
+
 def check_one_version(project: Any, database: Path) -> None:
     """One version, of one finished run, with all of the model's files as they are in the store."""
     assert rows(database, "select name, version from model_versions") == [(f"{project.name}.caffe2", 1)]
@@ -157,8 +162,7 @@ def test_a_sqlite_registry_that_another_process_holds_is_asked_again_once_it_let
         other.execute("BEGIN EXCLUSIVE")
         run = filing.start()
         # Longer than SQLite waits by itself: the task has failed by then.
-        run.await_event(failure_of(filing).exists)
-        assert "database is locked" in failure_of(filing).read_text()
+        run.await_event(lambda: "database is locked" in words_of(filing))
         other.execute("ROLLBACK")
     assert run.end() == 0, run.said
     check_one_version(filing, filing.database)
