@@ -53,6 +53,7 @@ class Command:
             assert self.process.poll() is None, f"the command ended before it was there: {self.said}"
             assert time.monotonic() < deadline, self.said
             time.sleep(0.001)
+        self.descendants()
 
     def end(self) -> int:
         """Wait for its end, and for that of all that it started; gives the exit code."""
