@@ -1,0 +1,54 @@
+"""Times our reference or the torch runtime, a run for each line on stdin (see `runtimes.py`).
+
+python runtimes_ours.py reference|torch FOLDER INPUTS.npz
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def main(kind: str, folder: Path, inputs: Path) -> None:
+    arrays = np.load(inputs)
+    run = _reference(folder, arrays["data"], arrays["im_info"]) if kind == "reference" else _torch(folder, arrays)
+    print(run(), flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        run()
+        print(time.perf_counter() - started, flush=True)
+    print(_peak_mib())
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def _reference(folder: Path, data: np.ndarray, im_info: np.ndarray) -> Callable[[], int]:
+    from roastery.config import load_config
+    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.sources.native import load_detector
+
+    config = load_config(folder / "config.yaml")
+    (weights,) = folder.glob("model_final.*")
+    reference = ReferenceDetector(config, load_detector(config, weights))
+    height, width = (int(size) for size in im_info[0, :2])
+    image = torch.from_numpy(data[0, :, :height, :width].copy())
+    return lambda: len(reference.detect(image))
+
+
+def _torch(folder: Path, arrays: dict[str, np.ndarray]) -> Callable[[], int]:
+    from roastery.caffe2.nets import load_nets
+    from roastery.caffe2.torch_runtime import TorchRuntime
+
+    runtime = TorchRuntime(load_nets(folder))
+    given = {name: arrays[name] for name in ("data", "im_info")}
+    return lambda: len(runtime.run(given)["score_nms"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
