@@ -10,11 +10,21 @@ from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.registry import ANY, Build, Compute, kernel
 from roastery.errors import OperatorError, UnsupportedOperator
 
+
+def _divide(a: Tensor, b: Tensor) -> Tensor:
+    # As C++ does: whole numbers towards zero.
+    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+
+
+def _divide_in_place(a: Tensor, b: Tensor) -> Tensor:
+    return a.div_(b, rounding_mode=None if a.is_floating_point() else "trunc")
+
+
 _BINARY: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "Add": (torch.add, Tensor.add_),
     "Sub": (torch.sub, Tensor.sub_),
     "Mul": (torch.mul, Tensor.mul_),
-    "Div": (torch.div, Tensor.div_),
+    "Div": (_divide, _divide_in_place),
 }
 
 

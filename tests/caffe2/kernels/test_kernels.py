@@ -64,6 +64,12 @@ CASES = [
     Case("add_broadcast", "Add", [X, values(8, 1, 1, seed=5)], expected=np.add),
     Case("add_broadcast_left", "Add", [values(8, 1, 1, seed=5), X], expected=np.add),
     Case("sub_int64", "Sub", [np.arange(5), np.arange(5)[::-1].copy()], expected=np.subtract),
+    Case(
+        "div_int32_towards_zero",
+        "Div",
+        [np.array([-7, 7, 9], np.int32), np.array([2, -2, 4], np.int32)],
+        expected=lambda a, b: np.trunc(a / b).astype(np.int32),
+    ),
     Case("mul_legacy_suffix", "Mul", [X, values(7, 9, seed=5)], {"broadcast": 1}, expected=np.multiply),
     Case(
         "mul_legacy_axis",
