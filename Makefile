@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FUZZ_INPUTS ?= 10000
+OPERATOR_EXAMPLES ?= 5000
 FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 # Quiet tools, and nothing sent anywhere.
 export DO_NOT_TRACK := 1
@@ -11,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs fuzz clean
+.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs fuzz operators clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -55,6 +56,10 @@ fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INP
 	@echo "the inputs of FUZZ_SEED=$(FUZZ_SEED)"
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
+
+operators: setup ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)
+	ROASTERY_OPERATOR_EXAMPLES=$(OPERATOR_EXAMPLES) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest --timeout 0 tests/caffe2/operators
 
 bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
 	$(BIN)/python benchmarks/conversion.py

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.errors import ConfigError
-from roastery.ops import batch_permutation, distribute_fpn_proposals, roi_align
+from roastery.ops import batch_permutation, distribute_fpn_proposals, replace_nan, roi_align
 
 CANONICAL_BOX_SIZE = 224
 CANONICAL_LEVEL = 4
@@ -17,15 +17,21 @@ CANONICAL_LEVEL = 4
 class RoIPooler(nn.Module):
     """RoIAlign on the level that fits each box's size.
 
-    `scales` are the levels' sizes relative to the image (1 / stride), each half of the one before.
+    `scales` are the levels' sizes relative to the image (1 / stride), each half of the one before. With `empty_rois`,
+    RoIs may have no width or height; their features are 0, as in detectron2.
     """
 
-    def __init__(self, output_size: int, scales: Sequence[float], sampling_ratio: int, aligned: bool) -> None:
+    def __init__(
+        self, output_size: int, scales: Sequence[float], sampling_ratio: int, aligned: bool, empty_rois: bool
+    ) -> None:
         super().__init__()
         self.output_size = output_size
         self.scales = list(scales)
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
+        # Where the samples are as many as cells, Caffe2 divides by their number, which is 0 in an empty RoI: what NaN
+        # comes to in a head is its own, and HeatmapMaxKeypoint crashes of it.
+        self.gives_nan = empty_rois and aligned and sampling_ratio <= 0
         self.canonical_box_size = CANONICAL_BOX_SIZE
         self.canonical_level = CANONICAL_LEVEL
         self.min_level = int(-math.log2(self.scales[0]))
@@ -33,6 +39,10 @@ class RoIPooler(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Features of each level and rois, (n, 5) with a batch index or (n, 4), to (n, C, size, size)."""
+        pooled = self._pool(features, rois)
+        return replace_nan(pooled) if self.gives_nan else pooled
+
+    def _pool(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         if len(features) == 1:
             return self._align(features[0], rois, self.scales[0])
         *level_rois, restore = distribute_fpn_proposals(
@@ -64,8 +74,11 @@ class RoIPooler(nn.Module):
         return aligned
 
 
-def build_pooler(node: CfgNode, key: str, strides: Sequence[int]) -> RoIPooler:
+def build_pooler(node: CfgNode, key: str, strides: Sequence[int], *, empty_rois: bool) -> RoIPooler:
     """The pooler of a head: `node` is its config (MODEL.ROI_BOX_HEAD, ...), `key` its name for errors.
+
+    `empty_rois` says whether RoIs may have no width or height: proposals have some, detections may have been cut to
+    none at the border of the image.
 
     Raises:
         ConfigError: a pooler without a Caffe2 form.
@@ -73,4 +86,5 @@ def build_pooler(node: CfgNode, key: str, strides: Sequence[int]) -> RoIPooler:
     aligned = {"ROIAlignV2": True, "ROIAlign": False}.get(node.POOLER_TYPE)
     if aligned is None:
         raise ConfigError(f"{key}.POOLER_TYPE: {node.POOLER_TYPE!r} has no Caffe2 form; use ROIAlignV2 or ROIAlign")
-    return RoIPooler(node.POOLER_RESOLUTION, [1.0 / stride for stride in strides], node.POOLER_SAMPLING_RATIO, aligned)
+    scales = [1.0 / stride for stride in strides]
+    return RoIPooler(node.POOLER_RESOLUTION, scales, node.POOLER_SAMPLING_RATIO, aligned, empty_rois)

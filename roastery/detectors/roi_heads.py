@@ -107,10 +107,12 @@ def build_roi_heads(config: CfgNode, channels: int, strides: dict[str, int]) -> 
     mask_on = config.MODEL.MASK_ON
     return StandardRoIHeads(
         in_features,
-        build_pooler(box, "MODEL.ROI_BOX_HEAD", level_strides),
+        build_pooler(box, "MODEL.ROI_BOX_HEAD", level_strides, empty_rois=False),
         box_head,
         FastRCNNOutputLayers(box_head.out_channels, roi_heads.NUM_CLASSES, box.CLS_AGNOSTIC_BBOX_REG),
-        build_pooler(config.MODEL.ROI_MASK_HEAD, "MODEL.ROI_MASK_HEAD", level_strides) if mask_on else None,
+        build_pooler(config.MODEL.ROI_MASK_HEAD, "MODEL.ROI_MASK_HEAD", level_strides, empty_rois=True)
+        if mask_on
+        else None,
         build_mask_head(config, channels) if mask_on else None,
         box_weights=[float(weight) for weight in box.BBOX_REG_WEIGHTS],
         class_agnostic_boxes=box.CLS_AGNOSTIC_BBOX_REG,

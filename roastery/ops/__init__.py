@@ -7,6 +7,7 @@ from roastery.ops.collect_rpn_proposals import collect_rpn_proposals
 from roastery.ops.distribute_fpn_proposals import distribute_fpn_proposals
 from roastery.ops.generate_proposals import generate_proposals
 from roastery.ops.heatmap_max_keypoint import heatmap_max_keypoint
+from roastery.ops.replace_nan import replace_nan
 from roastery.ops.roi_align import roi_align
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "distribute_fpn_proposals",
     "generate_proposals",
     "heatmap_max_keypoint",
+    "replace_nan",
     "roi_align",
 ]

@@ -56,6 +56,7 @@ CAFFE2_DEFAULTS = {
         "legacy_plus_one": True,
     },
     "HeatmapMaxKeypoint": {"should_output_softmax": False},
+    "ReplaceNaN": {"value": 0.0},
     "RoIAlign": {
         "order": "NCHW",
         "spatial_scale": 1.0,

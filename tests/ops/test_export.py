@@ -108,6 +108,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Tensor, ...], tuple[Any, ...], list
         (ROWS, ROWS),
         [(features(7, 5, 8, 8), rois(7)[:, 1:])],
     ),
+    "ReplaceNaN": (
+        {"value": -1.5},
+        (features(4, 5, 8, 8) / 0,),
+        (ROWS,),
+        [(features(7, 5, 8, 8).log(),)],
+    ),
     "RoIAlign": (
         {"spatial_scale": 0.125, "pooled_h": 7, "pooled_w": 7, "sampling_ratio": 0, "aligned": True},
         (features(1, 8, 30, 40), rois(6)),

@@ -1,0 +1,28 @@
+"""ReplaceNaN: a number in the place of NaN."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from roastery.ops.definition import operator
+
+
+def _fake(x: Tensor, *, value: float = 0.0) -> Tensor:
+    return torch.empty_like(x)
+
+
+@operator("ReplaceNaN", outputs=("y",), fake=_fake)
+def replace_nan(x: Tensor, *, value: float = 0.0) -> Tensor:
+    """`value` where x is NaN, else x. Infinities stay.
+
+    Args:
+        x: float32 of any shape.
+        value: any number.
+
+    Returns:
+        As x.
+
+    Source: caffe2/operators/replace_nan_op.cc, PyTorch 1.10.
+    """
+    return torch.nan_to_num(x, nan=value, posinf=math.inf, neginf=-math.inf)
