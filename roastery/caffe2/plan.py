@@ -5,29 +5,10 @@ from dataclasses import dataclass
 
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import Arguments
+from roastery.caffe2.fusion import Bound, fuse
 from roastery.caffe2.kernels.detection import detection_kernels
 from roastery.caffe2.kernels.registry import Compute, Kernel, kernels
 from roastery.errors import ModelFileError, UnsupportedOperator
-
-
-@dataclass(frozen=True)
-class Bound:
-    """An operator of the net with its kernel.
-
-    Attributes:
-        label: how errors name it: "Conv giving '367'".
-        inputs, outputs: numbers of values. A blob that is written again is another value each time.
-        compute: the kernel.
-        in_place: the kernel that writes over its first input, where there is one.
-        fresh: whether nothing else holds what `compute` returns.
-    """
-
-    label: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    compute: Compute
-    in_place: Compute | None
-    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -66,20 +47,20 @@ class Program:
             if needed.intersection(bound.outputs):
                 chosen.append(bound)
                 needed.update(bound.inputs)
-        chosen.reverse()
+        chosen = fuse(chosen[::-1], keep)
         last_use = {value: index for index, bound in enumerate(chosen) for value in (*bound.outputs, *bound.inputs)}
-        uses: dict[int, int] = {}
-        for bound in chosen:
-            for value in bound.inputs:
-                uses[value] = uses.get(value, 0) + 1
         fresh = {value for bound in chosen if bound.fresh for value in bound.outputs}
+        # Of an operator that may give back its inputs, they may be held after it.
+        held = keep | {value for bound in chosen if not bound.fresh for value in bound.inputs}
         steps = []
         for index, bound in enumerate(chosen):
             touched = {*bound.inputs, *bound.outputs}
             frees = tuple(sorted(v for v in touched if last_use[v] == index and v not in keep))
             compute = bound.compute
-            # Its only reader may write over what its producer alone held.
-            if bound.in_place and uses[first := bound.inputs[0]] == 1 and first in fresh and first not in keep:
+            # Its last reader may write over what nothing else holds.
+            first = bound.inputs[0] if bound.inputs else -1
+            alone = last_use.get(first) == index and first in fresh - held and bound.inputs.count(first) == 1
+            if bound.in_place and alone:
                 compute = bound.in_place
             steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees))
         return tuple(steps)
@@ -118,12 +99,18 @@ def compile_net(net: caffe2_pb2.NetDef, file: str) -> Program:
         _refuse_order(arguments, operator.type)
         operators.append(
             Bound(
+                operator.type,
                 label,
                 inputs,
                 outputs,
                 kernel.build(arguments),
                 kernel.in_place(arguments) if kernel.in_place else None,
                 kernel.fresh,
+                plain=not operator.arg,
+                endings={
+                    types: (ending.build(arguments), ending.in_place(arguments) if ending.in_place else None)
+                    for types, ending in kernel.endings.items()
+                },
             )
         )
     for blob in net.external_output:

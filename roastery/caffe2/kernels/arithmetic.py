@@ -39,7 +39,7 @@ def _binary(function: Callable[..., Tensor]) -> Build:
             raise UnsupportedOperator(f"{arguments.owner}: axis_str is not supported; give axis a number")
 
         def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            _same_type(a, b)
+            same_type(a, b)
             return (function(a, _fit(a, b, axis) if legacy else b),)
 
         return compute
@@ -57,8 +57,12 @@ def _fit(a: Tensor, b: Tensor, axis: int) -> Tensor:
     return b.reshape([1] * first + list(b.shape) + [1] * (a.ndim - first - b.ndim))
 
 
-def _same_type(a: Tensor, b: Tensor) -> None:
-    # torch would promote; Caffe2 refuses.
+def same_type(a: Tensor, b: Tensor) -> None:
+    """torch would promote; Caffe2 refuses.
+
+    Raises:
+        OperatorError: two types.
+    """
     if a.dtype != b.dtype:
         raise OperatorError(f"inputs of two types, {a.dtype} and {b.dtype}")
 
@@ -69,7 +73,7 @@ def _binary_in_place(function: Callable[..., Tensor], in_place: Callable[..., Te
             return _binary(function)(arguments)
 
         def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            _same_type(a, b)
+            same_type(a, b)
             return (in_place(a, b) if a.shape == b.shape else function(a, b),)
 
         return compute
@@ -88,7 +92,7 @@ def build_sum(arguments: Arguments) -> Compute:
             raise OperatorError("the inputs of a Sum must have one shape")
         total = first.clone()
         for other in others:
-            _same_type(first, other)
+            same_type(first, other)
             total += other
         return (total,)
 

@@ -1,30 +1,68 @@
 """Conv and ConvTranspose."""
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
-from roastery.caffe2.kernels.registry import Compute, kernel
+from roastery.caffe2.kernels.arithmetic import same_type
+from roastery.caffe2.kernels.onednn import add_convolution, convolve, convolved_shape
+from roastery.caffe2.kernels.registry import Compute, Ending, kernel
 from roastery.caffe2.kernels.window import Window, read_window
 from roastery.errors import OperatorError
 
 
-@kernel("Conv", inputs=(2, 3))
+def _convolution(arguments: Arguments, relu: bool) -> Compute:
+    window, groups = read_window(arguments), arguments.integer("group", 1)
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
+        _check_kernel(weight, window)
+        if window.padding is None:
+            return (convolve(pad_zero(x, window), weight, bias, window, groups, relu),)
+        return (convolve(x, weight, bias, window, groups, relu),)
+
+    return compute
+
+
+def _convolution_and_sum(arguments: Arguments, relu: bool, in_place: bool) -> Compute:
+    window, groups = read_window(arguments), arguments.integer("group", 1)
+    convolution = _convolution(arguments, relu=False)
+
+    def compute(other: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
+        if window.padding is not None and other.shape == convolved_shape(x, weight, window):
+            _check_kernel(weight, window)
+            return (add_convolution(other, x, weight, bias, window, groups, relu, in_place),)
+        (y,) = convolution(x, weight, bias)
+        same_type(y, other)
+        total = y + other
+        return (total.relu_() if relu else total,)
+
+    return compute
+
+
+def _ending_in_sum(relu: bool) -> Ending:
+    return Ending(
+        partial(_convolution_and_sum, relu=relu, in_place=False),
+        partial(_convolution_and_sum, relu=relu, in_place=True),
+    )
+
+
+@kernel(
+    "Conv",
+    inputs=(2, 3),
+    endings={
+        ("Relu",): Ending(partial(_convolution, relu=True)),
+        ("Add",): _ending_in_sum(relu=False),
+        ("Add", "Relu"): _ending_in_sum(relu=True),
+    },
+)
 def build_convolution(arguments: Arguments) -> Compute:
     """x: (N, C, H, W); weight: (M, C / group, kh, kw); bias: (M,) or none.
 
     Source: caffe2/operators/conv_op_impl.h, PyTorch 1.10.
     """
-    window, groups = read_window(arguments), arguments.integer("group", 1)
-    stride, padding, dilation = window.stride, window.padding, window.dilation
-
-    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
-        _check_kernel(weight, window)
-        if padding is None:
-            return (F.conv2d(pad_zero(x, window), weight, bias, stride, 0, dilation, groups),)
-        return (F.conv2d(x, weight, bias, stride, padding, dilation, groups),)
-
-    return compute
+    return _convolution(arguments, relu=False)
 
 
 @kernel("ConvTranspose", inputs=(2, 3))

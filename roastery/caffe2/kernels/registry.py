@@ -4,7 +4,7 @@ A kernel is built once for each operator of a net: its arguments are read and ch
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -13,6 +13,14 @@ from roastery.caffe2.arguments import Arguments
 # From input tensors in order to output tensors in order.
 Compute = Callable[..., tuple[Tensor, ...]]
 Build = Callable[[Arguments], Compute]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an operator runs with those that come next; `in_place` may write over its first input and returns it."""
+
+    build: Build
+    in_place: Build | None = None
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Kernel:
         outputs: how few and how many outputs it gives. An operator may name fewer than the function returns.
         fresh: the outputs are new memory that nothing else holds, so that the next operator may write into them.
         in_place: the function that may write over its first input and returns it, where there is one.
+        endings: what does more than the operator: what operators of these types, without arguments, do next with its
+            first output alone. Their functions take what those read beside, in their order, and then its inputs.
     """
 
     build: Build
@@ -32,6 +42,7 @@ class Kernel:
     outputs: tuple[int, int]
     fresh: bool
     in_place: Build | None = None
+    endings: Mapping[tuple[str, ...], Ending] = field(default_factory=dict)
 
 
 _KERNELS: dict[str, Kernel] = {}
@@ -49,6 +60,7 @@ def kernel(
     outputs: tuple[int, int] = (1, 1),
     fresh: bool = True,
     in_place: Build | None = None,
+    endings: Mapping[tuple[str, ...], Ending] | None = None,
 ) -> Callable[[Build], Build]:
     """Register what builds the kernel of these operator types."""
 
@@ -56,7 +68,7 @@ def kernel(
         for name in types:
             if name in _KERNELS:
                 raise ValueError(f"{name} has two kernels")
-            _KERNELS[name] = Kernel(build, inputs, outputs, fresh, in_place)
+            _KERNELS[name] = Kernel(build, inputs, outputs, fresh, in_place, endings or {})
         return build
 
     return register

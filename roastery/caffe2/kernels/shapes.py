@@ -5,8 +5,9 @@ from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import canonical_axis
-from roastery.caffe2.kernels.registry import ANY, Compute, kernel
+from roastery.caffe2.kernels.registry import ANY, Compute, Ending, kernel
 from roastery.errors import ModelFileError, OperatorError, UnsupportedOperator
+from roastery.ops import batch_permutation
 
 # TensorProto.DataType
 _TYPES = {
@@ -22,13 +23,34 @@ _TYPES = {
 _TYPE_NAMES = {"FLOAT": 1, "INT32": 2, "BOOL": 5, "UINT8": 6, "INT8": 7, "INT16": 9, "INT64": 10, "DOUBLE": 13}
 
 
-@kernel("Concat", inputs=(1, ANY), outputs=(1, 2))
+def _concat_and_permute(arguments: Arguments) -> Compute:
+    concat = build_concat(arguments)
+
+    def compute(indices: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        first = inputs[0]
+        rows = [len(tensor) for tensor in inputs]
+        places = torch.argsort(indices)
+        ordered = torch.equal(indices[places], torch.arange(sum(rows), dtype=indices.dtype))
+        if not ordered or arguments.integer("axis", 1) != 0 or arguments.flag("add_axis"):
+            return (batch_permutation.kernel(concat(*inputs)[0], indices),)
+        # Each row is copied once: to where it goes.
+        whole = first.new_empty(sum(rows), *first.shape[1:])
+        for tensor, where in zip(inputs, torch.split(places, rows), strict=True):
+            whole.index_copy_(0, where, tensor)
+        return (whole,)
+
+    return compute
+
+
+@kernel("Concat", inputs=(1, ANY), outputs=(1, 2), endings={("BatchPermutation",): Ending(_concat_and_permute)})
 def build_concat(arguments: Arguments) -> Compute:
     """The inputs one behind the other along `axis`, and their sizes along it (int32).
 
     Source: caffe2/operators/concat_split_op.cc, PyTorch 1.10.
     """
-    axis, add_axis = arguments.integer("axis", 1), arguments.flag("add_axis")
+    axis = arguments.integer("axis", 1)
+    # It does not count where the axis is not given.
+    add_axis = "axis" in arguments and arguments.flag("add_axis")
 
     def compute(*inputs: Tensor) -> tuple[Tensor, ...]:
         along = canonical_axis(axis, inputs[0].ndim + add_axis)

@@ -167,6 +167,7 @@ CASES = [
     Case("concat_negative", "Concat", [X, X], {"axis": -1}, outputs=2),
     Case("concat_one_empty", "Concat", [X[:0], X], {"axis": 0}, outputs=2, expected=lambda a, b: (b, [0, 2])),
     Case("concat_new_axis", "Concat", [M, M], {"axis": 1, "add_axis": 1}, outputs=2),
+    Case("concat_new_axis_nowhere", "Concat", [M, M], {"add_axis": 1}, outputs=2),
     Case("split_equal", "Split", [X], {"axis": 1}, outputs=4, expected=lambda x: np.split(x, 4, 1)),
     Case(
         "split_sizes",

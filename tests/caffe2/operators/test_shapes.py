@@ -35,6 +35,8 @@ def concatenations(draw: st.DrawFn) -> Any:
         size = shape[axis] if add_axis else draw(st.integers(0, 4))
         parts.append(numbers(generator, [*shape[:axis], size, *shape[axis + 1 :]], dtype))
     arguments = {} if axis == 1 and draw(st.booleans()) else {"axis": axis}
+    if arguments and draw(st.booleans()):
+        arguments["axis"] -= len(shape) + add_axis
     return parts, arguments | ({"add_axis": 1} if add_axis else {}), 2
 
 

@@ -1,0 +1,96 @@
+"""Operators of a net run as one: a kernel that can do what its only reader does, and the reader's reader, does it."""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+
+from roastery.caffe2.kernels.registry import Compute
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An operator of the net with its kernel.
+
+    Attributes:
+        type: Caffe2's.
+        label: how errors name it: "Conv giving '367'".
+        inputs, outputs: numbers of values. A blob that is written again is another value each time.
+        compute: the kernel.
+        in_place: the kernel that writes over its first input, where there is one.
+        fresh: whether nothing else holds what `compute` returns.
+        plain: it has no arguments, so that a kernel that ends with its type does what it does.
+        endings: kernels that do this operator and then, with its first output, plain ones of these types, and such
+            that write over their first input; they take what the others read beside, and then the inputs of this one.
+    """
+
+    type: str
+    label: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    compute: Compute
+    in_place: Compute | None
+    fresh: bool
+    plain: bool
+    endings: Mapping[tuple[str, ...], tuple[Compute, Compute | None]] = field(default_factory=dict)
+
+
+def fuse(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
+    """The operators, in an order that runs, with those together that one kernel can do together.
+
+    What is between them is not made, so it may be read by nobody else and be none of the values to keep.
+    """
+    readers: dict[int, list[int]] = {}
+    for index, bound in enumerate(operators):
+        for value in bound.inputs:
+            readers.setdefault(value, []).append(index)
+
+    def only_reader(bound: Bound) -> int | None:
+        first, *others = bound.outputs
+        if any(value in keep or value in readers for value in others) or first in keep:
+            return None
+        return readers[first][0] if len(readers.get(first, ())) == 1 else None
+
+    placed: list[Bound | None] = list(operators)
+    for index in range(len(operators)):
+        if placed[index] is not operators[index]:
+            continue
+        for ending in sorted(operators[index].endings, key=len, reverse=True):
+            members = _follow(operators, index, ending, only_reader)
+            if members is not None and all(placed[member] is operators[member] for member in members):
+                for member in (index, *members):
+                    placed[member] = None
+                # Where the last was: all that it reads is there then.
+                placed[members[-1]] = _together(operators, index, members, ending)
+                break
+    return [bound for bound in placed if bound is not None]
+
+
+def _follow(
+    operators: Sequence[Bound], first: int, ending: tuple[str, ...], only_reader: Callable[[Bound], int | None]
+) -> list[int] | None:
+    """The operators of that ending, each the only reader of the one before; None where they are others."""
+    members: list[int] = []
+    for kind in ending:
+        reader = only_reader(operators[members[-1] if members else first])
+        if reader is None or operators[reader].type != kind or not operators[reader].plain:
+            return None
+        members.append(reader)
+    return members
+
+
+def _together(operators: Sequence[Bound], first: int, members: Sequence[int], ending: tuple[str, ...]) -> Bound:
+    start, last = operators[first], operators[members[-1]]
+    given = start.outputs[0]
+    inputs: list[int] = []
+    for member in members:
+        inputs += [value for value in operators[member].inputs if value != given]
+        given = operators[member].outputs[0]
+    compute, in_place = start.endings[ending]
+    return replace(
+        start,
+        inputs=(*inputs, *start.inputs),
+        outputs=last.outputs,
+        compute=compute,
+        in_place=in_place,
+        fresh=True,
+        endings={},
+    )
