@@ -7,7 +7,7 @@ from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import same_type
-from roastery.caffe2.kernels.onednn import add_convolution, convolve, convolved_shape
+from roastery.caffe2.kernels.onednn import add_convolution, convolve, convolve_transposed, convolved_shape
 from roastery.caffe2.kernels.registry import Compute, Ending, kernel
 from roastery.caffe2.kernels.window import Window, read_window
 from roastery.errors import OperatorError
@@ -65,7 +65,24 @@ def build_convolution(arguments: Arguments) -> Compute:
     return _convolution(arguments, relu=False)
 
 
-@kernel("ConvTranspose", inputs=(2, 3))
+def _transposed_convolution(arguments: Arguments, relu: bool) -> Compute:
+    window, groups = read_window(arguments), arguments.integer("group", 1)
+    adjustment = arguments.integers("adjs", []) or [
+        arguments.integer(name, arguments.integer("adj", 0)) for name in ("adj_h", "adj_w")
+    ]
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
+        _check_kernel(weight, window)
+        y = convolve_transposed(x, weight, bias, window, adjustment, groups, relu)
+        if window.padding is None:
+            top, left, bottom, right = window.pads
+            y = y[..., top : y.shape[-2] - bottom, left : y.shape[-1] - right].contiguous()
+        return (y,)
+
+    return compute
+
+
+@kernel("ConvTranspose", inputs=(2, 3), endings={("Relu",): Ending(partial(_transposed_convolution, relu=True))})
 def build_transposed_convolution(arguments: Arguments) -> Compute:
     """x: (N, C, H, W); weight: (C, M / group, kh, kw); bias: (M,) or none.
 
@@ -73,21 +90,7 @@ def build_transposed_convolution(arguments: Arguments) -> Compute:
 
     Source: caffe2/operators/conv_transpose_op_impl.h, conv_transpose_unpool_op_base.h, PyTorch 1.10.
     """
-    window, groups = read_window(arguments), arguments.integer("group", 1)
-    stride, padding = window.stride, window.padding
-    adjustment = arguments.integers("adjs", []) or [
-        arguments.integer(name, arguments.integer("adj", 0)) for name in ("adj_h", "adj_w")
-    ]
-
-    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
-        _check_kernel(weight, window)
-        if padding is not None:
-            return (F.conv_transpose2d(x, weight, bias, stride, padding, adjustment, groups),)
-        y = F.conv_transpose2d(x, weight, bias, stride, 0, adjustment, groups)
-        top, left, bottom, right = window.pads
-        return (y[..., top : y.shape[-2] - bottom, left : y.shape[-1] - right].contiguous(),)
-
-    return compute
+    return _transposed_convolution(arguments, relu=False)
 
 
 def pad_zero(x: Tensor, window: Window, value: float = 0.0) -> Tensor:

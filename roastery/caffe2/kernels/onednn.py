@@ -4,6 +4,7 @@ These operators are what torch's own compiler calls; torch is pinned. Where it h
 does not take, the same is done in steps.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,6 +62,29 @@ def add_convolution(
     else:
         total = torch.ops.mkldnn._convolution_pointwise.binary(x, other, weight, bias, *how)
     return total
+
+
+def convolve_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    window: Window,
+    adjustment: Sequence[int],
+    groups: int,
+    relu: bool,
+) -> Tensor:
+    """The transposed convolution, and Relu of it if asked. x: (N, C, H, W); weight: (C, M / groups, kh, kw).
+
+    Padded as the window says if both sides of an axis are padded alike, else not.
+    """
+    padding = window.padding or (0, 0)
+    if relu and _takes(x, weight, bias) and x.numel():
+        y: Tensor = torch.ops.mkldnn._convolution_transpose_pointwise(
+            x, weight, bias, padding, adjustment, window.stride, (1, 1), groups, "relu", [], ""
+        )
+        return y
+    y = F.conv_transpose2d(x, weight, bias, window.stride, padding, adjustment, groups)
+    return y.relu_() if relu else y
 
 
 def convolved_shape(x: Tensor, weight: Tensor, window: Window) -> tuple[int, ...]:
