@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from roastery.caffe2.kernels.registry import Compute
 
+_COMMUTATIVE = frozenset({"Add"})
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -18,8 +20,9 @@ class Bound:
         in_place: the kernel that writes over its first input, where there is one.
         fresh: whether nothing else holds what `compute` returns.
         plain: it has no arguments, so that a kernel that ends with its type does what it does.
-        endings: kernels that do this operator and then, with its first output, plain ones of these types, and such
-            that write over their first input; they take what the others read beside, and then the inputs of this one.
+        endings: kernels that do this operator and then, with its first output for their first input, plain ones of
+            these types, and such that write over their own first input; they take what the others read beside, and then
+            the inputs of this one.
     """
 
     type: str
@@ -70,8 +73,11 @@ def _follow(
     """The operators of that ending, each the only reader of the one before; None where they are others."""
     members: list[int] = []
     for kind in ending:
-        reader = only_reader(operators[members[-1] if members else first])
+        before = operators[members[-1] if members else first]
+        reader = only_reader(before)
         if reader is None or operators[reader].type != kind or not operators[reader].plain:
+            return None
+        if kind not in _COMMUTATIVE and operators[reader].inputs[0] != before.outputs[0]:
             return None
         members.append(reader)
     return members

@@ -1,0 +1,168 @@
+"""Operators that the torch runtime runs as one give what they give one by one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roastery.caffe2.kernels import onednn
+from roastery.caffe2.nets import Nets
+from roastery.caffe2.plan import compile_net
+from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.errors import OperatorError
+
+MakeNets = Callable[..., Nets]
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, 3, 5, 4)).astype(np.float32)
+PARAMETERS = {
+    "w": RNG.normal(size=(3, 3, 3, 3)).astype(np.float32),
+    "one": RNG.normal(size=(3, 3, 1, 1)).astype(np.float32),
+    "up": RNG.normal(size=(3, 3, 3, 3)).astype(np.float32),
+    "b": RNG.normal(size=3).astype(np.float32),
+}
+SAME = {"kernels": [3, 3], "pads": [1, 1, 1, 1]}
+ORDER = np.array([1, 0], np.int32)
+
+
+def steps(nets: Nets, wanted: list[str]) -> list[str]:
+    """Types of the operators that the steps for these blobs begin with."""
+    program = compile_net(nets.predict_net, "model.pb")
+    return [step.label.split()[0] for step in program.steps([program.finals[name] for name in wanted])]
+
+
+@st.composite
+def nets_of_any_wiring(draw: st.DrawFn) -> tuple[list[Any], list[str]]:
+    """Operators that keep the shape of `data`, each reading blobs before it; and some blobs to fetch."""
+    lines: list[Any] = []
+    blobs = ["data"]
+    for number in range(draw(st.integers(1, 12))):
+        x, y = draw(st.sampled_from(blobs[-4:])), draw(st.sampled_from(blobs))
+        name = f"blob{number}"
+        bias = draw(st.sampled_from([["b"], []]))
+        uneven = {"kernels": [3, 3], "pads": [2, 0, 0, 2]}
+        kind = draw(st.sampled_from(["Conv", "Conv", "1x1", "uneven", "up", "Relu", "Relu", "Add", "Add", "Sigmoid"]))
+        if kind == "Conv":
+            lines.append(("Conv", [x, "w", *bias], [name], SAME))
+        elif kind == "1x1":
+            lines.append(("Conv", [x, "one", *bias], [name], {"kernels": [1, 1]}))
+        elif kind == "uneven":
+            lines.append(("Conv", [x, "w", *bias], [name], uneven))
+        elif kind == "up":
+            lines.append(("ConvTranspose", [x, "up", *bias], [name], SAME))
+        else:
+            lines.append((kind, [x, y] if kind == "Add" else [x], [name], {}))
+        blobs.append(name)
+    wanted = draw(st.lists(st.sampled_from(blobs[1:]), min_size=1, max_size=3, unique=True))
+    return lines, wanted
+
+
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(nets_of_any_wiring())
+def test_a_net_gives_the_same_whichever_blobs_are_fetched(make_nets: MakeNets, net: Any) -> None:
+    """Where all are fetched, nothing is done together and nothing written over."""
+    lines, wanted = net
+    blobs = [line[2][0] for line in lines]
+    runtime = TorchRuntime(make_nets(lines, outputs=blobs, parameters=PARAMETERS))
+    data = X.copy()
+    one_by_one = runtime.run({"data": data})
+    together = runtime.run({"data": data}, fetch=wanted)
+    for name in wanted:
+        scale = max(1.0, float(np.abs(one_by_one[name]).max()))
+        np.testing.assert_allclose(together[name], one_by_one[name], rtol=0, atol=1e-5 * scale)
+    np.testing.assert_array_equal(data, X)
+    for name, array in PARAMETERS.items():
+        np.testing.assert_array_equal(runtime.run({}, fetch=[name])[name], array)
+
+
+RESIDUAL = [
+    ("Conv", ["data", "w"], ["a"], SAME),
+    ("Relu", ["a"], ["r"], {}),
+    ("Conv", ["r", "w", "b"], ["c"], SAME),
+    ("Add", ["r", "c"], ["s"], {}),
+    ("Relu", ["s"], ["y"], {}),
+]
+
+
+def test_a_residual_block_is_two_steps(make_nets: MakeNets) -> None:
+    nets = make_nets(RESIDUAL, parameters=PARAMETERS)
+    assert steps(nets, ["y"]) == ["Conv", "Conv"]
+
+
+def test_what_is_fetched_is_made(make_nets: MakeNets) -> None:
+    nets = make_nets(RESIDUAL, outputs=["y", "s"], parameters=PARAMETERS)
+    assert steps(nets, ["y", "s"]) == ["Conv", "Conv", "Relu"]
+
+
+def test_two_convolutions_are_not_both_done_with_the_sum_of_them(make_nets: MakeNets) -> None:
+    lines = [
+        ("Conv", ["data", "w"], ["a"], SAME),
+        ("Conv", ["data", "one"], ["c"], {"kernels": [1, 1]}),
+        ("Add", ["a", "c"], ["y"], {}),
+    ]
+    assert steps(make_nets(lines, parameters=PARAMETERS), ["y"]) == ["Conv", "Conv"]
+
+
+def test_an_operator_with_arguments_is_done_alone(make_nets: MakeNets) -> None:
+    lines = [("Conv", ["data", "w"], ["c"], SAME), ("Add", ["c", "b"], ["y"], {"broadcast": 1, "axis": 1})]
+    assert steps(make_nets(lines, parameters=PARAMETERS), ["y"]) == ["Conv", "Add"]
+
+
+def test_a_sum_of_shapes_that_differ_is_broadcast_as_it_is_alone(make_nets: MakeNets) -> None:
+    lines = [("Conv", ["data", "w"], ["c"], SAME), ("Add", ["c", "row"], ["s"], {}), ("Relu", ["s"], ["y"], {})]
+    nets = make_nets(lines, inputs=("data", "row"), outputs=["y", "s"], parameters=PARAMETERS)
+    row = RNG.normal(size=(1, 3, 1, 1)).astype(np.float32)
+    runtime = TorchRuntime(nets)
+    inputs = {"data": X, "row": row}
+    np.testing.assert_allclose(runtime.run(inputs, ["y"])["y"], runtime.run(inputs)["s"].clip(0), atol=1e-5)
+    with pytest.raises(OperatorError, match="inputs of two types"):
+        runtime.run({"data": X, "row": row.astype(np.float64)}, ["y"])
+
+
+@pytest.mark.parametrize("order", [[1, 0, 3, 2], [3, 0, 1, 2], [0, 0, 3, 3]])
+def test_rows_are_put_in_order_as_they_are_one_by_one(make_nets: MakeNets, order: list[int]) -> None:
+    lines = [("Concat", ["a", "b"], ["c", "sizes"], {"axis": 0}), ("BatchPermutation", ["c", "i"], ["y"], {})]
+    nets = make_nets(lines, inputs=("a", "b", "i"), outputs=["y"])
+    assert steps(nets, ["y"]) == ["Concat"]
+    inputs = {"a": X[:1], "b": np.concatenate([X, X[:1] * 2]), "i": np.array(order, np.int32)}
+    expected = np.concatenate([inputs["a"], inputs["b"]])[order]
+    np.testing.assert_array_equal(TorchRuntime(nets).run(inputs)["y"], expected)
+
+
+def test_rows_along_another_axis_are_put_in_order_as_they_are_one_by_one(make_nets: MakeNets) -> None:
+    lines = [("Concat", ["a", "a"], ["c", "sizes"], {}), ("BatchPermutation", ["c", "i"], ["y"], {})]
+    nets = make_nets(lines, inputs=("a", "i"), outputs=["y"])
+    expected = np.concatenate([X, X], 1)[ORDER]
+    np.testing.assert_array_equal(TorchRuntime(nets).run({"a": X, "i": ORDER})["y"], expected)
+
+
+def test_what_is_concatenated_may_be_the_order_too(make_nets: MakeNets) -> None:
+    lines = [("Concat", ["i", "j"], ["c", "sizes"], {"axis": 0}), ("BatchPermutation", ["x", "c"], ["y"], {})]
+    nets = make_nets(lines, inputs=("x", "i", "j"), outputs=["y"])
+    inputs = {"x": X, "i": ORDER[:1], "j": ORDER[1:]}
+    np.testing.assert_array_equal(TorchRuntime(nets).run(inputs)["y"], X[ORDER])
+
+
+@pytest.mark.parametrize("order", [[0, 2], [0, -1], [0, 1, 2]])
+def test_a_bad_order_is_refused_as_it_is_alone(make_nets: MakeNets, order: list[int]) -> None:
+    lines = [("Concat", ["a", "b"], ["c", "sizes"], {"axis": 0}), ("BatchPermutation", ["c", "i"], ["y"], {})]
+    nets = make_nets(lines, inputs=("a", "b", "i"), outputs=["y"])
+    with pytest.raises(OperatorError, match="BatchPermutation: "):
+        TorchRuntime(nets).run({"a": X[:1], "b": X[1:], "i": np.array(order, np.int32)})
+
+
+def test_without_onednn_a_net_gives_the_same(make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [*RESIDUAL[:-1], ("Relu", ["s"], ["q"], {}), ("ConvTranspose", ["q", "up"], ["t"], SAME)]
+    nets = make_nets([*lines, ("Relu", ["t"], ["y"], {})], parameters=PARAMETERS)
+    with_it = TorchRuntime(nets).run({"data": X})["y"]
+    monkeypatch.setattr(onednn, "_AVAILABLE", False)
+    without = TorchRuntime(nets).run({"data": X})["y"]
+    np.testing.assert_allclose(without, with_it, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_of_none_goes_through(make_nets: MakeNets) -> None:
+    lines = [*RESIDUAL[:-1], ("Relu", ["s"], ["q"], {}), ("ConvTranspose", ["q", "up"], ["t"], SAME)]
+    nets = make_nets([*lines, ("Relu", ["t"], ["y"], {})], parameters=PARAMETERS)
+    assert TorchRuntime(nets).run({"data": X[:0]})["y"].shape == (0, 3, 5, 4)
