@@ -43,7 +43,9 @@ def nets_of_any_wiring(draw: st.DrawFn) -> tuple[list[Any], list[str]]:
         name = f"blob{number}"
         bias = draw(st.sampled_from([["b"], []]))
         uneven = {"kernels": [3, 3], "pads": [2, 0, 0, 2]}
-        kind = draw(st.sampled_from(["Conv", "Conv", "1x1", "uneven", "up", "Relu", "Relu", "Add", "Add", "Sigmoid"]))
+        kind = draw(
+            st.sampled_from(["Conv", "Conv", "1x1", "uneven", "up", "Relu", "Relu", "Add", "Add", "Sigmoid", "Alias"])
+        )
         if kind == "Conv":
             lines.append(("Conv", [x, "w", *bias], [name], SAME))
         elif kind == "1x1":
@@ -84,6 +86,18 @@ RESIDUAL = [
     ("Add", ["r", "c"], ["s"], {}),
     ("Relu", ["s"], ["y"], {}),
 ]
+
+
+def test_what_another_blob_is_a_view_of_is_not_written_over(make_nets: MakeNets) -> None:
+    lines = [
+        ("Sigmoid", ["data"], ["a"], {}),
+        ("Alias", ["a"], ["view"], {}),
+        ("Sigmoid", ["a"], ["s"], {}),
+        ("Sub", ["view", "s"], ["y"], {}),
+    ]
+    once = 1 / (1 + np.exp(-X))
+    found = TorchRuntime(make_nets(lines)).run({"data": X})["y"]
+    np.testing.assert_allclose(found, once - 1 / (1 + np.exp(-once)), atol=1e-6)
 
 
 def test_a_residual_block_is_two_steps(make_nets: MakeNets) -> None:
