@@ -1,0 +1,150 @@
+"""`make cpp`: caffe2_detect in build/cpp/, from cpp/ and genuine Caffe2.
+
+Caffe2's headers and libraries are in the torch that `make caffe2` installs. The headers that it lacks come from the
+package index: protobuf 3.13.0's, of which the sources of grpcio-tools hold a copy, and MKL's. Nothing is downloaded
+twice. Standard library, pip and Debian's packages only. Exit code 2: something to install first; 1: the build failed.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import install_caffe2
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "cpp"
+PACKAGES = "cmake g++ libeigen3-dev libjpeg-dev libpng-dev nlohmann-json3-dev libcli11-dev"
+# A file that each of the packages has.
+NEEDED = (
+    "eigen3/Eigen/Core",
+    "jpeglib.h",
+    "png.h",
+    "nlohmann/json.hpp",
+    "CLI/CLI.hpp",
+)
+INCLUDES = (Path("/usr/include"), Path("/usr/local/include"))
+# caffe2.pb.h asks for exactly this protobuf.
+PROTOBUF = (
+    "grpcio-tools==1.34.1",
+    "b411f36748f4ead33411544d785e37825598bbb8abbe79eca422e395be5a3d08",
+    "third_party/protobuf/src/",
+)
+MKL = ("mkl-include==2026.2.0", "889cc72057a1671fee1e9a8beb2fc4e0d222ba78c08b6d69584dae03fbec4822", "data/include/")
+# To name a source package's dependencies pip runs its setup.py, which imports what later ones no longer have.
+SETUPTOOLS = "setuptools==75.3.2"
+
+
+class CannotBuildError(Exception):
+    """Why, and what to do."""
+
+
+def main() -> int:
+    try:
+        look_for_packages()
+        torch = torch_folder()
+        protobuf = headers("protobuf", *PROTOBUF)
+        mkl = headers("mkl", *MKL)
+    except CannotBuildError as error:
+        print(f"make cpp: {error}", file=sys.stderr)
+        return 2
+    folders = {"CAFFE2_ROOT": torch, "PROTOBUF_INCLUDE": protobuf, "MKL_INCLUDE": mkl}
+    configure = ["cmake", "-S", str(ROOT / "cpp"), "-B", str(BUILD), *(f"-D{n}={f}" for n, f in folders.items())]
+    compiled = ["cmake", "--build", str(BUILD), "--parallel", str(os.cpu_count() or 1)]
+    try:
+        subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(compiled, check=True)
+    except subprocess.CalledProcessError as error:
+        print(f"make cpp: {' '.join(error.cmd[:2])} failed; what it said is above", file=sys.stderr)
+        return 1
+    print(f"caffe2_detect is there: {BUILD / 'caffe2_detect'}")
+    return 0
+
+
+def look_for_packages() -> None:
+    missing = [name for name in ("cmake", "g++") if shutil.which(name) is None]
+    missing += [file for file in NEEDED if not any((folder / file).exists() for folder in INCLUDES)]
+    # Debian has a machine's own jpeglib.h parts in a folder of the machine's name; cmake finds those itself.
+    if missing:
+        raise CannotBuildError(f"no {', '.join(missing)} here; `apt-get install {PACKAGES}` brings them")
+
+
+def torch_folder() -> Path:
+    """The torch folder of the interpreter that has Caffe2."""
+    named = os.environ.get(install_caffe2.PYTHON_VARIABLE)
+    for python in (named, str(ROOT / ".caffe2" / "bin" / "python")):
+        if python and install_caffe2.has_caffe2(python):
+            where = "import importlib.util; print(importlib.util.find_spec('torch').submodule_search_locations[0])"
+            return Path(install_caffe2.ask([python, "-I", "-c", where]))
+    raise CannotBuildError("genuine Caffe2 is not here; `make caffe2` brings it")
+
+
+def headers(name: str, requirement: str, digest: str, inside: str) -> Path:
+    """The folder of the headers that lie in a package below the folder `inside`; downloaded if it is not there."""
+    target = BUILD / "headers" / requirement.replace("==", "-")
+    if target.is_dir():
+        return target
+    print(f"downloading {name}'s headers ({requirement})", flush=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        archive = download(requirement, Path(scratch))
+        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if found != digest:
+            raise CannotBuildError(f"{archive.name} has SHA-256 {found}, not {digest}; look at the package index")
+        unpacked = Path(scratch) / "headers"
+        for path, read in members(archive):
+            _, found_there, file = f"/{path}".rpartition(f"/{inside}") if inside in path else ("", "", "")
+            if found_there and file.endswith((".h", ".inc")):
+                place = unpacked / safe(file)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(read())
+        if not unpacked.is_dir():
+            raise CannotBuildError(f"{archive.name} holds no headers in {inside}; look at the package index")
+        unpacked.rename(target)
+    return target
+
+
+def download(requirement: str, folder: Path) -> Path:
+    constraint = folder / "constraints.txt"
+    constraint.write_text(SETUPTOOLS + "\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += [] if requirement == MKL[0] else ["--no-binary", ":all:"]
+    environment = {**os.environ, "PIP_CONSTRAINT": str(constraint)}
+    done = subprocess.run(
+        [*command, "--dest", str(folder), requirement], env=environment, capture_output=True, text=True, check=False
+    )
+    archives = [file for file in folder.iterdir() if file != constraint]
+    if done.returncode != 0 or len(archives) != 1:
+        why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise CannotBuildError(f"{requirement} cannot be downloaded ({why}); look at the network and pip's settings")
+    return archives[0]
+
+
+def members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Path and content of each regular file of a wheel or of a source package."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            for name in wheel.namelist():
+                yield name, lambda name=name: wheel.read(name)
+        return
+    with tarfile.open(archive) as package:
+        for member in package:
+            if member.isfile():
+                yield member.name, lambda member=member: package.extractfile(member).read()
+
+
+def safe(file: str) -> PurePosixPath:
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts:
+        raise CannotBuildError(f"a file would lie outside its folder: {file!r}; look at the package index")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
