@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test caffe2 lint format types contracts proto bench docs fuzz operators clean
+.PHONY: help setup demo test caffe2 lint format types contracts proto bench cpp docs fuzz operators clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: setup ## pass the tests (those of genuine Caffe2 where `make caffe2` was r
 caffe2: ## add genuine Caffe2 in .caffe2 (CPython 3.8 or 3.9; CAFFE2_PYTHON=/path/to/python)
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or say PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) tools/install_caffe2.py
+
+cpp: setup caffe2 ## build caffe2_detect, the C++ program for converted models, in build/cpp
+	$(BIN)/python tools/build_cpp.py
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SHAPES = ROOT / "examples" / "shapes"
+CPP = ROOT / "build" / "cpp"
 # Tests take models as these find them, so that one more model is tested without a word here.
 DEMO_MODELS = sorted(file.parent for file in SHAPES.glob("*/config.yaml"))
 GOLDEN_MODELS = sorted(file.parent for file in GOLDEN.glob("*/model.pb"))
@@ -62,6 +63,7 @@ def _has_caffe2() -> bool:
 # What a test may need that not every machine has: its marker, whether it is here, and how to get it.
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "caffe2": (_has_caffe2, "tests of genuine Caffe2; `make caffe2` adds it"),
+    "cpp": ((CPP / "caffe2_detect").exists, "tests of caffe2_detect; `make cpp` builds it"),
     "graphviz": (lambda: shutil.which("dot") is not None, "tests of drawing; install graphviz (Debian: graphviz)"),
     "browser": (
         lambda: shutil.which("chromium") is not None,
@@ -105,6 +107,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def golden() -> Path:
     """The folder of the golden conversions."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def caffe2_detect(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`caffe2_detect(*arguments)`: runs the C++ program, built of the sources as they are now."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    with FileLock((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cpp.lock"):
+        subprocess.run(["cmake", "--build", CPP], check=True, capture_output=True)
+
+    def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [CPP / "caffe2_detect", *arguments], capture_output=True, text=True, check=False, timeout=120
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -29,13 +29,16 @@ caffe2::NetDef read_net(const std::string& file) {
     if (!caffe2::ParseProtoFromLargeString(content, &net) || net.op_size() == 0) {
         throw Failure(file + ": is damaged or not a Caffe2 net; convert the model again");
     }
+    return net;
+}
+
+void refuse_others(const caffe2::NetDef& net, const std::string& file) {
     for (int i = 0; i < net.op_size(); ++i) {
         if (!may_run(net.op(i).type())) {
             throw Failure(file + ": operator '" + one_line(net.op(i).type()) +
                           "' is none of a detector's and is not run; convert the model with roastery");
         }
     }
-    return net;
 }
 
 void fill(caffe2::Workspace& workspace, const std::string& name, const Tensor& tensor) {
@@ -70,7 +73,9 @@ Net::Net(const std::string& predict_file, const std::string& init_file, int thre
         throw Failure(file_ + ": was converted for '" + one_line(text("device", "cpu")) +
                       "', and this program runs on the CPU; convert it with MODEL.DEVICE cpu");
     }
+    refuse_others(caffe2_->definition, file_);
     auto init = read_net(init_file);
+    refuse_others(init, init_file);
     try {
         if (!caffe2_->workspace.RunNetOnce(init)) throw Failure("it failed");
     } catch (const std::exception& error) {

@@ -1,7 +1,10 @@
-// PNG, through libpng. Transparency is dropped and 16 bits become their upper 8, as Pillow does for detectron2.
+// PNG, through libpng. As Pillow does for detectron2, transparency is dropped, and 16 bits become their upper 8; but in a
+// grey image of 16 bits what is more than 255 becomes 255.
 #include <png.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "failure.hpp"
 #include "image_io.hpp"
@@ -64,6 +67,16 @@ std::string encode(const std::uint8_t* bytes, int height, int width, int depth, 
     return content;
 }
 
+// Grey of 16 bits, the upper 8 first, as RGB.
+Image clipped(const Image& grey) {
+    Image rgb(grey.height, grey.width, 3);
+    for (std::size_t pixel = 0; pixel < grey.pixels.size() / 2; ++pixel) {
+        const std::uint8_t value = grey.pixels[2 * pixel] != 0 ? 255 : grey.pixels[2 * pixel + 1];
+        std::fill_n(&rgb.pixels[3 * pixel], 3, value);
+    }
+    return rgb;
+}
+
 }  // namespace
 
 Decoded decode_png(const std::string& content) {
@@ -76,19 +89,26 @@ Decoded decode_png(const std::string& content) {
     const auto height = png_get_image_height(reader.png, reader.info);
     const auto width = png_get_image_width(reader.png, reader.info);
     check_size(height, width);
-    png_set_strip_16(reader.png);
-    png_set_expand(reader.png);
-    png_set_gray_to_rgb(reader.png);
-    png_set_strip_alpha(reader.png);
+    const bool deep_grey = png_get_bit_depth(reader.png, reader.info) == 16 &&
+                           png_get_color_type(reader.png, reader.info) == PNG_COLOR_TYPE_GRAY;
+    if (!deep_grey) {
+        png_set_strip_16(reader.png);
+        png_set_expand(reader.png);
+        png_set_gray_to_rgb(reader.png);
+        png_set_strip_alpha(reader.png);
+    }
     png_set_interlace_handling(reader.png);
     png_read_update_info(reader.png, reader.info);
-    Decoded decoded;
-    decoded.image = Image(static_cast<int>(height), static_cast<int>(width), 3);
+    Image read(static_cast<int>(height), static_cast<int>(width), deep_grey ? 2 : 3);
     std::vector<png_bytep> rows;
-    for (int row = 0; row < decoded.image.height; ++row) rows.push_back(decoded.image.at(row, 0));
-    if (png_get_rowbytes(reader.png, reader.info) != width * 3u) throw Failure("its pixels do not become RGB");
+    for (int row = 0; row < read.height; ++row) rows.push_back(read.at(row, 0));
+    if (png_get_rowbytes(reader.png, reader.info) != static_cast<std::size_t>(width) * read.channels) {
+        throw Failure("its pixels do not become RGB");
+    }
     png_read_image(reader.png, rows.data());
     png_read_end(reader.png, reader.info);
+    Decoded decoded;
+    decoded.image = deep_grey ? clipped(read) : std::move(read);
 
     png_bytep exif = nullptr;
     png_uint_32 length = 0;

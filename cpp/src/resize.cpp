@@ -1,5 +1,5 @@
-// Source: Pillow's src/libImaging/Resample.c: in fixed point, the filter widened by the scale where an image shrinks,
-// first along the rows, then along the columns, rounded to 8 bits in between.
+// Source: Pillow 13's src/libImaging/Resample.c: in fixed point, the filter widened by the scale where an image shrinks,
+// along the rows and along the columns, rounded to 8 bits in between.
 #include "resize.hpp"
 
 #include <algorithm>
@@ -83,8 +83,12 @@ Image resize_columns(const Image& image, int height) {
 }  // namespace
 
 Image resize_bilinear(const Image& image, int height, int width) {
-    Image result = width == image.width ? image : resize_rows(image, width);
-    return height == image.height ? result : resize_columns(result, height);
+    const auto across = [&](const Image& from) { return width == from.width ? from : resize_rows(from, width); };
+    const auto down = [&](const Image& from) { return height == from.height ? from : resize_columns(from, height); };
+    // What comes first shows in the rounding. Before Pillow 13 it was always the rows.
+    const int shrinks = image.height - height;
+    const bool columns_first = shrinks > 0 && shrinks > 2 * (image.width - width);
+    return columns_first ? across(down(image)) : down(across(image));
 }
 
 }  // namespace roastery
