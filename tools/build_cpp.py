@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import install_caffe2
@@ -70,7 +70,6 @@ def main() -> int:
 def look_for_packages() -> None:
     missing = [name for name in ("cmake", "g++") if shutil.which(name) is None]
     missing += [file for file in NEEDED if not any((folder / file).exists() for folder in INCLUDES)]
-    # Debian has a machine's own jpeglib.h parts in a folder of the machine's name; cmake finds those itself.
     if missing:
         raise CannotBuildError(f"no {', '.join(missing)} here; `apt-get install {PACKAGES}` brings them")
 
@@ -98,12 +97,10 @@ def headers(name: str, requirement: str, digest: str, inside: str) -> Path:
         if found != digest:
             raise CannotBuildError(f"{archive.name} has SHA-256 {found}, not {digest}; look at the package index")
         unpacked = Path(scratch) / "headers"
-        for path, read in members(archive):
-            _, found_there, file = f"/{path}".rpartition(f"/{inside}") if inside in path else ("", "", "")
-            if found_there and file.endswith((".h", ".inc")):
-                place = unpacked / safe(file)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(read())
+        for file, content in files_below(inside, archive):
+            place = unpacked / safe(file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
         if not unpacked.is_dir():
             raise CannotBuildError(f"{archive.name} holds no headers in {inside}; look at the package index")
         unpacked.rename(target)
@@ -126,17 +123,24 @@ def download(requirement: str, folder: Path) -> Path:
     return archives[0]
 
 
-def members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Path and content of each regular file of a wheel or of a source package."""
+def files_below(inside: str, archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The headers in a wheel or a source package: their paths below the folder `inside`, and their content."""
+
+    def below(name: str) -> str | None:
+        _, folder, file = name.partition(inside)
+        return file if folder and file.endswith((".h", ".inc")) else None
+
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():
-                yield name, lambda name=name: wheel.read(name)
+                if file := below(name):
+                    yield file, wheel.read(name)
         return
     with tarfile.open(archive) as package:
         for member in package:
-            if member.isfile():
-                yield member.name, lambda member=member: package.extractfile(member).read()
+            opened = package.extractfile(member) if member.isfile() else None
+            if opened is not None and (file := below(member.name)):
+                yield file, opened.read()
 
 
 def safe(file: str) -> PurePosixPath:
