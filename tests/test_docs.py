@@ -104,7 +104,21 @@ def test_every_option_in_a_sentence_is_one_of_a_command(group: tuple[Any, Any]) 
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = {code.split()[0] for code in inline_code() if code.startswith("--")}
     assert len(named) > 5
-    assert named <= known
+    assert named <= known | options_of_the_cpp_program()
+
+
+def options_of_the_cpp_program() -> set[str]:
+    source = (ROOT / "cpp" / "src" / "command_line.cpp").read_text(encoding="utf-8")
+    return set(re.findall(r'add_option\("(--[\w-]+)"', source))
+
+
+def test_every_command_line_of_the_cpp_program_is_one_that_it_takes() -> None:
+    lines = [line for block in blocks("") for line in block.text.replace("\\\n", " ").splitlines()]
+    commands = [line for line in lines if line.startswith("build/cpp/caffe2_detect ")]
+    assert len(commands) == 2
+    for line in commands:
+        options = {word for word in shlex.split(line) if word.startswith("--")}
+        assert {"--predict_net", "--init_net", "--input"} <= options <= options_of_the_cpp_program()
 
 
 def test_every_make_target_that_is_named_is_there() -> None:
