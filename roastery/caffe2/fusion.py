@@ -3,9 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from roastery.caffe2.kernels.registry import Compute
+from roastery.caffe2.kernels.registry import Compute, Into
 
 _COMMUTATIVE = frozenset({"Add"})
+
+
+Gather = Callable[[Sequence[tuple[Into, int]]], Compute]
+
+
+@dataclass(frozen=True)
+class Together:
+    """The kernels of an operator and those after it: see `Ending`."""
+
+    compute: Compute
+    in_place: Compute | None
+    gather: Gather | None
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,9 @@ class Bound:
         in_place: the kernel that writes over its first input, where there is one.
         fresh: whether nothing else holds what `compute` returns.
         plain: it has no arguments, so that a kernel that ends with its type does what it does.
+        into: the kernel that writes the rows of its output to where they are wanted, where there is one.
+        by_row: each row of the first input gives a row of the only output; the other inputs are the same for all rows.
+        gather: makes the kernel of all inputs but the first being written so, where it can be.
         endings: kernels that do this operator and then, with its first output for their first input, plain ones of
             these types, and such that write over their own first input; they take what the others read beside, and then
             the inputs of this one.
@@ -33,7 +48,10 @@ class Bound:
     in_place: Compute | None
     fresh: bool
     plain: bool
-    endings: Mapping[tuple[str, ...], tuple[Compute, Compute | None]] = field(default_factory=dict)
+    into: Into | None = None
+    endings: Mapping[tuple[str, ...], Together] = field(default_factory=dict)
+    gather: Gather | None = None
+    by_row: bool = False
 
 
 def fuse(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
@@ -64,6 +82,27 @@ def fuse(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
                 # Where the last was: all that it reads is there then.
                 placed[members[-1]] = _together(operators, index, members, ending)
                 break
+    return _gathered([bound for bound in placed if bound is not None], keep)
+
+
+def _gathered(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
+    """Those that gather what others make, with the others."""
+    maker = {value: index for index, bound in enumerate(operators) for value in bound.outputs}
+    reads: dict[int, int] = {}
+    for bound in operators:
+        for value in bound.inputs:
+            reads[value] = reads.get(value, 0) + 1
+    placed: list[Bound | None] = list(operators)
+    for index, bound in enumerate(operators):
+        parts = [operators[maker[value]] for value in bound.inputs[1:] if value in maker and reads[value] == 1]
+        if bound.gather is None or len(parts) != len(bound.inputs) - 1 or keep & set(bound.inputs[1:]):
+            continue
+        intos = [(part.into, len(part.inputs)) for part in parts if part.into is not None]
+        if len(intos) == len(parts):
+            for value in bound.inputs[1:]:
+                placed[maker[value]] = None
+            inputs = [value for part in parts for value in part.inputs]
+            placed[index] = replace(bound, inputs=(bound.inputs[0], *inputs), compute=bound.gather(intos))
     return [bound for bound in placed if bound is not None]
 
 
@@ -90,13 +129,16 @@ def _together(operators: Sequence[Bound], first: int, members: Sequence[int], en
     for member in members:
         inputs += [value for value in operators[member].inputs if value != given]
         given = operators[member].outputs[0]
-    compute, in_place = start.endings[ending]
+    together = start.endings[ending]
     return replace(
         start,
         inputs=(*inputs, *start.inputs),
         outputs=last.outputs,
-        compute=compute,
-        in_place=in_place,
+        compute=together.compute,
+        in_place=together.in_place,
         fresh=True,
+        into=None,
         endings={},
+        gather=together.gather,
+        by_row=start.by_row and not inputs,
     )

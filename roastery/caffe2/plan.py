@@ -1,24 +1,39 @@
 """A NetDef compiled: operators bound to kernels once, and for each set of wanted blobs the steps that give them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import Arguments
-from roastery.caffe2.fusion import Bound, fuse
+from roastery.caffe2.fusion import Bound, Together, fuse
 from roastery.caffe2.kernels.detection import detection_kernels
-from roastery.caffe2.kernels.registry import Compute, Kernel, kernels
+from roastery.caffe2.kernels.registry import Compute, Ending, Kernel, kernels
 from roastery.errors import ModelFileError, UnsupportedOperator
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call: `compute` reads the inputs, the outputs are kept, then those in `frees` are let go."""
+    """One call: `compute` reads the inputs, the outputs are kept, then those in `frees` are let go.
+
+    `by_row` as of the kernel.
+    """
 
     label: str
     compute: Compute
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    frees: tuple[int, ...]
+    by_row: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps by row, each of which alone reads what the one before gives, so that they may be taken some rows at a time.
+
+    `frees` are let go at the end; the steps let go what is between them.
+    """
+
+    steps: tuple[Step, ...]
     frees: tuple[int, ...]
 
 
@@ -38,7 +53,7 @@ class Program:
     finals: dict[str, int]
     size: int
 
-    def steps(self, wanted: Sequence[int]) -> tuple[Step, ...]:
+    def steps(self, wanted: Sequence[int]) -> tuple[Step | Chain, ...]:
         """The steps that the wanted values need, each value let go after its last use."""
         keep = set(wanted)
         needed = set(wanted)
@@ -62,8 +77,34 @@ class Program:
             alone = last_use.get(first) == index and first in fresh - held and bound.inputs.count(first) == 1
             if bound.in_place and alone:
                 compute = bound.in_place
-            steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees))
-        return tuple(steps)
+            steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees, bound.by_row))
+        return _chained(steps)
+
+
+def _chained(steps: Sequence[Step]) -> tuple[Step | Chain, ...]:
+    """The steps, with those that make a chain as one."""
+    done: list[Step | Chain] = []
+    run: list[Step] = []
+    for step in steps:
+        # What the one before gave is let go here: so this is its only reader that is left, and it comes at once.
+        goes_on = run and step.by_row and step.inputs[0] == run[-1].outputs[0] and step.inputs[0] in step.frees
+        if not goes_on:
+            done += _chain(run)
+            run = []
+        if step.by_row:
+            run.append(step)
+        else:
+            done.append(step)
+    return (*done, *_chain(run))
+
+
+def _chain(run: Sequence[Step]) -> Sequence[Step | Chain]:
+    if len(run) < 2:
+        return run
+    between = {step.outputs[0] for step in run[:-1]}
+    frees = [value for step in run for value in step.frees if value not in between]
+    inner = [replace(step, frees=tuple(value for value in step.frees if value in between)) for step in run]
+    return [Chain(tuple(inner), tuple(frees))]
 
 
 def compile_net(net: caffe2_pb2.NetDef, file: str) -> Program:
@@ -107,16 +148,20 @@ def compile_net(net: caffe2_pb2.NetDef, file: str) -> Program:
                 kernel.in_place(arguments) if kernel.in_place else None,
                 kernel.fresh,
                 plain=not operator.arg,
-                endings={
-                    types: (ending.build(arguments), ending.in_place(arguments) if ending.in_place else None)
-                    for types, ending in kernel.endings.items()
-                },
+                into=kernel.into(arguments) if kernel.into else None,
+                by_row=kernel.by_row,
+                endings={types: _together(ending, arguments) for types, ending in kernel.endings.items()},
             )
         )
     for blob in net.external_output:
         if blob not in current:
             raise ModelFileError(f"{file}: nothing writes the net's output {blob!r}")
     return Program(tuple(operators), entries, current, size)
+
+
+def _together(ending: Ending, arguments: Arguments) -> Together:
+    in_place = ending.in_place(arguments) if ending.in_place else None
+    return Together(ending.build(arguments), in_place, ending.gather(arguments))
 
 
 def operator_label(operator: caffe2_pb2.OperatorDef) -> str:

@@ -13,10 +13,12 @@ from roastery.caffe2.devices import on_cpu
 from roastery.caffe2.kernels.fills import FILLS
 from roastery.caffe2.kernels.registry import Compute
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
-from roastery.caffe2.plan import Program, Step, compile_net
+from roastery.caffe2.plan import Chain, Program, Step, compile_net
 from roastery.errors import ModelFileError, OperatorError, RuntimeFailed, UnsupportedOperator
 
 _PLANS_KEPT = 16
+# Rows that a chain takes at once: of a mask head at full size about 20 detections.
+_SLICE_BYTES = 4 * 2**20
 
 
 class TorchRuntime:
@@ -38,7 +40,7 @@ class TorchRuntime:
         self._program = compile_net(nets.predict_net, PREDICT_FILE)
         self._parameters = _fill(nets, INIT_FILE)
         _lay_out_kernels(nets, self._parameters)
-        self._plans: dict[tuple[str, ...], tuple[Step, ...]] = {}
+        self._plans: dict[tuple[str, ...], tuple[Step | Chain, ...]] = {}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run the net.
@@ -66,7 +68,7 @@ class TorchRuntime:
                 values[value] = self._parameters[name]
         with torch.inference_mode():
             for step in steps:
-                _run_step(step, values, self._program)
+                _run(step, values, self._program)
         return {name: self._to_array(name, values) for name in names}
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class TorchRuntime:
     ) -> None:
         self.close()
 
-    def _plan(self, names: tuple[str, ...]) -> tuple[Step, ...]:
+    def _plan(self, names: tuple[str, ...]) -> tuple[Step | Chain, ...]:
         plan = self._plans.get(names)
         if plan is None:
             finals = self._program.finals
@@ -115,7 +117,7 @@ def _fill(nets: Nets, file: str) -> dict[str, Tensor]:
     values: list[Tensor | None] = [None] * program.size
     with torch.inference_mode():
         for step in program.steps(list(program.finals.values())):
-            _run_step(step, values, program)
+            _run(step, values, program)
     return {name: tensor for name, value in program.finals.items() if (tensor := values[value]) is not None}
 
 
@@ -124,6 +126,47 @@ def _lay_out_kernels(nets: Nets, parameters: dict[str, Tensor]) -> None:
     for operator in nets.predict_net.op:
         if operator.type == "Conv" and (weight := parameters.get(operator.input[1])) is not None and weight.ndim == 4:
             parameters[operator.input[1]] = weight.contiguous(memory_format=torch.channels_last)
+
+
+def _run(step: Step | Chain, values: list[Tensor | None], program: Program) -> None:
+    if isinstance(step, Chain):
+        _run_chain(step, values, program)
+    else:
+        _run_step(step, values, program)
+
+
+def _run_chain(chain: Chain, values: list[Tensor | None], program: Program) -> None:
+    """Some rows at a time, so that what is between the steps is small: in the cache, and never all there at once."""
+    first, last = chain.steps[0].inputs[0], chain.steps[-1].outputs[0]
+    x = values[first]
+    parts = (x,) if x is None else _slices(x)
+    whole, start = None, 0
+    for part in parts:
+        values[first] = part
+        for step in chain.steps:
+            _run_step(step, values, program)
+        y = values[last]
+        if x is not None and y is not None and len(parts) > 1:
+            whole = _empty_like(y, len(x)) if whole is None else whole
+            whole[start : start + len(y)] = y
+            start += len(y)
+            values[last] = whole
+    values[first] = x
+    for value in chain.frees:
+        values[value] = None
+
+
+def _slices(x: Tensor) -> Sequence[Tensor]:
+    if x.ndim == 0 or x.nbytes <= _SLICE_BYTES:
+        return (x,)
+    return torch.split(x, max(1, _SLICE_BYTES * len(x) // x.nbytes))
+
+
+def _empty_like(part: Tensor, rows: int) -> Tensor:
+    """With so many rows, in the layout of the part."""
+    last = part.ndim == 4 and part.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((rows, *part.shape[1:]), dtype=part.dtype, memory_format=layout)
 
 
 def _run_step(step: Step, values: list[Tensor | None], program: Program) -> None:

@@ -52,6 +52,48 @@ def roi_align(
 
     Source: caffe2/operators/roi_align_op.cc, PyTorch 1.10.
     """
+    rows = torch.arange(len(rois))
+    return pool_into(
+        None,
+        rows,
+        len(rois),
+        x,
+        rois,
+        order=order,
+        spatial_scale=spatial_scale,
+        pooled_h=pooled_h,
+        pooled_w=pooled_w,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+    )
+
+
+def pool_into(
+    y: Tensor | None,
+    rows: Tensor,
+    total: int,
+    x: Tensor,
+    rois: Tensor,
+    *,
+    order: str,
+    spatial_scale: float,
+    pooled_h: int,
+    pooled_w: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """RoIAlign of which row i goes to `y[rows[i]]`.
+
+    Args:
+        y: (total, C, pooled_h, pooled_w); (total, pooled_h, pooled_w, C) with order "NHWC"; made where it is None.
+        rows: (n,) int64 in [0, total), all different.
+
+    Returns:
+        y.
+
+    Raises:
+        OperatorError: as `roi_align`; a y of another shape.
+    """
     if order not in ("NCHW", "NHWC"):
         raise OperatorError(f"RoIAlign: order {order!r}, must be NCHW or NHWC")
     if x.dim() != 4:
@@ -60,19 +102,19 @@ def roi_align(
         raise OperatorError(f"RoIAlign: rois {tuple(rois.shape)} must be (n, 4) or (n, 5)")
     features = x.permute(0, 2, 3, 1) if order == "NCHW" else x
     images, height, width, channels = features.shape
-    if order == "NCHW":
-        y = x.new_empty(rois.shape[0], channels, pooled_h, pooled_w)
-        pooled = y.permute(0, 2, 3, 1)
-    else:
-        y = pooled = x.new_empty(rois.shape[0], pooled_h, pooled_w, channels)
-    if pooled.numel():
+    shape = (total, pooled_h, pooled_w, channels) if order == "NHWC" else (total, channels, pooled_h, pooled_w)
+    y = x.new_empty(shape) if y is None else y
+    if y.shape != shape:
+        raise OperatorError(f"RoIAlign: features of {tuple(shape[1:])} do not go into {tuple(y.shape)}")
+    pooled = y.permute(0, 2, 3, 1) if order == "NCHW" else y
+    if len(rois) and pooled.numel():
         starts, sizes = _place(rois, spatial_scale, aligned)
         first_rows = _image_indices(rois, images) * height
         horizontal = _Axis(starts[:, 0], sizes[:, 0], pooled_w, width, sampling_ratio)
         vertical = _Axis(starts[:, 1], sizes[:, 1], pooled_h, height, sampling_ratio)
         # With a cell's channels side by side, as they already lie in torch's channels_last layout.
         table = features.contiguous().view(-1, channels)
-        _pool(table, first_rows, vertical, horizontal, pooled)
+        _pool(table, first_rows, vertical, horizontal, pooled, rows)
     return y
 
 
@@ -158,8 +200,8 @@ class _Axis:
         return window, weights
 
 
-def _pool(table: Tensor, first_rows: Tensor, vertical: _Axis, horizontal: _Axis, pooled: Tensor) -> None:
-    """Fill `pooled` (n, pooled_h, pooled_w, C) from `table` (images * H * W, C).
+def _pool(table: Tensor, first_rows: Tensor, vertical: _Axis, horizontal: _Axis, pooled: Tensor, rows: Tensor) -> None:
+    """Fill `rows` of `pooled` (total, pooled_h, pooled_w, C) from `table` (images * H * W, C).
 
     A bin is a weighted sum of some rows of the table, which is what `embedding_bag` works out; the weights of its
     window are the product of one vector for each axis. Boxes with windows of one size go together.
@@ -190,5 +232,5 @@ def _pool(table: Tensor, first_rows: Tensor, vertical: _Axis, horizontal: _Axis,
                     mode="sum",
                     per_sample_weights=(weight_y * weight_x).view(-1, window_y * window_x),
                 )
-                pooled[band[some]] = bags.view(-1, vertical.bins, horizontal.bins, table.shape[1])
+                pooled[rows[band[some]]] = bags.view(-1, vertical.bins, horizontal.bins, table.shape[1])
             start += size

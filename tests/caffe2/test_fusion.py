@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from roastery.caffe2 import torch_runtime
 from roastery.caffe2.kernels import onednn
 from roastery.caffe2.nets import Nets
-from roastery.caffe2.plan import compile_net
+from roastery.caffe2.plan import Chain, compile_net
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.errors import OperatorError
 
@@ -28,9 +29,13 @@ ORDER = np.array([1, 0], np.int32)
 
 
 def steps(nets: Nets, wanted: list[str]) -> list[str]:
-    """Types of the operators that the steps for these blobs begin with."""
+    """Types of the operators that the steps for these blobs begin with; those of a chain in one text."""
     program = compile_net(nets.predict_net, "model.pb")
-    return [step.label.split()[0] for step in program.steps([program.finals[name] for name in wanted])]
+    found = []
+    for step in program.steps([program.finals[name] for name in wanted]):
+        members = step.steps if isinstance(step, Chain) else [step]
+        found.append(" ".join(member.label.split()[0] for member in members))
+    return found
 
 
 @st.composite
@@ -61,10 +66,14 @@ def nets_of_any_wiring(draw: st.DrawFn) -> tuple[list[Any], list[str]]:
     return lines, wanted
 
 
+@pytest.mark.parametrize("slice_bytes", [1, 2**20])
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
-@given(nets_of_any_wiring())
-def test_a_net_gives_the_same_whichever_blobs_are_fetched(make_nets: MakeNets, net: Any) -> None:
-    """Where all are fetched, nothing is done together and nothing written over."""
+@given(net=nets_of_any_wiring())
+def test_a_net_gives_the_same_whichever_blobs_are_fetched(
+    make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch, slice_bytes: int, net: Any
+) -> None:
+    """Where all are fetched, nothing is done together, by slices of rows or over what was there."""
+    monkeypatch.setattr(torch_runtime, "_SLICE_BYTES", slice_bytes)
     lines, wanted = net
     blobs = [line[2][0] for line in lines]
     runtime = TorchRuntime(make_nets(lines, outputs=blobs, parameters=PARAMETERS))
@@ -105,6 +114,48 @@ def test_a_residual_block_is_two_steps(make_nets: MakeNets) -> None:
     assert steps(nets, ["y"]) == ["Conv", "Conv"]
 
 
+HEAD = [
+    ("Conv", ["data", "w"], ["a"], SAME),
+    ("Relu", ["a"], ["r"], {}),
+    ("Conv", ["r", "w", "b"], ["c"], SAME),
+    ("ConvTranspose", ["c", "up"], ["d"], SAME),
+    ("Relu", ["d"], ["e"], {}),
+    ("Sigmoid", ["e"], ["y"], {}),
+]
+
+
+def test_a_head_is_a_chain(make_nets: MakeNets) -> None:
+    nets = make_nets(HEAD, parameters=PARAMETERS)
+    assert steps(nets, ["y"]) == ["Conv Conv ConvTranspose Sigmoid"]
+    assert steps(nets, ["y", "c"]) == ["Conv Conv", "ConvTranspose Sigmoid"]
+    assert (
+        steps(make_nets([*HEAD, ("Relu", ["c"], ["z"], {})], outputs=["y", "z"], parameters=PARAMETERS), ["y", "z"])[0]
+        == "Conv Conv"
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_a_chain_is_run_in_slices_of_rows(make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    data = RNG.normal(size=(rows, 3, 5, 4)).astype(np.float32)
+    runtime = TorchRuntime(make_nets(HEAD, parameters=PARAMETERS))
+    expected = runtime.run({"data": data})["y"]
+    seen: list[int] = []
+    run_step = torch_runtime._run_step
+
+    def watched(step: Any, values: list[Any], program: Any) -> None:
+        seen.append(len(values[step.inputs[0]]))
+        run_step(step, values, program)
+
+    monkeypatch.setattr(torch_runtime, "_run_step", watched)
+    monkeypatch.setattr(torch_runtime, "_SLICE_BYTES", 3 * data[:1].nbytes or 1)
+    for _ in range(2):
+        found = runtime.run({"data": data}, ["y", "data"])
+        np.testing.assert_allclose(found["y"], expected, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(found["data"], data)
+    each = {0: [0], 1: [1], 7: [3, 3, 1]}[rows]
+    assert seen == [count for count in each for _ in range(4)] * 2
+
+
 def test_what_is_fetched_is_made(make_nets: MakeNets) -> None:
     nets = make_nets(RESIDUAL, outputs=["y", "s"], parameters=PARAMETERS)
     assert steps(nets, ["y", "s"]) == ["Conv", "Conv", "Relu"]
@@ -143,6 +194,50 @@ def test_rows_are_put_in_order_as_they_are_one_by_one(make_nets: MakeNets, order
     inputs = {"a": X[:1], "b": np.concatenate([X, X[:1] * 2]), "i": np.array(order, np.int32)}
     expected = np.concatenate([inputs["a"], inputs["b"]])[order]
     np.testing.assert_array_equal(TorchRuntime(nets).run(inputs)["y"], expected)
+
+
+POOLING = {"pooled_h": 2, "pooled_w": 3, "sampling_ratio": 0, "spatial_scale": 1.0}
+LEVELS = [
+    ("RoIAlign", ["x", "some"], ["p"], POOLING),
+    ("RoIAlign", ["z", "others"], ["q"], POOLING),
+    ("Concat", ["p", "q"], ["c", "sizes"], {"axis": 0}),
+    ("BatchPermutation", ["c", "i"], ["y"], {}),
+]
+ROIS = np.array([[0, 0, 3, 3], [1, 1, 3, 4], [0, 2, 2, 4], [1, 0, 2, 2]], np.float32)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1], [3, 3, 0, 0]])
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_pooled_features_of_levels_are_written_to_where_they_go(
+    make_nets: MakeNets, order: list[int], first: int
+) -> None:
+    inputs = {"x": X[:1], "z": X[1:] * 2, "some": ROIS[:first], "others": ROIS[first:], "i": np.array(order, np.int32)}
+    nets = make_nets(LEVELS, inputs=tuple(inputs), outputs=["y", "c"])
+    assert steps(nets, ["y"]) == ["Concat"]
+    assert steps(nets, ["y", "c"]) == ["RoIAlign", "RoIAlign", "Concat", "BatchPermutation"]
+    runtime = TorchRuntime(nets)
+    np.testing.assert_array_equal(runtime.run(inputs, ["y"])["y"], runtime.run(inputs)["c"][order])
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2, 4], [0, 1, 2, -1]])
+def test_a_bad_order_of_pooled_features_is_refused(make_nets: MakeNets, order: list[int]) -> None:
+    inputs = {"x": X[:1], "z": X[1:], "some": ROIS[:2], "others": ROIS[2:], "i": np.array(order, np.int32)}
+    with pytest.raises(OperatorError, match="BatchPermutation: "):
+        TorchRuntime(make_nets(LEVELS, inputs=tuple(inputs))).run(inputs)
+
+
+def test_levels_of_other_channels_are_refused(make_nets: MakeNets) -> None:
+    inputs = {"x": X[:1], "z": X[1:, :2], "some": ROIS[:2], "others": ROIS[2:], "i": np.arange(4, dtype=np.int32)}
+    with pytest.raises(OperatorError, match=r"RoIAlign: features of \(2, 2, 3\) do not go into \(4, 3, 2, 3\)"):
+        TorchRuntime(make_nets(LEVELS, inputs=tuple(inputs))).run(inputs)
+
+
+def test_pooled_features_that_are_read_twice_are_made(make_nets: MakeNets) -> None:
+    lines = [*LEVELS, ("Relu", ["p"], ["r"], {})]
+    inputs = {"x": X[:1], "z": X[1:], "some": ROIS[:2], "others": ROIS[2:], "i": np.arange(4, dtype=np.int32)}
+    nets = make_nets(lines, inputs=tuple(inputs), outputs=["y", "r"])
+    found = TorchRuntime(nets).run(inputs)
+    np.testing.assert_array_equal(found["y"][:2].clip(0), found["r"])
 
 
 def test_rows_along_another_axis_are_put_in_order_as_they_are_one_by_one(make_nets: MakeNets) -> None:

@@ -103,7 +103,7 @@ def _relu_in_place(arguments: Arguments) -> Compute:
     return lambda x: (x.relu_(),)
 
 
-@kernel("Relu", inputs=(1, 1), in_place=_relu_in_place)
+@kernel("Relu", inputs=(1, 1), in_place=_relu_in_place, by_row=True)
 def build_relu(arguments: Arguments) -> Compute:
     return lambda x: (torch.relu(x),)
 
@@ -112,7 +112,7 @@ def _sigmoid_in_place(arguments: Arguments) -> Compute:
     return lambda x: (x.sigmoid_(),)
 
 
-@kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place)
+@kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place, by_row=True)
 def build_sigmoid(arguments: Arguments) -> Compute:
     return lambda x: (torch.sigmoid(x),)
 

@@ -51,6 +51,7 @@ def _ending_in_sum(relu: bool) -> Ending:
 @kernel(
     "Conv",
     inputs=(2, 3),
+    by_row=True,
     endings={
         ("Relu",): Ending(partial(_convolution, relu=True)),
         ("Add",): _ending_in_sum(relu=False),
@@ -82,7 +83,12 @@ def _transposed_convolution(arguments: Arguments, relu: bool) -> Compute:
     return compute
 
 
-@kernel("ConvTranspose", inputs=(2, 3), endings={("Relu",): Ending(partial(_transposed_convolution, relu=True))})
+@kernel(
+    "ConvTranspose",
+    inputs=(2, 3),
+    by_row=True,
+    endings={("Relu",): Ending(partial(_transposed_convolution, relu=True))},
+)
 def build_transposed_convolution(arguments: Arguments) -> Compute:
     """x: (N, C, H, W); weight: (C, M / group, kh, kw); bias: (M,) or none.
 

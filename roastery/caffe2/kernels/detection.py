@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
-import roastery.ops  # noqa: F401  (defines the operators)
 from roastery.caffe2.arguments import Arguments
-from roastery.caffe2.kernels.registry import ANY, Compute, Kernel
-from roastery.errors import ModelFileError
+from roastery.caffe2.kernels.registry import ANY, Compute, Into, Kernel
+from roastery.errors import ModelFileError, OperatorError
+from roastery.ops import roi_align
 from roastery.ops.definition import Operator, operators
+from roastery.ops.roi_align import pool_into
 
 
 def detection_kernels() -> dict[str, Kernel]:
@@ -40,7 +41,19 @@ def _kernel(defined: Operator) -> Kernel:
         return compute
 
     # A kernel may return an input as it is where there is nothing to do.
-    return Kernel(build, inputs, outputs, fresh=False)
+    return Kernel(build, inputs, outputs, fresh=False, into=_roi_align_into if defined is roi_align else None)
+
+
+def _roi_align_into(arguments: Arguments) -> Into:
+    values = _read(roi_align, arguments)
+
+    def into(whole: Tensor | None, places: Tensor, start: int, x: Tensor, rois: Tensor) -> tuple[Tensor, int]:
+        stop = start + len(rois)
+        if stop > len(places):
+            raise OperatorError(f"BatchPermutation: {len(places)} indices for {stop} rows or more")
+        return pool_into(whole, places[start:stop], len(places), x, rois, **values), stop
+
+    return into
 
 
 def _read(defined: Operator, arguments: Arguments) -> dict[str, Any]:

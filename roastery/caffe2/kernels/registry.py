@@ -3,7 +3,7 @@
 A kernel is built once for each operator of a net: its arguments are read and checked then, not at every run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -15,12 +15,25 @@ Compute = Callable[..., tuple[Tensor, ...]]
 Build = Callable[[Arguments], Compute]
 
 
+# From a tensor or None, how many rows it has, where each goes, how many are there already, and input tensors in order:
+# to that tensor, made if it was None, with the rows of the output in their places; and how many are there now.
+Into = Callable[..., tuple[Tensor, int]]
+
+
 @dataclass(frozen=True)
 class Ending:
-    """How an operator runs with those that come next; `in_place` may write over its first input and returns it."""
+    """How an operator runs with those that come next.
+
+    Attributes:
+        build: makes the function.
+        in_place: makes the one that may write over its first input and returns it.
+        gather: makes what makes the function where all inputs but the first are of kernels with `into`, which then
+            write where they are wanted: from each one's `Into` and its number of inputs. None where it cannot.
+    """
 
     build: Build
     in_place: Build | None = None
+    gather: Callable[[Arguments], Callable[[Sequence[tuple[Into, int]]], Compute] | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,9 @@ class Kernel:
         outputs: how few and how many outputs it gives. An operator may name fewer than the function returns.
         fresh: the outputs are new memory that nothing else holds, so that the next operator may write into them.
         in_place: the function that may write over its first input and returns it, where there is one.
+        into: makes the function that writes the rows of the only output to where they are wanted.
+        by_row: each row of the first input gives a row of the only output, by itself; the other inputs are the same for
+            all rows.
         endings: what does more than the operator: what operators of these types, without arguments, do next with its
             first output alone. Their functions take what those read beside, in their order, and then its inputs.
     """
@@ -42,6 +58,8 @@ class Kernel:
     outputs: tuple[int, int]
     fresh: bool
     in_place: Build | None = None
+    into: Callable[[Arguments], Into] | None = None
+    by_row: bool = False
     endings: Mapping[tuple[str, ...], Ending] = field(default_factory=dict)
 
 
@@ -60,6 +78,7 @@ def kernel(
     outputs: tuple[int, int] = (1, 1),
     fresh: bool = True,
     in_place: Build | None = None,
+    by_row: bool = False,
     endings: Mapping[tuple[str, ...], Ending] | None = None,
 ) -> Callable[[Build], Build]:
     """Register what builds the kernel of these operator types."""
@@ -68,7 +87,7 @@ def kernel(
         for name in types:
             if name in _KERNELS:
                 raise ValueError(f"{name} has two kernels")
-            _KERNELS[name] = Kernel(build, inputs, outputs, fresh, in_place, endings or {})
+            _KERNELS[name] = Kernel(build, inputs, outputs, fresh, in_place, by_row=by_row, endings=endings or {})
         return build
 
     return register

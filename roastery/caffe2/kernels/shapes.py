@@ -1,11 +1,14 @@
 """What moves numbers and changes none: Concat, Split, Slice, Flatten, Reshape, Transpose, Copy, Cast and their like."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import canonical_axis
-from roastery.caffe2.kernels.registry import ANY, Compute, Ending, kernel
+from roastery.caffe2.kernels.gather import gather_rows
+from roastery.caffe2.kernels.registry import ANY, Compute, Ending, Into, kernel
 from roastery.errors import ModelFileError, OperatorError, UnsupportedOperator
 from roastery.ops import batch_permutation
 
@@ -23,26 +26,20 @@ _TYPES = {
 _TYPE_NAMES = {"FLOAT": 1, "INT32": 2, "BOOL": 5, "UINT8": 6, "INT8": 7, "INT16": 9, "INT64": 10, "DOUBLE": 13}
 
 
-def _concat_and_permute(arguments: Arguments) -> Compute:
+def _in_order(arguments: Arguments) -> Compute:
     concat = build_concat(arguments)
 
-    def compute(indices: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        first = inputs[0]
-        rows = [len(tensor) for tensor in inputs]
-        places = torch.argsort(indices)
-        ordered = torch.equal(indices[places], torch.arange(sum(rows), dtype=indices.dtype))
-        if not ordered or arguments.integer("axis", 1) != 0 or arguments.flag("add_axis"):
-            return (batch_permutation.kernel(concat(*inputs)[0], indices),)
-        # Each row is copied once: to where it goes.
-        whole = first.new_empty(sum(rows), *first.shape[1:])
-        for tensor, where in zip(inputs, torch.split(places, rows), strict=True):
-            whole.index_copy_(0, where, tensor)
-        return (whole,)
+    def compute(order: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (batch_permutation.kernel(concat(*inputs)[0], order),)
 
     return compute
 
 
-@kernel("Concat", inputs=(1, ANY), outputs=(1, 2), endings={("BatchPermutation",): Ending(_concat_and_permute)})
+def _gather(arguments: Arguments) -> Callable[[Sequence[tuple[Into, int]]], Compute] | None:
+    return gather_rows if arguments.integer("axis", 1) == 0 and not arguments.flag("add_axis") else None
+
+
+@kernel("Concat", inputs=(1, ANY), outputs=(1, 2), endings={("BatchPermutation",): Ending(_in_order, gather=_gather)})
 def build_concat(arguments: Arguments) -> Compute:
     """The inputs one behind the other along `axis`, and their sizes along it (int32).
 
