@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from roastery.caffe2.kernels.registry import Compute, Into
 
 _COMMUTATIVE = frozenset({"Add"})
-
-
 Gather = Callable[[Sequence[tuple[Into, int]]], Compute]
 
 

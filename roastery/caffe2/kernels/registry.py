@@ -13,10 +13,8 @@ from roastery.caffe2.arguments import Arguments
 # From input tensors in order to output tensors in order.
 Compute = Callable[..., tuple[Tensor, ...]]
 Build = Callable[[Arguments], Compute]
-
-
-# From a tensor or None, how many rows it has, where each goes, how many are there already, and input tensors in order:
-# to that tensor, made if it was None, with the rows of the output in their places; and how many are there now.
+# From a tensor (None: it is made), where each of its rows goes, how many are there already, and input tensors in order:
+# to that tensor with the output's rows in the next places, and how many are there now.
 Into = Callable[..., tuple[Tensor, int]]
 
 
