@@ -1,6 +1,6 @@
 """A NetDef compiled: operators bound to kernels once, and for each set of wanted blobs the steps that give them."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from roastery.caffe2 import caffe2_pb2
@@ -30,11 +30,21 @@ class Step:
 class Chain:
     """Steps by row, each of which alone reads what the one before gives, so that they may be taken some rows at a time.
 
-    `frees` are let go at the end; the steps let go what is between them.
+    `frees` are let go at the end; the steps let go what is between them. `wanted` says that the caller gets the last
+    output.
     """
 
     steps: tuple[Step, ...]
     frees: tuple[int, ...]
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How wanted values come to be. `own` are those of them that share their memory with nothing else."""
+
+    steps: tuple[Step | Chain, ...]
+    own: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ class Program:
     finals: dict[str, int]
     size: int
 
-    def steps(self, wanted: Sequence[int]) -> tuple[Step | Chain, ...]:
-        """The steps that the wanted values need, each value let go after its last use."""
+    def plan(self, wanted: Sequence[int]) -> Plan:
+        """How the wanted values come to be, each other one let go after its last use."""
         keep = set(wanted)
         needed = set(wanted)
         chosen: list[Bound] = []
@@ -65,8 +75,8 @@ class Program:
         chosen = fuse(chosen[::-1], keep)
         last_use = {value: index for index, bound in enumerate(chosen) for value in (*bound.outputs, *bound.inputs)}
         fresh = {value for bound in chosen if bound.fresh for value in bound.outputs}
-        # Of an operator that may give back its inputs, they may be held after it.
-        held = keep | {value for bound in chosen if not bound.fresh for value in bound.inputs}
+        # An operator that is not fresh may give back its inputs, or views of them.
+        views = {value for bound in chosen if not bound.fresh for value in bound.inputs}
         steps = []
         for index, bound in enumerate(chosen):
             touched = {*bound.inputs, *bound.outputs}
@@ -74,14 +84,14 @@ class Program:
             compute = bound.compute
             # Its last reader may write over what nothing else holds.
             first = bound.inputs[0] if bound.inputs else -1
-            alone = last_use.get(first) == index and first in fresh - held and bound.inputs.count(first) == 1
+            alone = last_use.get(first) == index and first in fresh - views - keep and bound.inputs.count(first) == 1
             if bound.in_place and alone:
                 compute = bound.in_place
             steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees, bound.by_row))
-        return _chained(steps)
+        return Plan(_chained(steps, keep), frozenset(keep & fresh - views))
 
 
-def _chained(steps: Sequence[Step]) -> tuple[Step | Chain, ...]:
+def _chained(steps: Sequence[Step], keep: Set[int]) -> tuple[Step | Chain, ...]:
     """The steps, with those that make a chain as one."""
     done: list[Step | Chain] = []
     run: list[Step] = []
@@ -89,22 +99,22 @@ def _chained(steps: Sequence[Step]) -> tuple[Step | Chain, ...]:
         # What the one before gave is let go here: so this is its only reader that is left, and it comes at once.
         goes_on = run and step.by_row and step.inputs[0] == run[-1].outputs[0] and step.inputs[0] in step.frees
         if not goes_on:
-            done += _chain(run)
+            done += _chain(run, keep)
             run = []
         if step.by_row:
             run.append(step)
         else:
             done.append(step)
-    return (*done, *_chain(run))
+    return (*done, *_chain(run, keep))
 
 
-def _chain(run: Sequence[Step]) -> Sequence[Step | Chain]:
+def _chain(run: Sequence[Step], keep: Set[int]) -> Sequence[Step | Chain]:
     if len(run) < 2:
         return run
     between = {step.outputs[0] for step in run[:-1]}
     frees = [value for step in run for value in step.frees if value not in between]
     inner = [replace(step, frees=tuple(value for value in step.frees if value in between)) for step in run]
-    return [Chain(tuple(inner), tuple(frees))]
+    return [Chain(tuple(inner), tuple(frees), run[-1].outputs[0] in keep)]
 
 
 def compile_net(net: caffe2_pb2.NetDef, file: str) -> Program:

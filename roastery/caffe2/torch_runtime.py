@@ -1,6 +1,6 @@
 """TorchRuntime: runs a NetDef on PyTorch kernels, in this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,7 @@ from roastery.caffe2.devices import on_cpu
 from roastery.caffe2.kernels.fills import FILLS
 from roastery.caffe2.kernels.registry import Compute
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
-from roastery.caffe2.plan import Chain, Program, Step, compile_net
+from roastery.caffe2.plan import Chain, Plan, Program, Step, compile_net
 from roastery.errors import ModelFileError, OperatorError, RuntimeFailed, UnsupportedOperator
 
 _PLANS_KEPT = 16
@@ -40,7 +40,7 @@ class TorchRuntime:
         self._program = compile_net(nets.predict_net, PREDICT_FILE)
         self._parameters = _fill(nets, INIT_FILE)
         _lay_out_kernels(nets, self._parameters)
-        self._plans: dict[tuple[str, ...], tuple[Step | Chain, ...]] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run the net.
@@ -59,7 +59,7 @@ class TorchRuntime:
             RuntimeFailed: PyTorch refused them.
         """
         names = self._outputs if fetch is None else tuple(fetch)
-        steps = self._plan(names)
+        plan = self._plan(names)
         values: list[Tensor | None] = [None] * self._program.size
         for name, value in self._program.entries.items():
             if name in inputs:
@@ -67,9 +67,9 @@ class TorchRuntime:
             elif name in self._parameters:
                 values[value] = self._parameters[name]
         with torch.inference_mode():
-            for step in steps:
+            for step in plan.steps:
                 _run(step, values, self._program)
-        return {name: self._to_array(name, values) for name in names}
+        return {name: self._to_array(name, values, plan.own) for name in names}
 
     def close(self) -> None:
         """Nothing to end; the parameters go with the object."""
@@ -82,27 +82,27 @@ class TorchRuntime:
     ) -> None:
         self.close()
 
-    def _plan(self, names: tuple[str, ...]) -> tuple[Step | Chain, ...]:
+    def _plan(self, names: tuple[str, ...]) -> Plan:
         plan = self._plans.get(names)
         if plan is None:
             finals = self._program.finals
             for name in names:
                 if name not in finals:
                     raise ModelFileError(f"{PREDICT_FILE} has no blob {name!r}")
-            plan = self._program.steps([finals[name] for name in names])
+            plan = self._program.plan([finals[name] for name in names])
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[names] = plan
         return plan
 
-    def _to_array(self, name: str, values: Sequence[Tensor | None]) -> NDArray[Any]:
+    def _to_array(self, name: str, values: Sequence[Tensor | None], own: Set[int]) -> NDArray[Any]:
         value = self._program.finals[name]
         tensor = values[value]
         if tensor is None:
             raise _missing(f"the wanted blob {name!r}", [name])
         array: NDArray[Any] = tensor.numpy()
-        # It may be a view of a parameter or of an input; nobody shall write to those through it.
-        return np.array(array, order="C")
+        # Nobody shall write through it to a parameter, an input or another output of which it is a view.
+        return np.ascontiguousarray(array) if value in own else np.array(array, order="C")
 
 
 def _fill(nets: Nets, file: str) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def _fill(nets: Nets, file: str) -> dict[str, Tensor]:
         )
     values: list[Tensor | None] = [None] * program.size
     with torch.inference_mode():
-        for step in program.steps(list(program.finals.values())):
+        for step in program.plan(list(program.finals.values())).steps:
             _run(step, values, program)
     return {name: tensor for name, value in program.finals.items() if (tensor := values[value]) is not None}
 
@@ -147,7 +147,9 @@ def _run_chain(chain: Chain, values: list[Tensor | None], program: Program) -> N
             _run_step(step, values, program)
         y = values[last]
         if x is not None and y is not None and len(parts) > 1:
-            whole = _empty_like(y, len(x)) if whole is None else whole
+            if whole is None:
+                # A caller gets it in the order of its axes.
+                whole = y.new_empty((len(x), *y.shape[1:])) if chain.wanted else _empty_like(y, len(x))
             whole[start : start + len(y)] = y
             start += len(y)
             values[last] = whole

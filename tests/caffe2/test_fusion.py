@@ -32,7 +32,7 @@ def steps(nets: Nets, wanted: list[str]) -> list[str]:
     """Types of the operators that the steps for these blobs begin with; those of a chain in one text."""
     program = compile_net(nets.predict_net, "model.pb")
     found = []
-    for step in program.steps([program.finals[name] for name in wanted]):
+    for step in program.plan([program.finals[name] for name in wanted]).steps:
         members = step.steps if isinstance(step, Chain) else [step]
         found.append(" ".join(member.label.split()[0] for member in members))
     return found

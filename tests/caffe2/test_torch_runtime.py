@@ -70,6 +70,16 @@ def test_writing_to_an_output_changes_neither_parameters_nor_inputs(make_nets: M
     np.testing.assert_array_equal(runtime.run({"data": data})["w"], WEIGHT)
 
 
+def test_writing_to_an_output_changes_no_other(make_nets: MakeNets) -> None:
+    lines = [("Sigmoid", ["data"], ["y"], {}), ("Alias", ["y"], ["z"], {}), ("Flatten", ["z"], ["flat"], {})]
+    runtime = TorchRuntime(make_nets(lines, outputs=["y", "z", "flat"]))
+    for name in ("y", "z", "flat"):
+        blobs = runtime.run({"data": X})
+        blobs[name][:] = 7
+        for other in {"y", "z", "flat"} - {name}:
+            np.testing.assert_allclose(blobs[other].ravel(), (1 / (1 + np.exp(-X))).ravel(), rtol=1e-5)
+
+
 def test_a_blob_written_twice_has_its_last_value_at_the_end(make_nets: MakeNets) -> None:
     lines = [
         ("Relu", ["data"], ["data"], {}),
