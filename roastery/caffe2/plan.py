@@ -88,7 +88,7 @@ class Program:
             if bound.in_place and alone:
                 compute = bound.in_place
             steps.append(Step(bound.label, compute, bound.inputs, bound.outputs, frees, bound.by_row))
-        return Plan(_chained(steps, keep), frozenset(keep & fresh - views))
+        return Plan(_chained(steps, keep), frozenset(keep & fresh))
 
 
 def _chained(steps: Sequence[Step], keep: Set[int]) -> tuple[Step | Chain, ...]:

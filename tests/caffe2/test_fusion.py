@@ -134,6 +134,15 @@ def test_a_head_is_a_chain(make_nets: MakeNets) -> None:
     )
 
 
+def test_what_a_chain_reads_is_let_go_after_it(make_nets: MakeNets) -> None:
+    lines = [("Softmax", ["data"], ["s"], {}), ("Conv", ["s", "w"], ["c"], SAME), ("Sigmoid", ["c"], ["y"], {})]
+    program = compile_net(make_nets(lines, parameters=PARAMETERS).predict_net, "model.pb")
+    _, chain = program.plan([program.finals["y"]]).steps
+    assert isinstance(chain, Chain)
+    assert set(chain.frees) == {program.finals["s"], program.finals["w"]}
+    assert [step.frees for step in chain.steps] == [(), (program.finals["c"],)]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_a_chain_is_run_in_slices_of_rows(make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     data = RNG.normal(size=(rows, 3, 5, 4)).astype(np.float32)
@@ -230,6 +239,12 @@ def test_levels_of_other_channels_are_refused(make_nets: MakeNets) -> None:
     inputs = {"x": X[:1], "z": X[1:, :2], "some": ROIS[:2], "others": ROIS[2:], "i": np.arange(4, dtype=np.int32)}
     with pytest.raises(OperatorError, match=r"RoIAlign: features of \(2, 2, 3\) do not go into \(4, 3, 2, 3\)"):
         TorchRuntime(make_nets(LEVELS, inputs=tuple(inputs))).run(inputs)
+
+
+def test_pooled_features_that_are_fetched_are_made(make_nets: MakeNets) -> None:
+    inputs = {"x": X[:1], "z": X[1:], "some": ROIS[:2], "others": ROIS[2:], "i": np.array([2, 3, 0, 1], np.int32)}
+    found = TorchRuntime(make_nets(LEVELS, inputs=tuple(inputs))).run(inputs, ["y", "p"])
+    np.testing.assert_array_equal(found["y"][2:], found["p"])
 
 
 def test_pooled_features_that_are_read_twice_are_made(make_nets: MakeNets) -> None:
