@@ -38,13 +38,15 @@ caffe2: ## add genuine Caffe2 in .caffe2 (CPython 3.8 or 3.9; CAFFE2_PYTHON=/pat
 cpp: setup caffe2 ## build caffe2_detect, the C++ program for converted models, in build/cpp
 	$(BIN)/python tools/build_cpp.py
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff: rules and format; clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror cpp/src/*
 
-format: setup ## let ruff mend what it can
+format: setup ## let ruff and clang-format mend what they can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i cpp/src/*
 
 types: setup ## mypy, strict
 	$(BIN)/mypy

@@ -24,7 +24,8 @@ std::string summary(std::vector<double> milliseconds) {
     const double median = (milliseconds[(count - 1) / 2] + milliseconds[count / 2]) / 2;
     const double p90 = milliseconds[static_cast<std::size_t>(std::ceil(0.9 * static_cast<double>(count))) - 1];
     char text[160];
-    std::snprintf(text, sizeof text, "median %.1f ms, p90 %.1f ms an image, %zu runs, network only", median, p90, count);
+    std::snprintf(text, sizeof text, "median %.1f ms, p90 %.1f ms an image, %zu runs, network only", median, p90,
+                  count);
     return text;
 }
 

@@ -22,12 +22,14 @@ std::string same_name(const Options& options) {
 }  // namespace
 
 Asked parse(int count, char** words, Options& options, std::string& message) {
-    CLI::App app("Detects with a converted model in genuine Caffe2; prints a JSON object a detection.", "caffe2_detect");
+    CLI::App app("Detects with a converted model in genuine Caffe2; prints a JSON object a detection.",
+                 "caffe2_detect");
     app.add_option("--predict_net", options.predict_net, "the net: model.pb")->required();
     app.add_option("--init_net", options.init_net, "its parameters: model_init.pb")->required();
     app.add_option("--input", options.inputs, "a JPEG or PNG image; may be given several times")->required();
     app.add_option("--output", options.output, "folder for masks and overlays as PNG");
-    app.add_option("--threshold", options.threshold, "leave out detections below this score")->check(CLI::Range(0., 1.));
+    app.add_option("--threshold", options.threshold, "leave out detections below this score")
+        ->check(CLI::Range(0., 1.));
     app.add_option("--benchmark", options.benchmark, "time so many runs of the net on each image, on stderr")
         ->check(CLI::Range(1, 1000000));
     app.add_option("--threads", options.threads, "threads of Caffe2")->check(CLI::Range(1, 1024));
@@ -41,7 +43,8 @@ Asked parse(int count, char** words, Options& options, std::string& message) {
     app.add_option("--format", options.format, "order of the channels; detectron2's INPUT.FORMAT is BGR")
         ->check(CLI::IsMember({"BGR", "RGB"}))
         ->group(group);
-    app.add_option("--pixel-mean", options.pixel_mean, "what to pad with, such as 103.53,116.28,123.675; 0 if not given")
+    app.add_option("--pixel-mean", options.pixel_mean,
+                   "what to pad with, such as 103.53,116.28,123.675; 0 if not given")
         ->delimiter(',')
         ->expected(3)
         ->group(group);

@@ -10,16 +10,16 @@ struct Options {
     std::string predict_net;
     std::string init_net;
     std::vector<std::string> inputs;
-    std::string output;          // the folder for PNGs; empty: none are written
-    std::string dump;            // a folder for the net's inputs; empty: none
-    double threshold = 0.0;      // detections below this score are left out
-    int benchmark = 0;           // runs of the net on each image, timed
-    int threads = 0;             // 0: as OMP_NUM_THREADS says, or one for each core
-    int min_size = -1;           // -1: what the net says
+    std::string output;      // the folder for PNGs; empty: none are written
+    std::string dump;        // a folder for the net's inputs; empty: none
+    double threshold = 0.0;  // detections below this score are left out
+    int benchmark = 0;       // runs of the net on each image, timed
+    int threads = 0;         // 0: as OMP_NUM_THREADS says, or one for each core
+    int min_size = -1;       // -1: what the net says
     int max_size = -1;
-    std::string format;          // empty: what the net says
+    std::string format;  // empty: what the net says
     std::vector<float> pixel_mean;
-    std::string anchor_sizes;    // JSON, as in detectron2's config; empty: detectron2's
+    std::string anchor_sizes;  // JSON, as in detectron2's config; empty: detectron2's
     std::string anchor_aspect_ratios;
     double anchor_offset = 0.0;
 };

@@ -50,8 +50,8 @@ std::vector<Detection> assemble(const Outputs& outputs) {
             // One map for all classes, or one for each.
             const std::int64_t map = count == 1 ? 0 : detection.label;
             if (map >= count || maps.shape[2] != maps.shape[3]) {
-                throw Failure("the net gave class " + std::to_string(detection.label) + " and mask_fcn_probs of shape " +
-                              shape_text(maps) + "; convert the model again");
+                throw Failure("the net gave class " + std::to_string(detection.label) +
+                              " and mask_fcn_probs of shape " + shape_text(maps) + "; convert the model again");
             }
             detection.side = static_cast<int>(maps.shape[2]);
             const auto cells = maps.shape[2] * maps.shape[3];

@@ -23,10 +23,10 @@ struct Detection {
     int label;  // the class, from 0
     float score;
     Box box;
-    std::vector<float> map;                          // (side, side), 0..1, of the label's class; empty without masks
-    int side = 0;                                    // of the map
-    Mask mask;                                       // of the original image; empty without masks
-    std::vector<std::array<float, 3>> keypoints;     // x, y, score; empty without keypoints
+    std::vector<float> map;                       // (side, side), 0..1, of the label's class; empty without masks
+    int side = 0;                                 // of the map
+    Mask mask;                                    // of the original image; empty without masks
+    std::vector<std::array<float, 3>> keypoints;  // x, y, score; empty without keypoints
 };
 
 // Height and width.

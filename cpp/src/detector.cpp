@@ -92,10 +92,10 @@ Found Detector::detect_boxes(const Outputs& outputs, Size seen, Size original) c
     Found found{to_original(assemble(outputs), seen, original), {}, {}};
     if (architecture_ == "PanopticFPN") {
         found.pixel_classes = pixel_classes(outputs.at("sem_seg"), seen, original);
-        found.panoptic = merge(found.detections, found.pixel_classes, original,
-                               {net_.number("combine_overlap_threshold", 0.5f),
-                                net_.integer("combine_stuff_area_limit", 4096),
-                                net_.number("combine_instances_confidence_threshold", 0.5f)});
+        found.panoptic =
+            merge(found.detections, found.pixel_classes, original,
+                  {net_.number("combine_overlap_threshold", 0.5f), net_.integer("combine_stuff_area_limit", 4096),
+                   net_.number("combine_instances_confidence_threshold", 0.5f)});
     }
     return found;
 }

@@ -20,7 +20,9 @@ struct Image {
           channels(channels),
           pixels(static_cast<std::size_t>(height) * width * channels) {}
 
-    std::uint8_t* at(int row, int column) { return &pixels[(static_cast<std::size_t>(row) * width + column) * channels]; }
+    std::uint8_t* at(int row, int column) {
+        return &pixels[(static_cast<std::size_t>(row) * width + column) * channels];
+    }
     const std::uint8_t* at(int row, int column) const {
         return &pixels[(static_cast<std::size_t>(row) * width + column) * channels];
     }

@@ -1,11 +1,10 @@
 // JPEG, through libjpeg with the settings that Pillow leaves: the accurate DCT and smooth upsampling of colours.
 #include <cstdio>
-
-#include <jpeglib.h>
-
-#include <jerror.h>
-
 #include <cstring>
+
+// They need what comes before.
+#include <jerror.h>
+#include <jpeglib.h>
 
 #include "failure.hpp"
 #include "image_io.hpp"

@@ -42,8 +42,8 @@ void refuse_others(const caffe2::NetDef& net, const std::string& file) {
 }
 
 void fill(caffe2::Workspace& workspace, const std::string& name, const Tensor& tensor) {
-    auto* target = caffe2::BlobGetMutableTensor(workspace.CreateBlob(name), tensor.shape,
-                                                at::dtype<float>().device(caffe2::CPU));
+    auto* target =
+        caffe2::BlobGetMutableTensor(workspace.CreateBlob(name), tensor.shape, at::dtype<float>().device(caffe2::CPU));
     std::copy(tensor.values.begin(), tensor.values.end(), target->mutable_data<float>());
 }
 

@@ -83,8 +83,7 @@ Image upright(const Image& image, int orientation) {
         for (int column = 0; column < result.width; ++column) {
             const int y = turned ? column : row;
             const int x = turned ? row : column;
-            const auto* source =
-                image.at(from_bottom ? image.height - 1 - y : y, from_right ? image.width - 1 - x : x);
+            const auto* source = image.at(from_bottom ? image.height - 1 - y : y, from_right ? image.width - 1 - x : x);
             for (int i = 0; i < image.channels; ++i) result.at(row, column)[i] = source[i];
         }
     }

@@ -1,5 +1,5 @@
-// PNG, through libpng. As Pillow does for detectron2, transparency is dropped, and 16 bits become their upper 8; but in a
-// grey image of 16 bits what is more than 255 becomes 255.
+// PNG, through libpng. As Pillow does for detectron2, transparency is dropped, and 16 bits become their upper 8; but in
+// a grey image of 16 bits what is more than 255 becomes 255.
 #include <png.h>
 
 #include <algorithm>

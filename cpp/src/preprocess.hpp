@@ -10,10 +10,10 @@
 namespace roastery {
 
 struct Preprocessing {
-    int min_size = 800;          // the shortest edge becomes this; 0 leaves the size as it is
-    int max_size = 1333;         // unless the longest would be longer than this
-    std::string format = "BGR";  // or "RGB"
-    int size_divisibility = 0;   // of the padded image; 0 asks for nothing
+    int min_size = 800;                               // the shortest edge becomes this; 0 leaves the size as it is
+    int max_size = 1333;                              // unless the longest would be longer than this
+    std::string format = "BGR";                       // or "RGB"
+    int size_divisibility = 0;                        // of the padded image; 0 asks for nothing
     std::vector<float> pixel_mean = {0.f, 0.f, 0.f};  // what to pad with, in the format's order
 };
 

@@ -1,5 +1,5 @@
-// Source: Pillow 13's src/libImaging/Resample.c: in fixed point, the filter widened by the scale where an image shrinks,
-// along the rows and along the columns, rounded to 8 bits in between.
+// Source: Pillow 13's src/libImaging/Resample.c: in fixed point, the filter widened by the scale where an image
+// shrinks, along the rows and along the columns, rounded to 8 bits in between.
 #include "resize.hpp"
 
 #include <algorithm>

@@ -35,8 +35,7 @@ std::string leave_results(const std::string& file, const Image& image, const Fou
     std::string lines;
     for (const auto& detection : found.detections) {
         if (detection.score < threshold) continue;
-        Json object = {
-            {"file", file}, {"class", detection.label}, {"score", detection.score}, {"box", detection.box}};
+        Json object = {{"file", file}, {"class", detection.label}, {"score", detection.score}, {"box", detection.box}};
         if (!detection.keypoints.empty()) object["keypoints"] = detection.keypoints;
         if (!folder.empty() && !detection.map.empty()) {
             const std::string mask = mask_name(name, shown.size());

@@ -106,8 +106,8 @@ std::vector<Detection> decode_retinanet(const Outputs& outputs, const RetinaNetS
             std::array<float, 4> values;
             for (int i = 0; i < 4; ++i) {
                 const std::size_t channel = static_cast<std::size_t>(candidate.anchor) * 4 + i;
-                values[i] = deltas.values[channel * level.plane() + static_cast<std::size_t>(candidate.row) * level.width() +
-                                          candidate.column];
+                values[i] = deltas.values[channel * level.plane() +
+                                          static_cast<std::size_t>(candidate.row) * level.width() + candidate.column];
             }
             Detection detection{};
             detection.label = candidate.label;

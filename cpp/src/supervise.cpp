@@ -45,7 +45,8 @@ int supervise(const std::function<int(std::FILE*)>& work, const std::string& nam
     }
     if (child > 0 && WIFEXITED(status)) return WEXITSTATUS(status);
     const char* why = child < 0 ? std::strerror(errno) : strsignal(WTERMSIG(status));
-    std::fprintf(stderr, "caffe2_detect: %s: genuine Caffe2 crashed (%s); run it on another image, or convert it again\n",
+    std::fprintf(stderr,
+                 "caffe2_detect: %s: genuine Caffe2 crashed (%s); run it on another image, or convert it again\n",
                  name.c_str(), why);
     return 2;
 }
