@@ -5,7 +5,6 @@ package index: protobuf 3.13.0's, of which the sources of grpcio-tools hold a co
 twice. Standard library, pip and Debian's packages only. Exit code 2: something to install first; 1: the build failed.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -92,10 +91,7 @@ def headers(name: str, requirement: str, digest: str, inside: str) -> Path:
     print(f"downloading {name}'s headers ({requirement})", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        archive = download(requirement, Path(scratch))
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != digest:
-            raise CannotBuildError(f"{archive.name} has SHA-256 {found}, not {digest}; look at the package index")
+        archive = download(requirement, digest, Path(scratch))
         unpacked = Path(scratch) / "headers"
         for file, content in files_below(inside, archive):
             place = unpacked / safe(file)
@@ -107,18 +103,27 @@ def headers(name: str, requirement: str, digest: str, inside: str) -> Path:
     return target
 
 
-def download(requirement: str, folder: Path) -> Path:
-    constraint = folder / "constraints.txt"
+def download(requirement: str, digest: str, folder: Path) -> Path:
+    """The package, of that SHA-256. pip compares before it runs anything of a source package."""
+    constraint, wanted, target = folder / "constraints.txt", folder / "requirements.txt", folder / "archive"
     constraint.write_text(SETUPTOOLS + "\n")
+    wanted.write_text(f"{requirement} --hash=sha256:{digest}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += [] if requirement == MKL[0] else ["--no-binary", ":all:"]
+    command += ["--only-binary" if requirement == MKL[0] else "--no-binary", ":all:", "--require-hashes"]
     environment = {**os.environ, "PIP_CONSTRAINT": str(constraint)}
     done = subprocess.run(
-        [*command, "--dest", str(folder), requirement], env=environment, capture_output=True, text=True, check=False
+        [*command, "--dest", str(target), "--requirement", str(wanted)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    archives = [file for file in folder.iterdir() if file != constraint]
+    archives = list(target.iterdir()) if target.is_dir() else []
     if done.returncode != 0 or len(archives) != 1:
-        why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        # Of a wrong digest the first error says that it is one, and the last line which was found.
+        errors = [line for line in said if line.startswith("ERROR:")]
+        why = (errors or said[-1:])[0].strip()
         raise CannotBuildError(f"{requirement} cannot be downloaded ({why}); look at the network and pip's settings")
     return archives[0]
 
