@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import full_size
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -32,17 +33,6 @@ SIZE = 640
 DETECTIONS = 100
 GOLDEN_REPEATS = 20
 """A golden image takes 7 ms: of fewer runs the median would wander by a tenth."""
-FULL_SIZE = (
-    "MODEL:\n  DEVICE: cpu\n  META_ARCHITECTURE: GeneralizedRCNN\n  MASK_ON: true\n"
-    "  BACKBONE: {NAME: build_resnet_fpn_backbone}\n"
-    "  RESNETS: {DEPTH: 50, OUT_FEATURES: [res2, res3, res4, res5]}\n"
-    "  FPN: {IN_FEATURES: [res2, res3, res4, res5]}\n"
-    "  ANCHOR_GENERATOR: {SIZES: [[32], [64], [128], [256], [512]], ASPECT_RATIOS: [[0.5, 1.0, 2.0]]}\n"
-    "  RPN: {IN_FEATURES: [p2, p3, p4, p5, p6], PRE_NMS_TOPK_TEST: 1000, POST_NMS_TOPK_TEST: 1000}\n"
-    "  ROI_HEADS: {NAME: StandardROIHeads, IN_FEATURES: [p2, p3, p4, p5], NUM_CLASSES: 80}\n"
-    "  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 7}\n"
-    "  ROI_MASK_HEAD: {NAME: MaskRCNNConvUpsampleHead, NUM_CONV: 4, POOLER_RESOLUTION: 14}\n"
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ def full_size_model(folder: Path) -> None:
     from roastery.reference.rcnn import ReferenceDetector
     from roastery.sources.native import build_detector
 
-    (folder / "config.yaml").write_text(FULL_SIZE)
+    (folder / "config.yaml").write_text(full_size.CONFIG)
     config = load_config(folder / "config.yaml")
     torch.manual_seed(0)
     detector = build_detector(config)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from roastery.caffe2 import caffe2_pb2
@@ -18,26 +17,14 @@ from roastery.caffe2.devices import place_on_cuda
 from roastery.caffe2.kernels.detection import detection_kernels
 from roastery.caffe2.kernels.registry import kernels
 from roastery.caffe2.model import Caffe2Model
-from roastery.caffe2.nets import load_nets, net_argument, save_nets
+from roastery.caffe2.nets import load_nets, save_nets
 from roastery.config import load_config
-from roastery.data.preprocess import pad_and_batch, read_image, resize_shortest_edge, to_input
+from roastery.data.preprocess import to_input
 
 pytestmark = [pytest.mark.cpp, pytest.mark.xdist_group("cpp")]
 
 Detect = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parent.parent.parent
-
-
-def fed(image: Path, folder: Path) -> tuple[Any, Any]:
-    """What a net takes for an image."""
-    net = load_nets(folder).predict_net
-    resized = resize_shortest_edge(
-        read_image(image), net_argument(net, "min_size_test", -1), net_argument(net, "max_size_test", -1)
-    )
-    chw = torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))
-    mean = net_argument(net, "pixel_mean", [0.0])
-    data, im_info = pad_and_batch([chw], net_argument(net, "size_divisibility", -1), mean)
-    return data.numpy(), im_info.numpy()
 
 
 def nets(folder: Path) -> list[str | Path]:
@@ -283,7 +270,7 @@ def test_a_net_that_crashes_caffe2_is_told_in_one_line(
 
 
 def test_detections_that_the_border_cuts_to_nothing_are_left_out(
-    caffe2_detect: Detect, folder: Path, image: Path, tmp_path: Path
+    caffe2_detect: Detect, fed: Callable[..., Any], folder: Path, image: Path, tmp_path: Path
 ) -> None:
     loaded = load_nets(folder)
     for fill in loaded.init_net.op:
@@ -293,7 +280,7 @@ def test_detections_that_the_border_cuts_to_nothing_are_left_out(
             boxes = [-1000.0, 0.0, 0.0, 0.0] if fill.output[0].endswith("bias") else [0.0] * 4
             values.floats[:] = boxes * (len(values.floats) // 4)
     save_nets(loaded, tmp_path)
-    found = Caffe2Model.load_protobuf(tmp_path).run(*fed(image, folder))
+    found = Caffe2Model.load_protobuf(tmp_path).run(*fed(folder, image))
     assert len(found["bbox_nms"]) > 0
     assert not found["bbox_nms"][:, [0, 2]].any()
     done = caffe2_detect(*nets(tmp_path), "--input", image)

@@ -12,38 +12,32 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from roastery.caffe2.nets import load_nets, net_argument
-from roastery.data.preprocess import pad_and_batch, read_image, resize_shortest_edge
-
 pytestmark = [pytest.mark.cpp, pytest.mark.xdist_group("cpp")]
 
 Detect = Callable[..., "subprocess.CompletedProcess[str]"]
+HoldFed = Callable[[list[Path]], None]
 RNG = np.random.default_rng(0)
 
 
-def fed_by_python(folder: Path, file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    net = load_nets(folder).predict_net
-    sizes = (net_argument(net, "min_size_test", -1), net_argument(net, "max_size_test", -1))
-    resized = resize_shortest_edge(read_image(file, net_argument(net, "input_format", "")), *sizes)
-    import torch
+@pytest.fixture
+def hold_fed(
+    caffe2_detect: Detect, fed: Callable[..., Any], converted: Callable[[str], Path], box_model: Path, tmp_path: Path
+) -> HoldFed:
+    """`hold_fed(files)`: a net is fed by the program what it is fed in Python."""
 
-    image = torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))
-    data, im_info = pad_and_batch(
-        [image], net_argument(net, "size_divisibility", -1), net_argument(net, "pixel_mean", [0.0])
-    )
-    return data.numpy(), im_info.numpy()
+    def hold(files: list[Path]) -> None:
+        folder = converted(box_model.name)
+        nets = ["--predict_net", folder / "model.pb", "--init_net", folder / "model_init.pb"]
+        inputs = [word for file in files for word in ("--input", file)]
+        done = caffe2_detect(*nets, *inputs, "--dump", tmp_path / "fed")
+        assert done.returncode == 0, done.stderr
+        for file in files:
+            data, im_info = fed(folder, file)
+            found = np.load(tmp_path / "fed" / f"{file.name}.data.npy")
+            np.testing.assert_array_equal(found, data, err_msg=file.name)
+            np.testing.assert_array_equal(np.load(tmp_path / "fed" / f"{file.name}.im_info.npy"), im_info)
 
-
-def hold_fed(detect: Detect, folder: Path, files: list[Path], scratch: Path) -> None:
-    inputs = [word for file in files for word in ("--input", file)]
-    done = detect(
-        "--predict_net", folder / "model.pb", "--init_net", folder / "model_init.pb", *inputs, "--dump", scratch / "fed"
-    )
-    assert done.returncode == 0, done.stderr
-    for file in files:
-        data, im_info = fed_by_python(folder, file)
-        np.testing.assert_array_equal(np.load(scratch / "fed" / f"{file.name}.data.npy"), data, err_msg=file.name)
-        np.testing.assert_array_equal(np.load(scratch / "fed" / f"{file.name}.im_info.npy"), im_info)
+    return hold
 
 
 def pixels(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
@@ -67,7 +61,7 @@ def deep_png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def test_an_image_of_any_size_is_resized_and_padded_as_pillow_and_detectron2_do(
-    caffe2_detect: Detect, converted: Callable[[str], Path], box_model: Path, tmp_path: Path
+    hold_fed: HoldFed, tmp_path: Path
 ) -> None:
     files = []
     for number in range(24):
@@ -76,12 +70,10 @@ def test_an_image_of_any_size_is_resized_and_padded_as_pillow_and_detectron2_do(
         height, width = max(height, width // 6), max(width, height // 6)
         files.append(tmp_path / f"{number}_{height}x{width}.png")
         Image.fromarray(pixels(height, width)).save(files[-1])
-    hold_fed(caffe2_detect, converted(box_model.name), files, tmp_path)
+    hold_fed(files)
 
 
-def test_an_image_of_any_kind_is_read_as_pillow_reads_it(
-    caffe2_detect: Detect, converted: Callable[[str], Path], box_model: Path, shapes: Path, tmp_path: Path
-) -> None:
+def test_an_image_of_any_kind_is_read_as_pillow_reads_it(hold_fed: HoldFed, shapes: Path, tmp_path: Path) -> None:
     rgb, grey, alpha = pixels(90, 130), pixels(90, 130, 1), pixels(90, 130, 4)
     made: dict[str, Image.Image] = {
         "grey.png": Image.fromarray(grey),
@@ -109,17 +101,15 @@ def test_an_image_of_any_kind_is_read_as_pillow_reads_it(
     files.append(tmp_path / "deep_color.png")
     files[-1].write_bytes(deep_png(rgb))
     files += sorted((shapes / "val" / "images").glob("*.jpg"))[:4]
-    hold_fed(caffe2_detect, converted(box_model.name), files, tmp_path)
+    hold_fed(files)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_an_image_is_turned_upright_as_its_exif_block_says(
-    caffe2_detect: Detect, converted: Callable[[str], Path], box_model: Path, tmp_path: Path, suffix: str
-) -> None:
+def test_an_image_is_turned_upright_as_its_exif_block_says(hold_fed: HoldFed, tmp_path: Path, suffix: str) -> None:
     files = []
     for orientation in range(10):
         exif = Image.Exif()
         exif[0x0112] = orientation
         files.append(tmp_path / f"{orientation}.{suffix}")
         Image.fromarray(pixels(60, 90)).save(files[-1], exif=exif)
-    hold_fed(caffe2_detect, converted(box_model.name), files, tmp_path)
+    hold_fed(files)
