@@ -62,7 +62,7 @@ fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INP
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
 
-operators: setup ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)
+operators: setup caffe2 ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)
 	ROASTERY_OPERATOR_EXAMPLES=$(OPERATOR_EXAMPLES) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest --timeout 0 tests/caffe2/operators
 
