@@ -195,6 +195,14 @@ def test_a_sum_of_shapes_that_differ_is_broadcast_as_it_is_alone(make_nets: Make
         runtime.run({"data": X, "row": row.astype(np.float64)}, ["y"])
 
 
+def test_a_sum_of_two_types_is_refused_as_it_is_alone(make_nets: MakeNets) -> None:
+    lines = [("Conv", ["data", "w"], ["c"], SAME), ("Add", ["c", "other"], ["y"], {})]
+    runtime = TorchRuntime(make_nets(lines, inputs=("data", "other"), outputs=["y", "c"], parameters=PARAMETERS))
+    for fetch in (["y"], ["y", "c"]):
+        with pytest.raises(OperatorError, match="inputs of two types"):
+            runtime.run({"data": X, "other": X.astype(np.float64)}, fetch)
+
+
 @pytest.mark.parametrize("order", [[1, 0, 3, 2], [3, 0, 1, 2], [0, 0, 3, 3]])
 def test_rows_are_put_in_order_as_they_are_one_by_one(make_nets: MakeNets, order: list[int]) -> None:
     lines = [("Concat", ["a", "b"], ["c", "sizes"], {"axis": 0}), ("BatchPermutation", ["c", "i"], ["y"], {})]

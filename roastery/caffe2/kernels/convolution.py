@@ -30,11 +30,12 @@ def _convolution_and_sum(arguments: Arguments, relu: bool, in_place: bool) -> Co
     convolution = _convolution(arguments, relu=False)
 
     def compute(other: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
+        # A convolution gives the type that it is given.
+        same_type(x, other)
         if window.padding is not None and other.shape == convolved_shape(x, weight, window):
             _check_kernel(weight, window)
             return (add_convolution(other, x, weight, bias, window, groups, relu, in_place),)
         (y,) = convolution(x, weight, bias)
-        same_type(y, other)
         total = y + other
         return (total.relu_() if relu else total,)
 
