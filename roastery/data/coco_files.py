@@ -25,11 +25,12 @@ def check_files(files: Sequence[tuple[int, Path]], folder: Path, annotations: Pa
     missing = []
     for identity, path in files:
         # `Path.resolve` fails on links that go round in a circle.
-        if not Path(os.path.realpath(path)).is_relative_to(root):
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(root):
             malformed(annotations, f"image {identity} ({str(path)[-80:]}) lies outside the image folder {folder}")
         # `Path.is_file` fails where the name is too long for any file.
         if not os.path.isfile(path):  # noqa: PTH113
-            missing.append(path.relative_to(folder).as_posix())
+            missing.append(real.relative_to(root).as_posix())
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise DatasetError(
