@@ -1,5 +1,6 @@
 """PNGs whose pixels are ids or labels, decoded only where they are as large as they should be."""
 
+import io
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -37,8 +38,9 @@ def read_png(path: Path, height: int, width: int, modes: Collection[str]) -> NDA
         # Even uncompressed its pixels take no more than 4 bytes each; what is longer hides something else.
         if path.stat().st_size > 4 * height * width + _AROUND:
             raise DatasetError(f"{path}: is larger than {height} x {width} pixels are in PNG; replace it")
-        # Of other formats' decoders some run programs.
-        with Image.open(path, formats=["PNG"]) as opened:
+        # Out of a file, Pillow would reserve the memory that a chunk says it has. Of other formats' decoders some run
+        # programs.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as opened:
             _check(opened, path, height, width, modes)
             return np.array(opened, dtype=np.uint8)
     except Image.DecompressionBombError as error:

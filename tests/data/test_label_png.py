@@ -1,6 +1,8 @@
 """PNGs of ids and labels are decoded only where they are what they should be."""
 
+import contextlib
 import os
+import resource
 import struct
 import zlib
 from pathlib import Path
@@ -90,3 +92,17 @@ def test_a_png_that_hides_something_larger_than_its_pixels_is_refused(labels: Pa
     more.add(b"hiDe", bytes(2 << 20))
     Image.new("L", (3, 2)).save(labels, pnginfo=more)
     assert "is larger than 2 x 3 pixels are in PNG" in refusal(labels)
+
+
+def test_a_chunk_that_says_it_is_2_gb_long_has_no_such_memory_reserved(labels: Path) -> None:
+    content = labels.read_bytes()
+    labels.write_bytes(content[:33] + struct.pack(">I", 2**31 - 1) + content[37:])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+    try:
+        # Whether the rest can be decoded is Pillow's to say.
+        with contextlib.suppress(DatasetError):
+            read_png(labels, 2, 3, {"L"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -106,6 +106,22 @@ def read_coco(folder: Path, written: Path, told: list[str]) -> None:
     measure_coco(dataset, [{**found, "segmentation": mask}])
 
 
+def read_panoptic(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.data.panoptic import load_panoptic
+    from roastery.evaluation.panoptic import measure_panoptic
+
+    folders = (folder / "masks", folder / "labels")
+    truth = load_panoptic(folder / "annotations.json", *folders)
+    for image in truth.images:
+        for path, root in zip((image.mask, image.labels), folders, strict=True):
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise AssertionError(f"{path} lies outside of its folder")
+    assert truth.digest
+    # What is let through can be measured on.
+    figures = measure_panoptic(truth, [])["panoptic_seg"]
+    assert not any(value > 0 for value in figures.values())
+
+
 def read_frames(folder: Path, written: Path, told: list[str]) -> None:
     from roastery.caffe2.array_frames import pack, unpack
     from roastery.errors import UserError
@@ -125,5 +141,6 @@ READERS: dict[str, Reader] = {
     "netdef": read_netdef,
     "onnx": read_onnx,
     "coco": read_coco,
+    "panoptic": read_panoptic,
     "frames": read_frames,
 }
