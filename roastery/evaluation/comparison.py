@@ -165,6 +165,11 @@ def mask_distance(expected: Array, actual: Array) -> float:
     return 1.0 - np.count_nonzero(expected & actual) / union if union else 0.0
 
 
+def keypoint_distance(expected: Array, actual: Array) -> float:
+    """The largest difference of a coordinate of two sets of keypoints (K, 3): x, y, score."""
+    return largest_value(expected[:, :2].astype(np.float64) - actual[:, :2].astype(np.float64))
+
+
 def _groups(rows: Rows) -> set[tuple[int, float]]:
     return {(int(image), float(label)) for image, label in zip(rows.images, rows.classes, strict=True)}
 

@@ -20,6 +20,7 @@ from roastery.evaluation.comparison import (
     compare_names,
     compare_rows,
     compare_shapes,
+    keypoint_distance,
     map_difference,
     map_scale,
     mask_distance,
@@ -43,12 +44,14 @@ class Tolerances:
         scores: absolute.
         maps: relative to the largest absolute value of the whole output, in either model.
         mask_iou: the least IoU of two binary masks.
+        keypoints: pixels, for each coordinate.
     """
 
     boxes: float
     scores: float
     maps: float = 1e-3
     mask_iou: float = 0.99
+    keypoints: float = 0.5
 
 
 TENSOR = Tolerances(boxes=0.01, scores=1e-4)
@@ -66,7 +69,7 @@ class ParityReport:
         differences: a sentence for each thing that differs beyond its tolerance: names, then counts and shapes, then
             values. Where there is none, they agree.
         largest: by output, the largest difference of what could be compared: pixels for boxes, absolute for scores,
-            relative to the largest value for maps, 1 - IoU for binary masks.
+            relative to the largest value for maps, 1 - IoU for binary masks, pixels for keypoints.
     """
 
     differences: tuple[str, ...]
@@ -117,8 +120,8 @@ def compare_instances(expected: Instances, actual: Instances, tolerances: Tolera
     """Compare the detections of two models in the same image.
 
     Args:
-        expected: with pred_boxes, scores, pred_classes, and perhaps pred_masks (n, height, width) bool; any
-            other field is compared as a map.
+        expected: with pred_boxes, scores, pred_classes, and perhaps pred_masks (n, height, width) bool and
+            pred_keypoints (n, K, 3); any other field is compared as a map.
         actual: likewise.
     """
     comparison = Comparison()
@@ -137,13 +140,13 @@ def compare_instances(expected: Instances, actual: Instances, tolerances: Tolera
     refuse_not_finite(common, left, right, comparison)
 
     if matchable:
-        measures: dict[str, Measure] = {
-            name: mask_distance if name == "pred_masks" else _map_measure(left[name], right[name])
-            for name in common
-            if name not in INSTANCES
+        own: dict[str, Measure] = {"pred_masks": mask_distance, "pred_keypoints": keypoint_distance}
+        measures = {
+            name: own.get(name) or _map_measure(left[name], right[name]) for name in common if name not in INSTANCES
         }
         bounds = {"pred_boxes": tolerances.boxes, "scores": tolerances.scores}
-        bounds |= {name: 1.0 - tolerances.mask_iou if name == "pred_masks" else tolerances.maps for name in measures}
+        bounds |= dict.fromkeys(measures, tolerances.maps)
+        bounds |= {"pred_masks": 1.0 - tolerances.mask_iou, "pred_keypoints": tolerances.keypoints}
         rows = [Rows(np.zeros(len(side["scores"]), np.int64), side["pred_classes"], side) for side in (left, right)]
         compare_rows(rows[0], rows[1], INSTANCES[:2], measures, bounds, comparison)
     return ParityReport(tuple(comparison.differences), comparison.largest)

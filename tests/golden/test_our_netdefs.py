@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roastery.caffe2.caffe2_pb2 import NetDef
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.nets import load_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.evaluation.parity import compare_detections
 
-MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
+MODELS = ("faster_rcnn_fpn", "keypoint_rcnn_fpn", "mask_rcnn_fpn", "panoptic_fpn", "retinanet_fpn")
+INEXACT = {"kps_score", "sem_seg"}
+"""Where the original was not what detectron2 is: what it upsampled. Ours is held against detectron2 itself elsewhere."""
 RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
+PICKLED = "serialized_anchor_generator"
+"""Ours has the anchors as numbers instead."""
 _RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
 
 
@@ -28,8 +33,14 @@ def test_our_netdef_gives_what_the_originals_gave(
             outputs = running.run({name: answers[f"{image}/{name}"] for name in ("data", "im_info")})
             prefix = f"{image}/out/"
             expected = {key.removeprefix(prefix): answers[key] for key in answers.files if key.startswith(prefix)}
-            report = compare_detections(expected, outputs)
+            exact = [
+                {name: array for name, array in side.items() if name not in INEXACT} for side in (expected, outputs)
+            ]
+            report = compare_detections(*exact)
             assert report.passed, f"image {image}: {report.differences}"
+            assert {name: array.shape for name, array in outputs.items()} == {
+                name: array.shape for name, array in expected.items()
+            }
             assert {name: array.dtype for name, array in outputs.items()} == {
                 name: array.dtype for name, array in expected.items()
             }
@@ -42,8 +53,14 @@ def test_our_graph_has_the_originals_operators_inputs_and_outputs(
     ours, original = load_nets(converted(model)).predict_net, load_nets(golden / model).predict_net
     assert ours.name == original.name
     assert ours.external_input[:2] == original.external_input[:2] == ["data", "im_info"]
-    assert len(ours.external_input) == len(original.external_input)
+    assert len(_weights(ours, "bilinear")) == len(_weights(original, ""))
     assert list(ours.external_output) == list(original.external_output)
-    original_arguments = {argument.name: argument for argument in original.arg}
+    original_arguments = {argument.name: argument for argument in original.arg if argument.name != PICKLED}
     our_arguments = {argument.name: argument for argument in ours.arg}
     assert {name: our_arguments[name] for name in original_arguments} == original_arguments
+
+
+def _weights(net: NetDef, upsampling: str) -> list[str]:
+    """The parameters that come from a checkpoint: what is named by a number is a constant of the graph."""
+    names = net.external_input[2:]
+    return [name for name in names if "." in name and not (upsampling and name.startswith(upsampling))]
