@@ -106,7 +106,7 @@ def _bones(category: Mapping[str, Any], annotations: Path) -> Bones:
     """A category's skeleton, which COCO counts from 1."""
     points, skeleton = category.get("keypoints", []), category.get("skeleton", [])
     count = len(points) if isinstance(points, list) else 0
-    pairs = skeleton if isinstance(skeleton, list) else [None]
+    pairs: list[Any] = skeleton if isinstance(skeleton, list) else [None]
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and all(type(at) is int and 1 <= at <= count for at in pair)):
             malformed(annotations, f"category {category['id']} has a skeleton with {str(pair)[:40]}, not two keypoints")
