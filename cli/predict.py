@@ -60,37 +60,42 @@ def predict(
         str | None, typer.Option(metavar="A,B,C", help="Names of classes, in place of --annotations.")
     ] = None,
     min_size: Annotated[
-        int | None, typer.Option(min=0, help="Pixels of an image's shorter side.  [default: the net's, else 800]")
+        int | None, typer.Option(min=0, help="Pixels of an image's shorter side. Default: the net's, else 800.")
     ] = None,
     max_size: Annotated[
-        int | None, typer.Option(min=1, help="Most pixels of the longer side.  [default: the net's, else 1333]")
+        int | None, typer.Option(min=1, help="Most pixels of the longer side. Default: the net's, else 1333.")
     ] = None,
     format: Annotated[
-        FormatChoice | None, typer.Option(help="Order of the channels.  [default: the net's, else BGR]")
+        FormatChoice | None, typer.Option(help="Order of the channels. Default: the net's, else BGR.")
     ] = None,
 ) -> None:
     """Run a converted model on images, and draw what it finds.
 
-    Writes DIR's boxes, masks, keypoints or segments over each image to OUTPUT/<its name>.png. Images of one name get
-    their folder's name before it, or a number behind, which is said. Pictures of an earlier call are replaced, other
-    files never. With --json a panoptic model's segments also go to OUTPUT/<its name>.panoptic.png, where a segment's
-    id is R + 256 G + 65536 B.
+    Draws boxes, masks, keypoints or segments over each image, in
+    OUTPUT/<its name>.png. Images of one name get their folder's name before
+    it, or a number behind, which is said. Pictures of an earlier call are
+    replaced, other files never. With --json, a panoptic model's segments also
+    go to OUTPUT/<its name>.panoptic.png: there a segment's id is
+    R + 256 G + 65536 B.
 
-    Without --annotations labels number the classes from 0, and in --json image ids count from 1 in the order given and
-    a category is the class + 1.
+    Without --annotations, labels number the classes from 0; in the JSON,
+    images are numbered from 1 in the order given, and a category is the
+    class + 1.
 
-    How an image is prepared stands in the net. The original converter's nets do not say it: for those --min-size,
-    --max-size and --format are INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST and INPUT.FORMAT of the model's config.
+    How an image is prepared stands in the net. The original converter's nets
+    do not say it: for those, --min-size, --max-size and --format are the
+    config's INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST and INPUT.FORMAT.
 
-    Ends with 2 where an image could not be read, or something else is to be mended; the other images are done.
+    Ends with 2 where an image could not be read, which is said, and the
+    others are done; or where something else must be mended.
 
     Examples:
 
     roastery predict out photo.jpg -o found
 
-    roastery predict out photos -o found --class-names circle,square,triangle --threshold 0.7
+    roastery predict out photos more/*.png -o found --class-names circle,square,triangle
 
-    roastery predict out examples/shapes/val/images --json found.json --annotations examples/shapes/val/instances.json
+    roastery predict out photos --json found.json --annotations instances.json
     """
     if output is None and json is None:
         raise ConfigError("nothing is to be written; give --output for pictures, --json for COCO results, or both")

@@ -42,8 +42,8 @@ class Vocabulary:
             return f"class {index}"
         if not 0 <= index < len(self.names):
             raise DatasetError(
-                f"{self.source}: has {len(self.names)} classes, but the model found class {index}, counted from 0; "
-                "give the classes that the model was trained for"
+                f"{self.source}: the model found class {index}, but 0 to {len(self.names) - 1} are named; "
+                "name the classes that it was trained for"
             )
         return self.names[index]
 
