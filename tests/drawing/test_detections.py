@@ -20,8 +20,8 @@ def drawn(image, *found, size=None):
     return np.asarray(draw_detections(image, found, size or image.size)).copy()
 
 
-def detection(box=(100, 200, 300, 400), colour=RED, **fields):
-    return DrawnDetection("a", colour, box, **fields)
+def detection(box=(100, 200, 300, 400), colour=RED, text="a", **fields):
+    return DrawnDetection(text, colour, box, **fields)
 
 
 def is_colour(pixels, colour):
@@ -107,9 +107,14 @@ def test_points_and_boxes_that_are_nowhere_or_far_out_are_no_error(image, far):
 
 
 def test_the_surest_lies_over_the_others(image):
-    pixels = drawn(image, detection(colour=RED), detection(colour=BLUE))
+    mask = np.zeros((500, 600), bool)
+    mask[220:380, 120:280] = True
+
+    pixels = drawn(image, detection(colour=RED, mask=mask), detection(colour=BLUE, mask=mask))
 
     assert tuple(pixels[300, 100]) == RED
+    assert tuple(pixels[220, 200]) == RED
+    assert pixels[300, 200, 0] > pixels[300, 200, 2]
 
 
 def test_classes_of_two_colours_are_seen_as_such(image):
@@ -127,7 +132,7 @@ def test_labels_leave_keypoints_in_sight(image):
     """The place over the box is where the point is."""
     point = np.array([[110, 190]], np.float32)
 
-    pixels = drawn(image, detection(keypoints=point))
+    pixels = drawn(image, detection(text="a long name", keypoints=point))
 
     assert tuple(pixels[190, 110]) == RED
-    assert tuple(pixels[190, 110 + pens(image.size).dot]) == LIGHT
+    assert tuple(pixels[190, 110 + pens(image.size).dot + 1]) == INK

@@ -34,10 +34,15 @@ def test_a_label_lies_on_its_box(picture):
 
 
 def test_a_label_stays_in_the_picture(picture):
-    labels(picture).on_box("square 0.90", RED, (470, -20, 600, 500))
+    for colour, box in ((RED, (470, -20, 600, 500)), (BLUE, (-100, 500, 20, 900)), (GREEN, (200, 150, 300, 300))):
+        labels(picture).on_box("square 0.90", colour, box)
 
-    assert extent(picture, RED)[1] == 0
-    assert extent(picture, RED)[2] == SIZE[0]
+    sizes = {
+        (right - left, bottom - top) for left, top, right, bottom in (extent(picture, c) for c in (RED, BLUE, GREEN))
+    }
+    assert len(sizes) == 1, "each is whole"
+    assert extent(picture, RED)[1:3] == (0, SIZE[0])
+    assert extent(picture, BLUE)[::3] == (0, SIZE[1])
 
 
 def test_labels_of_boxes_in_one_place_do_not_cover_each_other(picture):

@@ -45,7 +45,7 @@ def test_each_segment_is_tinted_flat_and_what_is_of_none_is_left(ids, zoom):
     assert tuple(pixels[60, 60]) == mixed(RED, 0.6)
     assert tuple(pixels[60, 450]) == mixed(BLUE, 0.6)
     assert tuple(pixels[20, 20]) == tuple(pixels[330, 580]) == mixed(GREEN, 0.45)
-    assert is_colour(pixels[352:], GREY).all()
+    assert is_colour(pixels[350:], GREY).all()
 
 
 def test_things_are_outlined(ids):
@@ -54,6 +54,13 @@ def test_things_are_outlined(ids):
     assert is_colour(pixels[50, 50:500], LIGHT).all()
     assert is_colour(pixels[50:250, 249], LIGHT).all()
     assert is_colour(pixels[50:250, 250], LIGHT).all()
+
+
+def test_where_two_meet_both_are_outlined_each_on_its_side_of_an_enlarged_edge(ids):
+    pixels = np.asarray(draw_segments(Image.new("RGB", (600, 400), GREY), ids, SEGMENTS, (1200, 800)))
+
+    edge = is_colour(pixels[120:480, 495:505], LIGHT).all(axis=0)
+    assert (np.flatnonzero(edge) + 495).tolist() == [499, 500]
 
 
 def test_each_is_labelled_once_in_itself(ids):
@@ -92,6 +99,17 @@ def test_labels_of_segments_in_one_place_do_not_cover_each_other():
 
     areas = [int(is_colour(pixels, segment.colour).sum()) for segment in segments]
     assert min(areas) > 0.95 * max(areas)
+
+
+def test_a_large_segments_label_leaves_a_small_one_its_place():
+    ids = np.full((200, 600), 1, np.int32)
+    ids[90:110, 290:310] = 2
+    segments = [DrawnSegment(1, "w" * 32, RED, is_thing=True), DrawnSegment(2, "small 0.90", BLUE, is_thing=True)]
+
+    pixels = drawn(ids, segments)
+
+    assert is_colour(pixels, BLUE).sum() > 500
+    assert is_colour(pixels, RED).sum() > 500
 
 
 def test_a_segment_of_a_pixel_and_one_of_none_are_no_error(ids):

@@ -20,7 +20,7 @@ def test_a_folders_images_come_by_name_and_nothing_else_of_it(tmp_path):
 
 def test_files_are_taken_as_given_each_once(tmp_path):
     make(tmp_path, "a.png", "b.png")
-    given = [tmp_path / "b.png", tmp_path / "none.jpg", tmp_path, tmp_path / "../x.raw", tmp_path / "a.png"]
+    given = [tmp_path / "b.png", tmp_path / "none.jpg", tmp_path, tmp_path / "../x.raw", tmp_path / "no/../a.png"]
 
     assert find_images(given) == [tmp_path / "b.png", tmp_path / "none.jpg", tmp_path / "a.png", tmp_path / "../x.raw"]
 
@@ -43,6 +43,7 @@ def test_a_name_that_is_too_long_for_a_file_is_no_folder():
         (["/x/a.jpg", "/y/a.jpg", "/y/b.jpg"], ["x_a", "y_a", "b"]),
         (["/x/a.jpg", "/x/a.png"], ["x_a", "x_a_2"]),
         (["/x/a.jpg", "/y/A.jpg"], ["x_a", "y_A"]),
+        (["/x/a.jpg", "/x/A.png"], ["x_a", "x_A_2"]),
         (["/1/x/a.jpg", "/2/x/a.jpg", "/3/x/a.jpg"], ["x_a", "x_a_2", "x_a_3"]),
         # One that is alone of its name keeps it.
         (["/x/a.jpg", "/y/a.jpg", "/z/x_a.jpg"], ["x_a_2", "y_a", "x_a"]),

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from roastery.data.coco import load_coco
+from roastery.drawing.colours import INK
 from roastery.report.pictures import disagreement, draw_comparisons
 
 
@@ -133,5 +134,7 @@ def test_keypoints_are_drawn_where_cocos_numbers_say(sample, tmp_path):
     left, right = np.split(_without_gaps(np.asarray(Image.open(picture.path)), 2), 2, axis=1)
     zoom = 360 / max(record.width, record.height)
     for x, y in ((50, 50), (70, 60)):
-        assert tuple(left[26 + int(y * zoom), int(x * zoom)]) == tuple(left[26 + int(50 * zoom), int(20 * zoom)])
-        assert tuple(right[26 + int(y * zoom), int(x * zoom)]) != tuple(left[26 + int(y * zoom), int(x * zoom)])
+        row, column = 26 + int(y * zoom), int(x * zoom)
+        assert tuple(left[row, column]) == tuple(left[26 + int(50 * zoom), int(20 * zoom)])
+        assert tuple(left[row, column - 4]) == tuple(left[row, column + 4]) == INK
+        assert tuple(right[row, column]) != tuple(left[row, column])
