@@ -112,7 +112,7 @@ def full_size_model(folder: Path) -> None:
     from safetensors.torch import save_file
 
     from roastery.config import load_config
-    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.reference.build import build_reference
     from roastery.sources.native import build_detector
 
     (folder / "config.yaml").write_text(full_size.CONFIG)
@@ -120,7 +120,7 @@ def full_size_model(folder: Path) -> None:
     torch.manual_seed(0)
     detector = build_detector(config)
     image = torch.from_numpy(drawn_image()[0])
-    reference = ReferenceDetector(config, detector)
+    reference = build_reference(config, detector)
     weight = detector.state_dict()["roi_heads.box_predictor.cls_score.weight"]
     for _ in range(40):
         if len(reference.detect(image)) >= DETECTIONS:

@@ -30,12 +30,12 @@ def _peak_mib() -> float:
 
 def _reference(folder: Path, data: np.ndarray, im_info: np.ndarray) -> Callable[[], int]:
     from roastery.config import load_config
-    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.reference.build import build_reference
     from roastery.sources.native import load_detector
 
     config = load_config(folder / "config.yaml")
     (weights,) = folder.glob("model_final.*")
-    reference = ReferenceDetector(config, load_detector(config, weights))
+    reference = build_reference(config, load_detector(config, weights))
     height, width = (int(size) for size in im_info[0, :2])
     image = torch.from_numpy(data[0, :, :height, :width].copy())
     return lambda: len(reference.detect(image))

@@ -13,6 +13,7 @@ from cli.environment import HOME, prepare_environment
 from cli.plain import plain
 from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
+from roastery.evaluation.gate import main_metric
 from roastery.provenance import source_digest
 from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
@@ -160,13 +161,15 @@ def _rows(outcome: ModelOutcome) -> list[list[str]]:
     version = str(outcome.registered.version) if outcome.registered else ""
     rows: list[list[str]] = []
     for iou_type in evaluation.metrics["original"]:
-        before, after = (evaluation.metrics[target][iou_type]["AP"] for target in ("original", evaluation.judged_by))
+        main = main_metric(iou_type)
+        before, after = (evaluation.metrics[target][iou_type][main] for target in ("original", evaluation.judged_by))
         difference = "-" if before is None or after is None else f"{after - before:+.2f}"
+        name = iou_type if main == "AP" else main
         figures = [_figure(before), _figure(after), difference]
         if rows:
-            rows.append(["", iou_type, *figures, "", "", ""])
+            rows.append(["", name, *figures, "", "", ""])
         else:
-            rows.append([outcome.model, iou_type, *figures, f"{verdict} ({evaluation.judged_by})", seconds, version])
+            rows.append([outcome.model, name, *figures, f"{verdict} ({evaluation.judged_by})", seconds, version])
     return rows
 
 

@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
 from roastery.home import at_home
+from roastery.results import Measures
 from roastery.safe_yaml import read_yaml
 
 BASE_KEY = "_BASE_"
@@ -65,9 +66,25 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
     return config
 
 
-def iou_types(config: CfgNode) -> tuple[str, ...]:
-    """What COCO measures of a model: "bbox", and "segm" with a mask head."""
-    return ("bbox", "segm") if config.MODEL.MASK_ON else ("bbox",)
+def measures(config: CfgNode) -> Measures:
+    """What is measured of a model: boxes, and what its heads find beside them."""
+    model = config.MODEL
+    iou_types = ["bbox"]
+    if model.META_ARCHITECTURE != "RetinaNet":
+        iou_types += ["segm"] if model.MASK_ON else []
+        iou_types += ["keypoints"] if model.KEYPOINT_ON else []
+    if model.META_ARCHITECTURE == "PanopticFPN":
+        iou_types += ["panoptic_seg", "sem_seg"]
+    sigmas = config.TEST.KEYPOINT_OKS_SIGMAS if "keypoints" in iou_types else ()
+    return Measures(iou_types=tuple(iou_types), oks_sigmas=tuple(float(sigma) for sigma in sigmas))
+
+
+def class_count(config: CfgNode) -> int:
+    """How many classes of objects a model knows."""
+    model = config.MODEL
+    node = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
+    count: int = node.NUM_CLASSES
+    return count
 
 
 def dump_config(config: CfgNode) -> str:

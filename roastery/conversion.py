@@ -24,7 +24,7 @@ from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
 from roastery.data.coco import CocoDataset, load_coco
 from roastery.data.preprocess import pad_and_batch
-from roastery.detectors.generalized_rcnn import GeneralizedRCNN, detect_eagerly
+from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.digest import file_sha256
 from roastery.errors import DatasetError, DrawingUnavailable
 from roastery.evaluation.gate import GatePolicy
@@ -34,7 +34,7 @@ from roastery.evaluation.side_by_side import evaluate_side_by_side
 from roastery.export.onnx import export_onnx, load_onnx, save_onnx
 from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
-from roastery.reference.rcnn import ReferenceDetector
+from roastery.reference.build import build_reference
 from roastery.results import Evaluation, ParitySummary, Target
 from roastery.sources.native import load_detector, net_arguments
 
@@ -162,7 +162,7 @@ class _Steps:
         self.seconds[text] = time.perf_counter() - started
 
 
-def _export(config: CfgNode, detector: GeneralizedRCNN, staging: Path, steps: _Steps) -> Nets:
+def _export(config: CfgNode, detector: Detector, staging: Path, steps: _Steps) -> Nets:
     with steps.step("trace"):
         traced = trace(detector, net_arguments(config, detector))
         save_program(traced, staging / PROGRAM_FILE)
@@ -188,7 +188,7 @@ def _parity(
     runtime: RuntimeName,
     nets: Nets,
     config: CfgNode,
-    detector: GeneralizedRCNN,
+    detector: Detector,
     sample: Sequence[Mapping[str, Any]],
     steps: _Steps,
 ) -> ParitySummary:
@@ -208,7 +208,7 @@ def _parity(
 def _evaluate(
     config: CfgNode,
     config_file: Path,
-    detector: GeneralizedRCNN,
+    detector: Detector,
     nets: Nets,
     dataset: CocoDataset,
     parity: Sequence[ParitySummary],
@@ -216,7 +216,7 @@ def _evaluate(
     steps: _Steps,
 ) -> Evaluation:
     converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
-    models: dict[Target, Model] = {"original": ReferenceDetector(config, detector), **converted}
+    models: dict[Target, Model] = {"original": build_reference(config, detector), **converted}
     name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem
     try:
         with steps.step("evaluate", len(models) * len(dataset.images)) as advance:

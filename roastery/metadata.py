@@ -8,3 +8,6 @@ NET_ARGUMENTS_KEY = "roastery.net_arguments"
 
 CUDA_DEVICE = "cuda:0"
 """The net argument `device` of a net for the GPU, as the original wrote it; "cpu" otherwise."""
+
+BATCH_ARGUMENT = "batch_size"
+"""The net argument that says how many images a net takes, where that is not one."""

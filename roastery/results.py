@@ -8,11 +8,22 @@ Target = Literal["original", "torch", "caffe2"]
 """Whose detections: the original model's, or the converted model's in one of its runtimes."""
 
 Metrics = dict[str, dict[str, float | None]]
-"""IoU type ("bbox", "segm") to metric ("AP", "AP50", "AP-circle", ...) to 0..100; None where COCO defines none."""
+"""IoU type to metric ("AP", "AP50", "AP-circle", ...) to 0..100; None where COCO defines none.
+
+The IoU types are COCO's "bbox", "segm" and "keypoints", and detectron2's "panoptic_seg" (PQ) and "sem_seg" (mIoU).
+"""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measures(_Frozen):
+    """What is measured of a model: the IoU types, and of keypoints how far each may be off."""
+
+    iou_types: tuple[str, ...]
+    oks_sigmas: tuple[float, ...] = ()
+    """For each keypoint, relative to the object's size; none: COCO's own, of its 17."""
 
 
 class ArtifactRef(_Frozen):

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
 from roastery.data.preprocess import pad_and_batch
-from roastery.detectors.generalized_rcnn import detect_eagerly
+from roastery.detectors.detector import detect_eagerly
 from roastery.errors import GateFailed
 from roastery.evaluation.sample_parity import Arrays, compare_on_sample
 from roastery.export.onnx import export_onnx

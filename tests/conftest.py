@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from yacs.config import CfgNode
 
-    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.reference.reference import Reference
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -171,17 +171,17 @@ def any_golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def load_reference() -> "Callable[[str], tuple[ReferenceDetector, CfgNode]]":
+def load_reference() -> "Callable[[str], tuple[Reference, CfgNode]]":
     """A demo model's reference and its config, by name."""
 
     @cache
-    def load(name: str) -> "tuple[ReferenceDetector, CfgNode]":
+    def load(name: str) -> "tuple[Reference, CfgNode]":
         from roastery.config import load_config
-        from roastery.reference.rcnn import ReferenceDetector
+        from roastery.reference.build import build_reference
         from roastery.sources.native import load_detector
 
         config = load_config(SHAPES / name / "config.yaml")
-        return ReferenceDetector(config, load_detector(config, SHAPES / name / "model_final.pkl")), config
+        return build_reference(config, load_detector(config, SHAPES / name / "model_final.pkl")), config
 
     return load
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.bilinear import expand_bilinear
 from roastery.caffe2.devices import place_on_cuda
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
@@ -44,6 +45,7 @@ def convert(model: ir.Model) -> Nets:
     """
     graph = model.graph
     run_passes(graph)
+    expand_bilinear(graph)
     predict = caffe2_pb2.NetDef(name=NET_NAME)
     initial = caffe2_pb2.NetDef(name=INIT_NET_NAME)
     predict.external_input.extend(_name(value) for value in graph.inputs)

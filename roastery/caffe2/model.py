@@ -1,6 +1,7 @@
 """Caffe2Model: a converted model with a detectron2 model's interface."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.draw import draw_svg
+from roastery.caffe2.net_settings import panoptic_settings, retinanet_settings
 from roastery.caffe2.nets import Nets, load_nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.data.preprocess import pad_and_batch
+from roastery.data.preprocess import pad_and_batch, padded_size
+from roastery.errors import RuntimeFailed
+from roastery.metadata import BATCH_ARGUMENT
 from roastery.postprocess.instances import assemble_instances, resize_to_original
-from roastery.structures import Instances
+from roastery.postprocess.panoptic import merge_segments, resize_logits
+from roastery.postprocess.retinanet import decode_maps
 
 RuntimeName = Literal["torch", "caffe2"]
 
@@ -77,7 +82,7 @@ class Caffe2Model:
             self._runtime = TorchRuntime(self.nets) if self.runtime_name == "torch" else Caffe2Runtime(self.nets)
         return self._runtime.run({"data": data, "im_info": im_info})
 
-    def __call__(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Instances]]:
+    def __call__(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Detect.
 
         Args:
@@ -86,9 +91,18 @@ class Caffe2Model:
 
         Returns:
             For each image {"instances": Instances} with pred_boxes (xyxy pixels of the original image), scores,
-            pred_classes and, from a net with masks, pred_masks (n, height, width) bool.
+            pred_classes and, from a net that has them, pred_masks (n, height, width) bool and pred_keypoints (n, K, 3)
+            x, y, score. A panoptic model's have also "sem_seg" (C, height, width), logits, and "panoptic_seg", as
+            `postprocess.panoptic` says.
+
+        A net for batches of N takes N images of one padded size together, so that each has no more padding than it has
+        alone, and gives what it gives alone. Where fewer are left, a plain image fills the batch up.
         """
-        return [{"instances": self._detect(single)} for single in inputs]
+        answers: list[dict[str, Any]] = [{}] * len(inputs)
+        for places in self._batches(inputs):
+            for place, answer in zip(places, self._detect([inputs[place] for place in places]), strict=True):
+                answers[place] = answer
+        return answers
 
     def close(self) -> None:
         if self._runtime is not None:
@@ -103,14 +117,54 @@ class Caffe2Model:
     ) -> None:
         self.close()
 
-    def _detect(self, single: Mapping[str, Any]) -> Instances:
-        image = single["image"].to(torch.float32)
+    @property
+    def batch(self) -> int:
+        """How many images the net takes at once."""
+        return max(net_argument(self.predict_net, BATCH_ARGUMENT, 1), 1)
+
+    @property
+    def _divisibility(self) -> int:
+        return net_argument(self.predict_net, "size_divisibility", 0)
+
+    def _batches(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+        """Which inputs go together."""
+        by_size: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, single in enumerate(inputs):
+            by_size[padded_size([single["image"].shape[-2:]], self._divisibility)].append(place)
+        for places in by_size.values():
+            yield from (places[start : start + self.batch] for start in range(0, len(places), self.batch))
+
+    def _detect(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        images = [single["image"].to(torch.float32) for single in inputs]
         # The original's nets do not say what to pad with: they were fed zeros.
-        mean = net_argument(self.predict_net, "pixel_mean", [0.0] * len(image))
-        data, im_info = pad_and_batch([image], net_argument(self.predict_net, "size_divisibility", 0), mean)
-        outputs = self.run(np.asarray(data), np.asarray(im_info))
-        height, width = (int(size) for size in image.shape[-2:])
-        (instances,) = assemble_instances(
-            {name: torch.from_numpy(array) for name, array in outputs.items()}, [(height, width)]
-        )
-        return resize_to_original(instances, single.get("height", height), single.get("width", width))
+        mean = net_argument(self.predict_net, "pixel_mean", [0.0] * len(images[0]))
+        if len(images) < self.batch:
+            plain = torch.tensor(mean).reshape(-1, 1, 1).expand(images[0].shape)
+            images += [plain] * (self.batch - len(images))
+        data, im_info = pad_and_batch(images, self._divisibility, mean)
+        raw = self.run(np.asarray(data), np.asarray(im_info))
+        outputs = {name: torch.from_numpy(array) for name, array in raw.items()}
+        if "bbox_nms" not in outputs and (settings := retinanet_settings(self.predict_net)):
+            outputs = decode_maps(outputs, settings)
+        sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
+        found = assemble_instances(outputs, sizes)
+        answers: list[dict[str, Any]] = []
+        # What filled the batch up comes last, and is not asked for.
+        for index, single in enumerate(inputs):
+            height, width = single.get("height", sizes[index][0]), single.get("width", sizes[index][1])
+            answers.append({"instances": resize_to_original(found[index], height, width)})
+            if panoptic := panoptic_settings(self.predict_net):
+                logits = resize_logits(_of_image(outputs, index, sizes[index]), sizes[index], height, width)
+                merged = merge_segments(answers[-1]["instances"], logits.argmax(dim=0), panoptic)
+                answers[-1] |= {"sem_seg": logits, "panoptic_seg": merged}
+        return answers
+
+
+def _of_image(outputs: Mapping[str, torch.Tensor], index: int, size: tuple[int, int]) -> torch.Tensor:
+    """The semantic logits of an image, (C, H, W)."""
+    logits = outputs.get("sem_seg")
+    if logits is None or logits.dim() != 4 or len(logits) <= index or logits.shape[1] == 0:
+        raise RuntimeFailed(f"the net gave sem_seg of shape {None if logits is None else tuple(logits.shape)}")
+    if logits.shape[2] < size[0] or logits.shape[3] < size[1] or not bool(logits.isfinite().all()):
+        raise RuntimeFailed("the net gave sem_seg that is smaller than the image, or holds NaN or infinity")
+    return logits[index]

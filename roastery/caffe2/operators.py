@@ -30,6 +30,9 @@ class NetOperator:
 Entry = Callable[[ir.Node], NetOperator]
 
 _TABLE: dict[str, Entry] = {}
+# ONNX's numbers of data types to Caffe2's: float32, int32, int64, bool.
+_DATA_TYPES = {1: 1, 6: 2, 7: 10, 9: 5}
+_FAR = 2**31 - 1
 _WAY_OUT = "rewrite the module with operators that Caffe2 has (docs/operators.md lists them)"
 
 
@@ -72,7 +75,7 @@ def _detection(node: ir.Node) -> NetOperator:
     return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs), arguments)
 
 
-@_entry("Relu", "Sigmoid")
+@_entry("Relu", "Sigmoid", "Exp")
 def _activation(node: ir.Node) -> NetOperator:
     return NetOperator(node.op_type, _names(node.inputs), _names(node.outputs))
 
@@ -189,7 +192,7 @@ def _concat(node: ir.Node) -> NetOperator:
 
 @_entry("Resize")
 def _resize_nearest(node: ir.Node) -> NetOperator:
-    _require(node, "mode", "nearest", "Caffe2's own bilinear scaling is not PyTorch's")
+    _require(node, "mode", "nearest", "bilinear scaling is exact by constant whole factors alone")
     _require(node, "coordinate_transformation_mode", "asymmetric", "Caffe2 has nearest scaling from the corner")
     _require(node, "nearest_mode", "floor", "Caffe2 rounds down")
     scales = constant_value(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -201,6 +204,70 @@ def _resize_nearest(node: ir.Node) -> NetOperator:
         "height_scale": float(scales[2]),
     }
     return NetOperator("ResizeNearest", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
+@_entry("Clip")
+def _clip(node: ir.Node) -> NetOperator:
+    bounds = {name: value for name, value in zip(("min", "max"), node.inputs[1:], strict=False) if value is not None}
+    arguments: dict[str, ArgumentValue] = {}
+    for name, value in bounds.items():
+        bound = constant_value(value)
+        if bound is None or bound.size != 1 or bound.dtype != np.float32:
+            raise _refuse(node, f"its {name} is no constant float32")
+        arguments[name] = float(bound.item())
+    return NetOperator("Clip", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
+@_entry("Pad")
+def _pad(node: ir.Node) -> NetOperator:
+    _require(node, "mode", "edge", "only the border repeated is padded with here")
+    pads = constant_value(node.inputs[1])
+    if len(node.inputs) > 3 or pads is None or pads.shape != (8,) or pads[[0, 1, 4, 5]].any() or (pads < 0).any():
+        raise _refuse(node, "only height and width padded by constants become a PadImage")
+    top, left, bottom, right = (int(size) for size in pads[[2, 3, 6, 7]])
+    arguments: dict[str, ArgumentValue] = {"mode": "edge", "pads": [top, left, bottom, right], "order": "NCHW"}
+    return NetOperator("PadImage", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
+@_entry("Transpose")
+def _transpose(node: ir.Node) -> NetOperator:
+    _, rank = _axis(node, 0)
+    axes = _attribute(node, "perm", list(range(rank))[::-1])
+    return NetOperator("Transpose", _names(node.inputs), _names(node.outputs), {"axes": axes})
+
+
+@_entry("Cast")
+def _cast(node: ir.Node) -> NetOperator:
+    to = _attribute(node, "to", 0)
+    if to not in _DATA_TYPES:
+        raise _refuse(node, f"a cast to ONNX's data type {to}")
+    return NetOperator("Cast", _names(node.inputs), _names(node.outputs), {"to": _DATA_TYPES[to]})
+
+
+@_entry("Gather")
+def _gather(node: ir.Node) -> NetOperator:
+    axis, _ = _axis(node, 0)
+    # Both count negative places from behind.
+    return NetOperator("Gather", _names(node.inputs), _names(node.outputs), {"axis": axis})
+
+
+@_entry("Slice")
+def _slice(node: ir.Node) -> NetOperator:
+    starts, ends, axes, steps = (constant_value(node.inputs[i]) if len(node.inputs) > i else None for i in range(1, 5))
+    if starts is None or ends is None or axes is None or len(axes) != 1 or (steps is not None and steps[0] != 1):
+        raise _refuse(node, "only a part of one axis between constants becomes a Slice")
+    _, rank = _axis(node, 0)
+    before = int(axes[0]) % rank
+    arguments: dict[str, ArgumentValue] = {
+        "starts": [0] * before + [_place(int(starts[0]))],
+        "ends": [-1] * before + [_place(int(ends[0]))],
+    }
+    return NetOperator("Slice", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
+def _place(place: int) -> int:
+    """ONNX's -1 is the last element, Caffe2's is behind it; and the end may be any large number in ONNX."""
+    return place - 1 if place < 0 else -1 if place >= _FAR else place
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -3,22 +3,19 @@
 Source: detectron2/data/datasets/coco.py (`load_coco_json`), for the order of images and the class indices.
 """
 
-import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from roastery.data.coco_annotations import check_annotations
-from roastery.data.coco_json import category_names, check_ids, entries_of, is_text, malformed, read_json
-from roastery.digest import known_file_sha256
+from roastery.data.coco_files import check_files, digest_of
+from roastery.data.coco_json import category_names, check_ids, entries_of, is_file_name, malformed, read_json
 from roastery.errors import DatasetError
 
 MAX_SIDE = 65535
 """JPEG's largest. pycocotools counts an image's pixels in 32 bits."""
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,7 @@ class CocoDataset:
         Raises:
             DatasetError: a file that cannot be read.
         """
-        digest = hashlib.sha256()
-        for path in (self.annotations, *(image.path for image in self.images)):
-            try:
-                digest.update(f"{known_file_sha256(path)} {path.stat().st_size}\n".encode())
-            except OSError as error:
-                raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
-        return digest.hexdigest()
+        return digest_of((self.annotations, *(image.path for image in self.images)))
 
 
 def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
@@ -75,10 +66,8 @@ def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
         raise DatasetError(f"{images}: no such folder of images (dataset {name}); correct the path")
     content = read_json(annotations)
     names = category_names(content, annotations)
-    entries = entries_of(content, "images", annotations)
-    check_ids(entries, "images", annotations)
-    records = sorted((_record(entry, images, annotations) for entry in entries), key=lambda record: record.id)
-    _check_files(records, images, annotations)
+    records = image_records(content, images, annotations)
+    check_files([(record.id, record.path) for record in records], images, annotations)
     sizes = {record.id: (record.height, record.width) for record in records}
     given = content.get("annotations", [])
     if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
@@ -87,35 +76,25 @@ def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
     check_annotations(given, sizes, names.keys(), annotations)
     category_ids = tuple(sorted(names))
     return CocoDataset(
-        name, images, annotations, tuple(records), category_ids, tuple(names[category] for category in category_ids)
+        name, images, annotations, records, category_ids, tuple(names[category] for category in category_ids)
     )
+
+
+def image_records(content: Mapping[str, Any], folder: Path, annotations: Path) -> tuple[ImageRecord, ...]:
+    """The images of COCO's JSON, by rising id, with the files that they name in the folder.
+
+    Raises:
+        DatasetError: no images, an id that is no integer or occurs twice, or an image without file_name or size.
+    """
+    entries = entries_of(content, "images", annotations)
+    check_ids(entries, "images", annotations)
+    return tuple(sorted((_record(entry, folder, annotations) for entry in entries), key=lambda record: record.id))
 
 
 def _record(entry: Mapping[str, Any], folder: Path, path: Path) -> ImageRecord:
     name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
-    if not is_text(name) or not name or "\0" in name:
+    if not is_file_name(name):
         malformed(path, f"image {entry['id']} has no file_name")
     if type(height) is not int or type(width) is not int or not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         malformed(path, f"image {entry['id']} ({name[:80]}) has no height and width in pixels, 1 to {MAX_SIDE}")
     return ImageRecord(entry["id"], folder / name, height, width)
-
-
-def _check_files(records: Sequence[ImageRecord], folder: Path, annotations: Path) -> None:
-    """Refuses a file that is not there, or that is not below the folder once links and '..' are followed."""
-    root = folder.resolve()
-    missing = []
-    for record in records:
-        # `Path.resolve` fails on links that go round in a circle.
-        if not Path(os.path.realpath(record.path)).is_relative_to(root):
-            malformed(
-                annotations, f"image {record.id} ({str(record.path)[-80:]}) lies outside the image folder {folder}"
-            )
-        # `Path.is_file` fails where the name is too long for any file.
-        if not os.path.isfile(record.path):  # noqa: PTH113
-            missing.append(record.path.relative_to(folder).as_posix())
-    if missing:
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise DatasetError(
-            f"{folder}: {len(missing)} of {len(records)} images are missing: {', '.join(missing[:_NAMED])}{more}; "
-            "restore them or correct the folder"
-        )

@@ -59,7 +59,7 @@ def _problems(
     if isinstance(mask, dict):
         if mask.get("size") != [*size]:
             yield f"has a mask of another size than its image's {[*size]}"
-        if not _are_run_lengths(mask.get("counts"), size):
+        if not are_run_lengths(mask.get("counts"), size):
             yield "has a mask whose run lengths are damaged or do not fill its image"
     elif mask is not None and not _are_polygons(mask):
         yield "has a 'segmentation' that is neither polygons of three points or more nor run lengths"
@@ -67,8 +67,11 @@ def _problems(
         yield f"has a polygon that leads far out of its image {[*size]}"
 
 
-def _are_run_lengths(counts: Any, size: tuple[int, int]) -> bool:
-    """Whether they fill the image: pycocotools compares masks until both are used up, and takes that to be at once."""
+def are_run_lengths(counts: Any, size: tuple[int, int]) -> bool:
+    """Whether they, numbers or COCO's text of them, fill an image of `size`, (height, width).
+
+    pycocotools compares masks until both are used up, and takes that to be at once.
+    """
     if isinstance(counts, str):
         if not (counts and _RLE_TEXT.fullmatch(counts)):
             return False

@@ -1,4 +1,4 @@
-"""COCO's JSON, read and checked as far as every reader of it needs."""
+"""COCO's JSON read as a stranger's file: what every kind of COCO annotations has, checked before it is used."""
 
 import json
 import re
@@ -15,10 +15,10 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a file of annotations.
+    """The file's one object.
 
     Raises:
-        DatasetError: a file that cannot be read, is too large or is no object in JSON.
+        DatasetError: a file that is missing, no plain file, too large, or not an object in JSON.
     """
     try:
         require_regular(path)
@@ -35,29 +35,11 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which JSON does not have")
-
-
-def category_names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
-    """The name of each category by its id.
-
-    Raises:
-        DatasetError: no categories, an id that occurs twice, a category without a name.
-    """
-    categories = entries_of(content, "categories", path)
-    check_ids(categories, "categories", path)
-    for category in categories:
-        if not is_text(category.get("name")):
-            malformed(path, f"category {category['id']} has no name")
-    return {category["id"]: category["name"] for category in categories}
-
-
 def entries_of(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    """The objects of a list that must have some.
+    """The list `key`, which has an object at least.
 
     Raises:
-        DatasetError: it is missing, empty or something else.
+        DatasetError: it is no such list.
     """
     entries = content.get(key)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
@@ -66,10 +48,10 @@ def entries_of(content: Mapping[str, Any], key: str, path: Path) -> list[dict[st
 
 
 def check_ids(entries: Sequence[Mapping[str, Any]], key: str, path: Path) -> None:
-    """Refuse an `id` that is no integer of 64 bits or occurs twice.
+    """Checks that each has an "id", an integer of 64 bits, of its own.
 
     Raises:
-        DatasetError: such an id.
+        DatasetError: one has not.
     """
     seen: set[int] = set()
     for entry in entries:
@@ -81,15 +63,38 @@ def check_ids(entries: Sequence[Mapping[str, Any]], key: str, path: Path) -> Non
         seen.add(identity)
 
 
+def category_names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
+    """Category id to name, in the file's order.
+
+    Raises:
+        DatasetError: no categories, an id that is no integer or occurs twice, or a category without a name.
+    """
+    categories = entries_of(content, "categories", path)
+    check_ids(categories, "categories", path)
+    for category in categories:
+        if not is_text(category.get("name")):
+            malformed(path, f"category {category['id']} has no name")
+    return {category["id"]: category["name"] for category in categories}
+
+
 def is_text(value: Any) -> TypeGuard[str]:
     """Whether it is a string that UTF-8 can write: JSON can also hold halves of a character."""
     return isinstance(value, str) and not _SURROGATE.search(value)
 
 
+def is_file_name(value: Any) -> TypeGuard[str]:
+    """Whether it could name a file, wherever that may lie."""
+    return is_text(value) and bool(value) and "\0" not in value
+
+
 def malformed(path: Path, problem: str) -> NoReturn:
-    """Refuse a file of annotations for that problem.
+    """Refuses the annotations for `problem`.
 
     Raises:
-        DatasetError: in any case.
+        DatasetError: always.
     """
     raise DatasetError(f"{path}: {problem}; correct the annotations")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}, which JSON does not have")

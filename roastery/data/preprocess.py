@@ -153,14 +153,20 @@ def pad_and_batch(
             )
     if not images:
         raise DatasetError("a batch of no images cannot be made; give at least one")
-    divisor = max(size_divisibility, 1)
-    height, width = (-(-max(image.shape[axis] for image in images) // divisor) * divisor for axis in (1, 2))
+    height, width = padded_size([image.shape[1:] for image in images], size_divisibility)
     data = torch.tensor(pad_value, dtype=torch.float32).reshape(1, channels, 1, 1)
     data = data.repeat(len(images), 1, height, width)
     for padded, image in zip(data, images, strict=True):
         padded[:, : image.shape[1], : image.shape[2]].copy_(image)
     im_info = torch.tensor([[*image.shape[1:], 1.0] for image in images], dtype=torch.float32)
     return data, im_info
+
+
+def padded_size(sizes: Sequence[Sequence[int]], size_divisibility: int) -> tuple[int, int]:
+    """Height and width of the batch that holds images of these heights and widths."""
+    divisor = max(size_divisibility, 1)
+    height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
+    return height, width
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -15,21 +15,55 @@ from roastery.detectors.resnet import ResNet, build_resnet
 from roastery.errors import ConfigError
 
 
+class LastLevelMaxPool(nn.Module):
+    """One level more: every second pixel of the coarsest."""
+
+    count = 1
+
+    def forward(self, bottom_up: dict[str, Tensor], coarsest: Tensor) -> list[Tensor]:
+        return [F.max_pool2d(coarsest, kernel_size=1, stride=2, padding=0)]
+
+
+class LastLevelP6P7(nn.Module):
+    """Two levels more, by convolutions of stride 2 from res5."""
+
+    count = 2
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+
+    def forward(self, bottom_up: dict[str, Tensor], coarsest: Tensor) -> list[Tensor]:
+        p6 = self.p6(bottom_up["res5"])
+        return [p6, self.p7(F.relu(p6))]
+
+
 class FPN(nn.Module):
-    """p2 to p5 from res2 to res5 (as `in_features` says), and p6 by pooling p5.
+    """p2 to p5 from res2 to res5 (as `in_features` says), and what `top_block` adds: p6, or p6 and p7.
 
     `forward` takes normalised images (N, 3, H, W), H and W multiples of `size_divisibility`, and gives
     {"p2": (N, C, H/4, W/4), ...}. `channels` is C, `strides` the stride of each level.
     """
 
-    def __init__(self, bottom_up: ResNet, in_features: list[str], channels: int, norm: str, fuse: str) -> None:
+    def __init__(
+        self,
+        bottom_up: ResNet,
+        in_features: list[str],
+        channels: int,
+        norm: str,
+        fuse: str,
+        top_block: LastLevelMaxPool | LastLevelP6P7,
+    ) -> None:
         super().__init__()
         self.bottom_up = bottom_up
         self.in_features = in_features
         self.channels = channels
         self.fuse = fuse
         self.levels = [int(math.log2(bottom_up.strides[name])) for name in in_features]
-        self.strides = {f"p{level}": 2**level for level in [*self.levels, self.levels[-1] + 1]}
+        self.top_block = top_block
+        self.top_levels = [self.levels[-1] + 1 + index for index in range(top_block.count)]
+        self.strides = {f"p{level}": 2**level for level in [*self.levels, *self.top_levels]}
         self.size_divisibility = bottom_up.strides[in_features[-1]]
         for name, level in zip(in_features, self.levels, strict=True):
             bias = norm == ""
@@ -54,17 +88,30 @@ class FPN(nn.Module):
                 if self.fuse == "avg":
                     merged = merged / 2
             outputs[f"p{level}"] = self.get_submodule(f"fpn_output{level}")(merged)
-        last = self.levels[-1]
-        outputs[f"p{last + 1}"] = F.max_pool2d(outputs[f"p{last}"], kernel_size=1, stride=2, padding=0)
-        return {f"p{level}": outputs[f"p{level}"] for level in [*self.levels, last + 1]}
+        coarser = self.top_block(bottom_up, outputs[f"p{self.levels[-1]}"])
+        outputs |= {f"p{level}": map for level, map in zip(self.top_levels, coarser, strict=True)}
+        return {name: outputs[name] for name in self.strides}
 
 
 def build_resnet_fpn(config: CfgNode) -> FPN:
     """The backbone that detectron2 calls `build_resnet_fpn_backbone`, without weights."""
+    return _build_fpn(config, build_resnet(config), LastLevelMaxPool())
+
+
+def build_retinanet_resnet_fpn(config: CfgNode) -> FPN:
+    """The backbone that detectron2 calls `build_retinanet_resnet_fpn_backbone`, without weights."""
+    bottom_up = build_resnet(config)
+    if "res5" not in bottom_up.out_features:
+        raise ConfigError(
+            f"MODEL.RESNETS.OUT_FEATURES: {bottom_up.out_features} lack res5, from which p6 and p7 are made; add it"
+        )
+    return _build_fpn(config, bottom_up, LastLevelP6P7(bottom_up.channels["res5"], config.MODEL.FPN.OUT_CHANNELS))
+
+
+def _build_fpn(config: CfgNode, bottom_up: ResNet, top_block: LastLevelMaxPool | LastLevelP6P7) -> FPN:
     fpn = config.MODEL.FPN
     if fpn.FUSE_TYPE not in ("sum", "avg"):
         raise ConfigError(f"MODEL.FPN.FUSE_TYPE: {fpn.FUSE_TYPE!r} is neither 'sum' nor 'avg'")
-    bottom_up = build_resnet(config)
     missing = [name for name in fpn.IN_FEATURES if name not in bottom_up.out_features]
     if missing or not fpn.IN_FEATURES:
         raise ConfigError(
@@ -74,4 +121,4 @@ def build_resnet_fpn(config: CfgNode) -> FPN:
     strides = [bottom_up.strides[name] for name in fpn.IN_FEATURES]
     if any(upper != 2 * lower for lower, upper in pairwise(strides)):
         raise ConfigError(f"MODEL.FPN.IN_FEATURES: strides {strides} must double from level to level")
-    return FPN(bottom_up, list(fpn.IN_FEATURES), fpn.OUT_CHANNELS, fpn.NORM, fpn.FUSE_TYPE)
+    return FPN(bottom_up, list(fpn.IN_FEATURES), fpn.OUT_CHANNELS, fpn.NORM, fpn.FUSE_TYPE, top_block)

@@ -1,5 +1,7 @@
 """Region proposal network: its head, and its proposals by Caffe2's operators."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
+from roastery.detectors.batch import each_image
 from roastery.detectors.convolution import Convolution
 from roastery.errors import ConfigError
 from roastery.ops import collect_rpn_proposals, generate_proposals
@@ -70,40 +73,61 @@ class RPN(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], im_info: Tensor) -> Tensor:
-        """Proposals (n, 5) float32: batch index, then xyxy in pixels of the padded image."""
+        """Proposals (n, 5) float32, images in order: batch index, then xyxy in pixels of the padded image."""
         objectness, deltas = self.rpn_head([features[name] for name in self.in_features])
-        rois: list[Tensor] = []
-        probabilities: list[Tensor] = []
-        levels = zip(objectness, deltas, self.anchor_generator.cell_anchors, self.anchor_generator.strides, strict=True)
-        for level_scores, level_deltas, anchors, stride in levels:
-            level_rois, level_probabilities = generate_proposals(
-                level_scores,
-                level_deltas if self.delta_factors is None else level_deltas * self.delta_factors,
-                im_info,
-                anchors,
-                spatial_scale=1.0 / stride,
-                pre_nms_topN=self.pre_nms_topk,
-                post_nms_topN=self.post_nms_topk,
-                nms_thresh=self.nms_thresh,
-                min_size=_at_least_above(self.min_box_size),
-                angle_bound_on=True,
-                angle_bound_lo=-180,
-                angle_bound_hi=180,
-                clip_angle_thresh=1.0,
-                legacy_plus_one=False,
-            )
-            rois.append(level_rois)
-            probabilities.append(level_probabilities)
-        if len(rois) == 1:
-            return rois[0]
+        if self.delta_factors is not None:
+            deltas = [level * self.delta_factors for level in deltas]
+        if len(objectness) == 1:
+            return self._generate(0, objectness[0], deltas[0], im_info)[0]
+        # CollectRpnProposals takes the best of the whole batch together, so each image goes alone.
+        levels = [list(zip(each_image(x), each_image(y), strict=True)) for x, y in zip(objectness, deltas, strict=True)]
+        images = [
+            _of_image(self._collect(*zip(*maps, strict=True), info), index)
+            for index, (info, *maps) in enumerate(zip(each_image(im_info), *levels, strict=True))
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def _collect(self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], im_info: Tensor) -> Tensor:
+        """The best proposals of one image over all levels, (n, 5)."""
+        rois, probabilities = zip(
+            *(self._generate(level, objectness[level], deltas[level], im_info) for level in range(len(objectness))),
+            strict=True,
+        )
         collected: Tensor = collect_rpn_proposals(
-            rois + probabilities,
+            [*rois, *probabilities],
             # Only the number of levels counts; the original writes 2 for the lowest whatever it is.
             rpn_max_level=2 + len(rois) - 1,
             rpn_min_level=2,
             rpn_post_nms_topN=self.post_nms_topk,
         )
         return collected
+
+    def _generate(self, level: int, objectness: Tensor, deltas: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor]:
+        """Proposals of a level and their scores."""
+        rois: Tensor
+        probabilities: Tensor
+        rois, probabilities = generate_proposals(
+            objectness,
+            deltas,
+            im_info,
+            self.anchor_generator.cell_anchors[level],
+            spatial_scale=1.0 / self.anchor_generator.strides[level],
+            pre_nms_topN=self.pre_nms_topk,
+            post_nms_topN=self.post_nms_topk,
+            nms_thresh=self.nms_thresh,
+            min_size=_at_least_above(self.min_box_size),
+            angle_bound_on=True,
+            angle_bound_lo=-180,
+            angle_bound_hi=180,
+            clip_angle_thresh=1.0,
+            legacy_plus_one=False,
+        )
+        return rois, probabilities
+
+
+def _of_image(rois: Tensor, index: int) -> Tensor:
+    """RoIs (n, 5) of image 0 as those of image `index`."""
+    return rois + rois.new_tensor([[float(index), 0.0, 0.0, 0.0, 0.0]]) if index else rois
 
 
 def _at_least_above(size: float) -> float:

@@ -23,6 +23,9 @@ from roastery.structures import Instances
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """The first figures of COCO's summary, in its order."""
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl")
+"""The same of keypoints: COCO has none of small objects."""
+COCO_KEYPOINTS = 17
 
 CURVES = {"AP50": slice(0, 1), "AP75": slice(5, 6), "AP": slice(None)}
 """The metrics that have a curve, and which of COCO's ten IoU thresholds (0.50, 0.55, ...) each is over."""
@@ -65,12 +68,13 @@ def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[
 
     Args:
         instances: at the original image's size, with pred_boxes, scores, pred_classes and perhaps pred_masks
-            (n, height, width) bool.
+            (n, height, width) bool and pred_keypoints (n, K, 3).
         category_ids: the COCO category of each class index.
 
     Returns:
         For each detection {"image_id", "category_id", "bbox": [x, y, width, height] in pixels, "score"} and with masks
-        "segmentation": {"size": [height, width], "counts": str}: fit for JSON.
+        "segmentation": {"size": [height, width], "counts": str}, with keypoints "keypoints": [x, y, score, ...], where
+        a pixel's centre is a whole number: fit for JSON.
 
     Raises:
         DatasetError: a class that has no category.
@@ -92,6 +96,11 @@ def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[
         columns = np.asfortranarray(instances.pred_masks.numpy().transpose(1, 2, 0).astype(np.uint8))
         for result, encoded in zip(results, mask_api.encode(columns), strict=True):
             result["segmentation"] = {**encoded, "counts": encoded["counts"].decode("ascii")}
+    if instances.has("pred_keypoints"):
+        # Ours count from a pixel's corner, COCO's from its centre.
+        moved = instances.pred_keypoints.numpy() - np.array([0.5, 0.5, 0.0], np.float32)
+        for result, keypoints in zip(results, moved, strict=True):
+            result["keypoints"] = keypoints.flatten().tolist()
     return results
 
 
@@ -100,13 +109,14 @@ def evaluate_coco(
     results: Sequence[dict[str, Any]],
     iou_types: Sequence[str] = ("bbox", "segm"),
     image_ids: Sequence[int] | None = None,
+    oks_sigmas: Sequence[float] = (),
 ) -> dict[str, dict[str, float]]:
     """COCO AP of detections: the metrics of `measure_coco`, which see.
 
     Raises:
         DatasetError: as `measure_coco`.
     """
-    return measure_coco(dataset, results, iou_types, image_ids).metrics
+    return measure_coco(dataset, results, iou_types, image_ids, oks_sigmas).metrics
 
 
 def measure_coco(
@@ -114,6 +124,7 @@ def measure_coco(
     results: Sequence[dict[str, Any]],
     iou_types: Sequence[str] = ("bbox", "segm"),
     image_ids: Sequence[int] | None = None,
+    oks_sigmas: Sequence[float] = (),
 ) -> CocoFigures:
     """COCO AP and precision-recall curves of detections. Prints nothing.
 
@@ -121,16 +132,17 @@ def measure_coco(
 
     Args:
         results: as `to_coco_results` gives them; none at all gives AP 0.
-        iou_types: of "bbox" and "segm".
+        iou_types: of "bbox", "segm" and "keypoints".
         image_ids: evaluate on these images alone, where the model saw no others.
+        oks_sigmas: of each keypoint, detectron2's TEST.KEYPOINT_OKS_SIGMAS; none: COCO's own.
 
     Returns:
-        For each IoU type the metrics "AP", "AP50", "AP75", "APs", "APm", "APl" and, where there is more than one,
-        "AP-<class>" for each class; and the curves.
+        For each IoU type the metrics "AP", "AP50", "AP75", "APs" (not of keypoints), "APm", "APl" and, where there is
+        more than one, "AP-<class>" for each class; and the curves.
 
     Raises:
-        DatasetError: results for images or categories that are not evaluated, without a mask that "segm" needs, or
-            with a score that is no number.
+        DatasetError: results for images or categories that are not evaluated, without a mask or keypoints that an IoU
+            type needs, or with a score that is no number; annotations without them.
     """
     evaluated = sorted(record.id for record in dataset.images) if image_ids is None else sorted(set(image_ids))
     _check_images(dataset, evaluated)
@@ -140,12 +152,15 @@ def measure_coco(
         truth = COCO(str(dataset.annotations))
         if "segm" in iou_types:
             _check_masks(dataset, truth, evaluated)
+        if "keypoints" in iou_types:
+            _check_keypoints(dataset, truth, results, evaluated, len(oks_sigmas) or COCO_KEYPOINTS)
         figures = CocoFigures({}, {})
         for iou_type in iou_types:
-            evaluation = _evaluate(dataset, truth, results, iou_type, evaluated)
+            evaluation = _evaluate(dataset, truth, results, iou_type, evaluated, oks_sigmas)
             # IoU threshold, recall, category, area range (the first is all), most detections (the last is 100).
             precision = evaluation.eval["precision"][:, :, :, 0, -1]
-            figures.metrics[iou_type] = _metrics(evaluation, precision, dataset.class_names)
+            names = KEYPOINT_METRICS if iou_type == "keypoints" else METRICS
+            figures.metrics[iou_type] = _metrics(names, evaluation, precision, dataset.class_names)
             if (precision > -1).any():
                 figures.curves[iou_type] = _curves(precision, evaluation.params.recThrs)
     return figures
@@ -190,21 +205,51 @@ def _check_masks(dataset: CocoDataset, truth: COCO, image_ids: Sequence[int]) ->
             )
 
 
+def _check_keypoints(
+    dataset: CocoDataset, truth: COCO, results: Sequence[dict[str, Any]], image_ids: list[int], count: int
+) -> None:
+    for result in results:
+        if len(result.get("keypoints", ())) != 3 * count:
+            raise DatasetError(
+                f"image {result['image_id']}: a detection without {count} keypoints, for which there are sigmas; set "
+                "TEST.KEYPOINT_OKS_SIGMAS to one for each of the model's"
+            )
+    for annotation in truth.loadAnns(truth.getAnnIds(imgIds=image_ids)):
+        keypoints = annotation.get("keypoints")
+        fits = isinstance(keypoints, list) and len(keypoints) == 3 * count
+        if not fits or not all(type(value) in (int, float) and math.isfinite(value) for value in keypoints):
+            raise DatasetError(
+                f"{dataset.annotations}: annotation {annotation['id']} has no 'keypoints' of {count} times x, y and "
+                "visibility; add them, or evaluate a model without keypoints"
+            )
+        if type(annotation.get("num_keypoints")) is not int:
+            raise DatasetError(f"{dataset.annotations}: annotation {annotation['id']} has no 'num_keypoints'; add it")
+
+
 def _evaluate(
-    dataset: CocoDataset, truth: COCO, results: Sequence[dict[str, Any]], iou_type: str, image_ids: list[int]
+    dataset: CocoDataset,
+    truth: COCO,
+    results: Sequence[dict[str, Any]],
+    iou_type: str,
+    image_ids: list[int],
+    oks_sigmas: Sequence[float],
 ) -> COCOeval:
     evaluation = COCOeval(truth, _detections(truth, results, iou_type), iou_type)
     evaluation.params.imgIds = image_ids
     evaluation.params.catIds = list(dataset.category_ids)
+    if iou_type == "keypoints" and oks_sigmas:
+        evaluation.params.kpt_oks_sigmas = np.array(oks_sigmas)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     return evaluation
 
 
-def _metrics(evaluation: COCOeval, precision: NDArray[Any], class_names: Sequence[str]) -> dict[str, float]:
+def _metrics(
+    names: Sequence[str], evaluation: COCOeval, precision: NDArray[Any], class_names: Sequence[str]
+) -> dict[str, float]:
     metrics = {
-        name: _percent(value) for name, value in zip(METRICS, evaluation.stats[: len(METRICS)].tolist(), strict=True)
+        name: _percent(value) for name, value in zip(names, evaluation.stats[: len(names)].tolist(), strict=True)
     }
     if len(class_names) > 1:
         for index, name in enumerate(class_names):
@@ -227,8 +272,9 @@ def _detections(truth: COCO, results: Sequence[dict[str, Any]], iou_type: str) -
         nothing.dataset = {key: truth.dataset[key] for key in ("images", "categories")} | {"annotations": []}
         nothing.createIndex()
         return nothing
-    # loadRes writes into what it is given. With a box beside the mask it would take the box's area for the mask's.
-    left_out = ("bbox",) if iou_type == "segm" else ("segmentation",)
+    # loadRes writes into what it is given. With a box beside the mask it would take the box's area for the mask's; of
+    # keypoints detectron2 lets it.
+    left_out = ("bbox", "keypoints") if iou_type == "segm" else ("segmentation",)
     return truth.loadRes([{key: value for key, value in result.items() if key not in left_out} for result in results])
 
 

@@ -11,10 +11,16 @@ from typing import Protocol
 Metrics = Mapping[str, Mapping[str, float | None]]
 """IoU type to metric to 0..100; None or NaN where COCO defines none."""
 
-MAIN = "AP"
-"""The metric that must be a number for every IoU type, and that the policy bounds."""
+_MAIN = {"panoptic_seg": "PQ", "sem_seg": "mIoU"}
+MAIN_METRICS = frozenset({"AP", *_MAIN.values()})
+"""The metrics that the policy bounds."""
 
 NAMED_AT_MOST = 5
+
+
+def main_metric(iou_type: str) -> str:
+    """The metric of an IoU type that must be a number, and that the policy bounds."""
+    return _MAIN.get(iou_type, "AP")
 
 
 class Parity(Protocol):
@@ -114,7 +120,8 @@ def _judge_metrics(
     deltas: dict[str, float],
 ) -> list[str]:
     reasons = []
-    for metric in dict.fromkeys([MAIN, *original, *converted]):
+    main = main_metric(iou_type)
+    for metric in dict.fromkeys([main, *original, *converted]):
         name = f"{iou_type}/{metric}"
         if metric not in original or metric not in converted:
             reasons.append(f"{name}: the {_lacking(metric, original)} model has none")
@@ -123,10 +130,10 @@ def _judge_metrics(
         deltas[name] = round(after - before, 6)
         for kind, value in (("original", before), ("converted", after)):
             # COCO defines no APl where no object is large, but that must be so for both.
-            undefined_in_both = metric != MAIN and math.isnan(before) and math.isnan(after)
+            undefined_in_both = metric != main and math.isnan(before) and math.isnan(after)
             if not math.isfinite(value) and not undefined_in_both:
                 reasons.append(f"{name}: the {kind} model's is {value}, not a number")
-        if metric == MAIN and math.isfinite(deltas[name]) and not policy.allows(deltas[name]):
+        if metric == main and math.isfinite(deltas[name]) and not policy.allows(deltas[name]):
             reasons.append(
                 f"{name}: {before:.3f} became {after:.3f}, which differs by {deltas[name]:+.3f}; "
                 f"allowed is {policy.max_ap_delta:g}"

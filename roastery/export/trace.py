@@ -14,11 +14,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
-from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.detectors.detector import Detector, NetArgument
 from roastery.errors import ModelFileError
 from roastery.export.program_check import refuse_what_executes
-
-NetArgument = int | float | str | list[float]
+from roastery.metadata import BATCH_ARGUMENT
 
 _INTERFACE_FILE = "roastery_interface.json"
 # About what a saved program takes beside its weights.
@@ -41,7 +40,7 @@ class Traced:
     net_arguments: dict[str, NetArgument]
 
 
-def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batch: int = 1) -> Traced:
+def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int = 1) -> Traced:
     """Trace a detector, for a fixed batch and any height and width that are multiples of its size divisibility.
 
     No image is needed, and none with detections: sizes are symbols, counts of detections too.
@@ -60,7 +59,8 @@ def trace(detector: GeneralizedRCNN, net_arguments: dict[str, NetArgument], batc
         program = torch.export.export(
             _frozen(detector), (data, im_info), dynamic_shapes={"data": sizes, "im_info": None}, strict=False
         )
-    return Traced(_portable(program), tuple(detector.output_names), dict(net_arguments))
+    several = {BATCH_ARGUMENT: batch} if batch > 1 else {}
+    return Traced(_portable(program), tuple(detector.output_names(batch)), {**net_arguments, **several})
 
 
 def save_program(traced: Traced, path: Path) -> None:

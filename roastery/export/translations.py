@@ -1,17 +1,21 @@
 """Translations of PyTorch operators to ONNX where the exporter's own say too much for Caffe2.
 
 The exporter computes a zero bias for a convolution without one, spells group normalisation out in ten nodes, and turns
-a flatten into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one node.
+a flatten, a slice and an index into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one
+node.
 """
 
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+
+_TO_THE_END = 2**63 - 1
 
 
 def plain_translations() -> dict[Any, Callable[..., Any]]:
@@ -24,6 +28,11 @@ def plain_translations() -> dict[Any, Callable[..., Any]]:
         aten.view.default: _view,
         aten._unsafe_view.default: _view,
         aten.reshape.default: _view,
+        aten.slice.Tensor: _slice,
+        aten.index.Tensor: _index,
+        aten.clamp.default: _clamp,
+        aten.div.Tensor_mode: _div_mode,
+        aten.div.Scalar_mode: _div_mode,
     }
 
 
@@ -77,6 +86,36 @@ def _view(x: Any, size: Sequence[Any]) -> Any:
     shape = [-1 if value is None else value for value in sizes]
     constant: Any = op.Constant(value_ints=shape)
     return op.Reshape(x, constant)
+
+
+def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    start, end = 0 if start is None else start, _TO_THE_END if end is None else end
+    if step != 1 or not (isinstance(start, int) and isinstance(end, int)):
+        raise UnsupportedOperator(f"a slice from {start} to {end} by {step} has no Caffe2 form; cut at constant places")
+    places: list[Any] = [op.Constant(value_ints=[value]) for value in (start, end, dim)]
+    return op.Slice(x, *places)
+
+
+def _index(x: Any, indices: Sequence[Any]) -> Any:
+    """Rows of one axis by one vector of places, of which Caffe2's Gather, as PyTorch, counts negative ones from behind."""
+    given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or len(given[0][1].shape) != 1:
+        raise UnsupportedOperator("an index by more than one vector of places has no Caffe2 form; index one axis")
+    axis, index = given[0]
+    return op.Gather(x, index, axis=axis)
+
+
+def _clamp(x: Any, min: float | None = None, max: float | None = None) -> Any:
+    if x.dtype != ir.DataType.FLOAT:
+        raise UnsupportedOperator("whole numbers cannot be clamped in Caffe2; clamp them as float32")
+    return op.Clip(x, *(None if bound is None else op.Constant(value_float=float(bound)) for bound in (min, max)))
+
+
+def _div_mode(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
+    """ONNX and Caffe2 divide whole numbers towards zero."""
+    if rounding_mode != "trunc" or a.dtype not in (ir.DataType.INT32, ir.DataType.INT64):
+        raise UnsupportedOperator(f"a division with rounding mode {rounding_mode!r} has no Caffe2 form; use 'trunc'")
+    return op.Div(a, b)
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:

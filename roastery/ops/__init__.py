@@ -7,8 +7,11 @@ from roastery.ops.collect_rpn_proposals import collect_rpn_proposals
 from roastery.ops.distribute_fpn_proposals import distribute_fpn_proposals
 from roastery.ops.generate_proposals import generate_proposals
 from roastery.ops.heatmap_max_keypoint import heatmap_max_keypoint
+from roastery.ops.lengths_to_segment_ids import lengths_to_segment_ids
 from roastery.ops.replace_nan import replace_nan
 from roastery.ops.roi_align import roi_align
+from roastery.ops.shape import shape
+from roastery.ops.top_k import top_k
 
 __all__ = [
     "batch_permutation",
@@ -18,6 +21,9 @@ __all__ = [
     "distribute_fpn_proposals",
     "generate_proposals",
     "heatmap_max_keypoint",
+    "lengths_to_segment_ids",
     "replace_nan",
     "roi_align",
+    "shape",
+    "top_k",
 ]

@@ -55,6 +55,11 @@ class Argument:
         """The value as an ONNX attribute and a Caffe2 argument hold it (a bool is an int there)."""
         return _ARGUMENT_TYPES[self.type][2](value)
 
+    def default_attribute(self) -> onnx.AttributeProto:
+        """The default as an ONNX attribute; an empty list keeps its type."""
+        kind = _ARGUMENT_TYPES[self.type][1]
+        return onnx.helper.make_attribute(self.name, self.to_attribute(self.default), attr_type=kind.value)
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -196,8 +201,7 @@ def _onnx_schema(defined: Operator, count: int | None) -> onnx.defs.OpSchema:
         outputs=outputs,
         type_constraints=[(name, types, "") for name in constraints],
         attributes=[
-            onnx.defs.OpSchema.Attribute(a.name, onnx.helper.make_attribute(a.name, a.to_attribute(a.default)))
-            for a in defined.arguments.values()
+            onnx.defs.OpSchema.Attribute(a.name, a.default_attribute()) for a in defined.arguments.values()
         ],
     )
 

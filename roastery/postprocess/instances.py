@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from roastery.errors import RuntimeFailed
+from roastery.postprocess.keypoints import decode_keypoints
 from roastery.postprocess.masks import paste_masks
 from roastery.structures import Boxes, Instances
 
@@ -15,13 +16,14 @@ def assemble_instances(outputs: Mapping[str, Tensor], image_sizes: Sequence[tupl
 
     Args:
         outputs: by name: bbox_nms (n, 4) xyxy pixels of the padded image, score_nms (n,), class_nms (n,) counting from
-            0, mask_fcn_probs (n, C, S, S) in 0..1 where the net has masks (C = 1: one map for all classes), and for
-            more than one image batch_splits (N,), the number of detections of each.
+            0, mask_fcn_probs (n, C, S, S) in 0..1 where the net has masks (C = 1: one map for all classes), kps_score
+            (n, K, S, S) where it has keypoints, and for more than one image batch_splits (N,), the number of detections
+            of each.
         image_sizes: (height, width) of each image as the net saw it, without the padding.
 
     Returns:
-        For each image `Instances` of its size with pred_boxes, scores, pred_classes (int64) and pred_masks
-        (k, 1, S, S), the map of the predicted class.
+        For each image `Instances` of its size with pred_boxes, scores, pred_classes (int64), pred_masks (k, 1, S, S),
+        the map of the predicted class, and pred_keypoints (k, K, 3) x, y, score.
 
     Raises:
         RuntimeFailed: outputs that no net should give: one missing, lengths that differ, numbers that are not finite,
@@ -33,8 +35,7 @@ def assemble_instances(outputs: Mapping[str, Tensor], image_sizes: Sequence[tupl
     boxes, scores = outputs["bbox_nms"].reshape(-1, 4), outputs["score_nms"].reshape(-1)
     classes = outputs["class_nms"].reshape(-1)
     fields = {"bbox_nms": boxes, "score_nms": scores, "class_nms": classes}
-    if "mask_fcn_probs" in outputs:
-        fields["mask_fcn_probs"] = outputs["mask_fcn_probs"]
+    fields |= {name: outputs[name] for name in ("mask_fcn_probs", "kps_score") if name in outputs}
     for name, value in fields.items():
         if len(value) != len(boxes):
             raise RuntimeFailed(f"the net gave {len(value)} rows of {name} for {len(boxes)} boxes")
@@ -50,6 +51,8 @@ def assemble_instances(outputs: Mapping[str, Tensor], image_sizes: Sequence[tupl
         found = Instances(size, pred_boxes=Boxes(boxes[rows]), scores=scores[rows], pred_classes=classes[rows])
         if masks is not None:
             found.pred_masks = masks[rows]
+        if "kps_score" in outputs:
+            found.pred_keypoints = _keypoints(outputs["kps_score"][rows], boxes[rows])
         instances.append(found)
         start += count
     return instances
@@ -59,7 +62,8 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
     """The instances in pixels of the original image, clipped to it, without those that become empty.
 
     Args:
-        instances: pred_boxes and, where there are masks, pred_masks (n, 1, S, S) in 0..1; they are not changed.
+        instances: pred_boxes and, where there are any, pred_masks (n, 1, S, S) in 0..1 and pred_keypoints (n, K, 3);
+            they are not changed.
         height, width: of the original image.
 
     Returns:
@@ -72,10 +76,22 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
     boxes.scale(width / seen_width, height / seen_height)
     boxes.clip((height, width))
     resized = Instances((height, width), **{**instances.get_fields(), "pred_boxes": boxes})
+    if resized.has("pred_keypoints"):
+        scales = torch.tensor([width / seen_width, height / seen_height, 1.0])
+        resized.pred_keypoints = resized.pred_keypoints * scales
     resized = resized[boxes.nonempty()]
     if resized.has("pred_masks"):
         resized.pred_masks = paste_masks(resized.pred_masks[:, 0], resized.pred_boxes.tensor, (height, width))
     return resized
+
+
+def _keypoints(heatmaps: Tensor, boxes: Tensor) -> Tensor:
+    if heatmaps.dim() != 4 or 0 in heatmaps.shape[1:]:
+        raise RuntimeFailed(f"the net gave kps_score {tuple(heatmaps.shape)}, not (n, keypoints, S, S)")
+    try:
+        return decode_keypoints(heatmaps, boxes)
+    except ValueError as error:
+        raise RuntimeFailed(f"the net gave a box that no image holds: {error}") from error
 
 
 def _of_predicted_class(maps: Tensor, classes: Tensor) -> Tensor:

@@ -1,63 +1,38 @@
 """The original of a two-stage detector: detectron2's GeneralizedRCNN.inference, image by image.
 
-Source: detectron2 0.5, modeling/meta_arch/rcnn.py, roi_heads/fast_rcnn.py and roi_heads/mask_head.py.
+Source: detectron2 0.5, modeling/meta_arch/rcnn.py, roi_heads/fast_rcnn.py, mask_head.py and keypoint_head.py.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
-from roastery.postprocess.instances import resize_to_original
+from roastery.postprocess.keypoints import decode_keypoints
 from roastery.reference.boxes import clip, decode
 from roastery.reference.nms import grouped_nms
 from roastery.reference.pooler import pool
 from roastery.reference.proposals import propose
+from roastery.reference.reference import Reference
 from roastery.structures import Boxes, Instances
 
 
-class ReferenceDetector:
-    """A detectron2 model's own answer, from a detector's backbone and heads.
+class ReferenceRCNN(Reference):
+    """A GeneralizedRCNN's own answer.
 
     Thresholds, anchors and poolers are taken from the config, not from the detector; the detector's weights, and its
-    backbone, RPN head, box head, box predictor and mask head are used as they are. The pasting of masks is the one
-    of `postprocess`.
+    backbone, RPN head, box head, box predictor, mask head and keypoint head are used as they are. The pasting of masks
+    and the decoding of heatmaps are those of `postprocess`.
     """
 
-    def __init__(self, config: CfgNode, detector: GeneralizedRCNN) -> None:
-        self.config = config
-        self.detector = detector
+    detector: GeneralizedRCNN
 
-    @torch.no_grad()
-    def __call__(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Instances]]:
-        """Detect, one image at a time.
-
-        Args:
-            inputs: for each image {"image": (3, h, w) tensor, BGR 0..255; "height", "width": size of the original
-                image (default: h and w)}.
-
-        Returns:
-            For each image {"instances": Instances} in pixels of the original image, by falling score.
-        """
-        outputs = []
-        for single in inputs:
-            found = self.detect(single["image"])
-            height, width = found.image_size
-            outputs.append(
-                {"instances": resize_to_original(found, single.get("height", height), single.get("width", width))}
-            )
-        return outputs
-
-    @torch.no_grad()
     def detect(self, image: Tensor) -> Instances:
-        """Detections in (3, h, w) BGR 0..255, in its own pixels: pred_masks are (n, 1, S, S) in 0..1."""
-        size = (int(image.shape[1]), int(image.shape[2]))
-        features = self.detector.backbone(self._normalised(image))
+        return self.detect_in(self.features(image), (int(image.shape[1]), int(image.shape[2])))
+
+    def detect_in(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Instances:
+        """Detections in the feature maps of an image of `size`: pred_masks are (n, 1, S, S) in 0..1."""
         proposals = self._proposals(features, size)
         heads = self.detector.roi_heads
         names = self.config.MODEL.ROI_HEADS.IN_FEATURES
@@ -73,18 +48,10 @@ class ReferenceDetector:
             if maps.shape[1] > 1:
                 maps = maps[torch.arange(len(maps)), found.pred_classes][:, None]
             found.pred_masks = maps.sigmoid()
+        if heads.keypoint_head is not None:
+            pooled = pool(self.config.MODEL.ROI_KEYPOINT_HEAD, levels, strides, found.pred_boxes.tensor)
+            found.pred_keypoints = decode_keypoints(heads.keypoint_head(pooled), found.pred_boxes.tensor)
         return found
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        """(3, h, w) to (1, 3, H, W): normalised first, then padded with 0 to a multiple of the divisibility."""
-        mean = torch.tensor(self.config.MODEL.PIXEL_MEAN, dtype=torch.float32).reshape(-1, 1, 1)
-        deviation = torch.tensor(self.config.MODEL.PIXEL_STD, dtype=torch.float32).reshape(-1, 1, 1)
-        normalised = (image.to(torch.float32) - mean) / deviation
-        multiple = max(1, self.detector.backbone.size_divisibility)
-        height, width = image.shape[1:]
-        below = math.ceil(height / multiple) * multiple - height
-        right = math.ceil(width / multiple) * multiple - width
-        return F.pad(normalised, (0, right, 0, below))[None]
 
     def _proposals(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         names = self.config.MODEL.RPN.IN_FEATURES

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from roastery.evaluation.gate import main_metric
 from roastery.results import Conversion, Target
 
 Value = TypeVar("Value")
@@ -52,7 +53,7 @@ def version_tags(conversion: Conversion) -> dict[str, str]:
     verdict = evaluation.verdicts.get(evaluation.judged_by)
     for name, delta in sorted(verdict.deltas.items()) if verdict else ():
         iou_type, _, metric = name.partition("/")
-        if metric == "AP":
+        if metric == main_metric(iou_type):
             tags[f"ap_delta_{iou_type}"] = "none" if delta is None else f"{delta:.4f}"
     return tags
 

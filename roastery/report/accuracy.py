@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from roastery.evaluation.gate import MAIN, GatePolicy
+from roastery.evaluation.gate import GatePolicy, main_metric
 from roastery.report.curves import Curve
 from roastery.report.document import MARKS, Block, Cell, Column, Gallery, Heading, Picture, Prose, Section, Table
 from roastery.report.figures import NONE, difference_cell, distance, figure, number
 from roastery.report.names import METRIC_NAMES, RUNTIME_NAMES, in_words, iou_type_name, runtime_name
 from roastery.results import Evaluation, Target
 
-_CLASS = "AP-"
+_OF_CLASSES = ("AP-", "IoU-", "ACC-")
 _FEW_CLASSES = 10
 
 
@@ -19,10 +19,11 @@ def judged(evaluation: Evaluation, gate: GatePolicy) -> Section:
     for runtime, verdict in evaluation.verdicts.items():
         name = Cell(runtime_name(runtime))
         for iou_type in _iou_types(evaluation):
-            before, after = (_metric(evaluation, target, iou_type, MAIN) for target in ("original", runtime))
-            delta = difference_cell(MAIN, before, after, gate, 3)
+            main = main_metric(iou_type)
+            before, after = (_metric(evaluation, target, iou_type, main) for target in ("original", runtime))
+            delta = difference_cell(main, before, after, gate, 3)
             figures = [Cell(figure(before, 3)), Cell(figure(after, 3)), delta]
-            rows.append([name, Cell(f"{iou_type_name(iou_type)} AP"), _verdict(delta.tone == "good"), *figures])
+            rows.append([name, Cell(f"{iou_type_name(iou_type)} {main}"), _verdict(delta.tone == "good"), *figures])
         nothing = [Cell(NONE)] * 3
         for parity in evaluation.parity:
             if parity.runtime == runtime:
@@ -45,18 +46,20 @@ def accuracy(evaluation: Evaluation, gate: GatePolicy) -> Section:
     blocks: list[Block] = []
     for iou_type in _iou_types(evaluation):
         names = _metric_names(evaluation, iou_type)
-        metrics = [name for name in names if not name.startswith(_CLASS)]
-        classes = [name for name in names if name.startswith(_CLASS)]
+        metrics = [name for name in names if not name.startswith(_OF_CLASSES)]
+        classes = [name for name in names if name.startswith(_OF_CLASSES)]
         kind, caption, many = iou_type_name(iou_type).capitalize(), "each class", len(classes) > _FEW_CLASSES
         if many:
             classes = _worst_first(classes, evaluation, iou_type, runtimes)
             caption = "each class, those that differ most first"
-        blocks.append(Heading(f"{kind} AP"))
-        for title, rows_of, long in (("COCO's metrics", metrics, False), (caption, classes, many)):
+        main = main_metric(iou_type)
+        blocks.append(Heading(f"{kind} {main}"))
+        standard = "COCO's metrics" if main == "AP" else "detectron2's metrics"
+        for title, rows_of, long in ((standard, metrics, False), (caption, classes, many)):
             rows = [_row(name, evaluation, iou_type, runtimes, gate) for name in rows_of]
             if rows:
-                folded = f"{kind} AP of {len(rows)} classes{_how_many_marked(rows)}" if long else ""
-                blocks.append(Table(f"{kind} AP, {title}", columns, rows, folded))
+                folded = f"{kind} {main} of {len(rows)} classes{_how_many_marked(rows)}" if long else ""
+                blocks.append(Table(f"{kind} {main}, {title}", columns, rows, folded))
     tones = {cell.tone for block in blocks if isinstance(block, Table) for row in block.rows for cell in row}
     if tones & {"bad", "notable"}:
         words = (
@@ -93,8 +96,9 @@ def headline(evaluation: Evaluation) -> str:
         return f"The converted model did not pass the gate in {in_words(failed)}."
     figures = []
     for iou_type in _iou_types(evaluation):
-        before, after = (_metric(evaluation, target, iou_type, MAIN) for target in ("original", evaluation.judged_by))
-        figures.append(f"{iou_type_name(iou_type)} AP {figure(after)} beside {figure(before)}")
+        main = main_metric(iou_type)
+        before, after = (_metric(evaluation, target, iou_type, main) for target in ("original", evaluation.judged_by))
+        figures.append(f"{iou_type_name(iou_type)} {main} {figure(after)} beside {figure(before)}")
     return f"As good as its original in {in_words([evaluation.judged_by])}: {', '.join(figures)}."
 
 
@@ -117,7 +121,7 @@ def _verdict(passed: bool) -> Cell:
 
 def _row(name: str, evaluation: Evaluation, iou_type: str, runtimes: Sequence[Target], gate: GatePolicy) -> list[Cell]:
     before = _metric(evaluation, "original", iou_type, name)
-    row = [Cell(name.removeprefix(_CLASS)), Cell(figure(before))]
+    row = [Cell(name.removeprefix("AP-")), Cell(figure(before))]
     for runtime in runtimes:
         after = _metric(evaluation, runtime, iou_type, name)
         row += [Cell(figure(after)), difference_cell(name, before, after, gate)]

@@ -2,7 +2,7 @@
 
 import math
 
-from roastery.evaluation.gate import MAIN, GatePolicy
+from roastery.evaluation.gate import MAIN_METRICS, GatePolicy
 from roastery.report.document import Cell
 
 NONE = "–"  # noqa: RUF001  (an en dash, as tables have it)
@@ -44,7 +44,7 @@ def difference_cell(metric: str, before: float | None, after: float | None, gate
     text = signed(delta, digits)
     if delta is None:
         undefined_in_both = number(before) is None and number(after) is None
-        return Cell(text, "bad" if metric == MAIN or not undefined_in_both else "plain")
-    if metric == MAIN:
+        return Cell(text, "bad" if metric in MAIN_METRICS or not undefined_in_both else "plain")
+    if metric in MAIN_METRICS:
         return Cell(text, "good" if gate.allows(delta) else "bad")
     return Cell(text, "plain" if gate.allows(delta) else "notable")

@@ -5,7 +5,13 @@ from collections.abc import Iterable
 from roastery.results import Target
 
 RUNTIME_NAMES: dict[Target, str] = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
-IOU_TYPE_NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
+IOU_TYPE_NAMES = {
+    "bbox": "box",
+    "segm": "mask",
+    "keypoints": "keypoint",
+    "panoptic_seg": "panoptic",
+    "sem_seg": "semantic",
+}
 METRIC_NAMES = {"AP50": "IoU 0.50", "AP75": "IoU 0.75", "AP": "IoU 0.50:0.95"}
 """Of the metrics that have a curve."""
 

@@ -5,22 +5,31 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from roastery.checkpoint import load_checkpoint, load_into
-from roastery.detectors.fpn import build_resnet_fpn
+from roastery.detectors.detector import Detector, NetArgument
+from roastery.detectors.fpn import FPN, build_resnet_fpn, build_retinanet_resnet_fpn
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.detectors.panoptic_fpn import PanopticFPN
+from roastery.detectors.retinanet import build_retinanet
 from roastery.detectors.roi_heads import build_roi_heads
 from roastery.detectors.rpn import build_rpn
+from roastery.detectors.semantic_head import build_semantic_head
 from roastery.errors import ConfigError
-from roastery.export.trace import NetArgument
 from roastery.metadata import CUDA_DEVICE
 
-META_ARCHITECTURES = ("GeneralizedRCNN",)
-BACKBONES = {"build_resnet_fpn_backbone": build_resnet_fpn}
+META_ARCHITECTURES = ("GeneralizedRCNN", "PanopticFPN", "RetinaNet")
+BACKBONES = {
+    "build_resnet_fpn_backbone": build_resnet_fpn,
+    "build_retinanet_resnet_fpn_backbone": build_retinanet_resnet_fpn,
+}
 DEVICES = {"cpu": "cpu", "cuda": CUDA_DEVICE, CUDA_DEVICE: CUDA_DEVICE}
 """What MODEL.DEVICE says, and what the net says of it. Caffe2 runs a net on the CPU or on the first GPU."""
 
 
-def build_detector(config: CfgNode) -> GeneralizedRCNN:
+def build_detector(config: CfgNode, decode: bool = False) -> Detector:
     """The detector that the config describes, with random weights, in eval mode.
+
+    Args:
+        decode: whether a RetinaNet gives detections instead of the original's raw maps. The others always do.
 
     Raises:
         ConfigError: a meta-architecture or a part that has no deployable form.
@@ -36,35 +45,53 @@ def build_detector(config: CfgNode) -> GeneralizedRCNN:
             f"MODEL.BACKBONE.NAME: {model.BACKBONE.NAME!r} is not known; use one of {', '.join(BACKBONES)}"
         )
     _device(config)
+    backbone = BACKBONES[model.BACKBONE.NAME](config)
+    if model.META_ARCHITECTURE == "RetinaNet":
+        return build_retinanet(config, backbone, decode).eval()
+    return _build_two_stage(config, backbone).eval()
+
+
+def _build_two_stage(config: CfgNode, backbone: FPN) -> GeneralizedRCNN:
+    model = config.MODEL
     if model.LOAD_PROPOSALS:
         raise ConfigError("MODEL.LOAD_PROPOSALS: precomputed proposals cannot be converted; set it to False")
-    backbone = BACKBONES[model.BACKBONE.NAME](config)
-    detector = GeneralizedRCNN(
-        backbone,
-        build_rpn(config, backbone.channels, backbone.strides),
-        build_roi_heads(config, backbone.channels, backbone.strides),
+    channels, strides = backbone.channels, backbone.strides
+    parts = (backbone, build_rpn(config, channels, strides), build_roi_heads(config, channels, strides))
+    if model.META_ARCHITECTURE == "GeneralizedRCNN":
+        return GeneralizedRCNN(*parts, model.PIXEL_MEAN, model.PIXEL_STD)
+    if not model.MASK_ON:
+        raise ConfigError("MODEL.MASK_ON: a PanopticFPN without masks has no segments of things; set it to True")
+    combine = model.PANOPTIC_FPN.COMBINE
+    return PanopticFPN(
+        *parts,
+        build_semantic_head(config, channels, strides),
         model.PIXEL_MEAN,
         model.PIXEL_STD,
+        overlap_threshold=float(combine.OVERLAP_THRESH),
+        stuff_area_limit=int(combine.STUFF_AREA_LIMIT),
+        instances_confidence_threshold=float(combine.INSTANCES_CONFIDENCE_THRESH),
     )
-    return detector.eval()
 
 
-def load_detector(config: CfgNode, weights: Path | str, sha256: str | None = None) -> GeneralizedRCNN:
+def load_detector(
+    config: CfgNode, weights: Path | str, sha256: str | None = None, *, decode: bool = False
+) -> Detector:
     """The detector with a checkpoint's weights, in eval mode.
 
     Args:
         weights: a .pkl, .pth or .safetensors file; nothing in it is executed.
         sha256: the digest that the file must have.
+        decode: as in `build_detector`.
 
     Raises:
         ConfigError, CheckpointError: see `build_detector`, `load_checkpoint` and `load_into`.
     """
-    detector = build_detector(config)
+    detector = build_detector(config, decode)
     load_into(detector, load_checkpoint(weights, sha256), weights)
     return detector.requires_grad_(False)
 
 
-def net_arguments(config: CfgNode, detector: GeneralizedRCNN) -> dict[str, NetArgument]:
+def net_arguments(config: CfgNode, detector: Detector) -> dict[str, NetArgument]:
     """What the converted net says of itself: the original's arguments, and how to preprocess an image for it.
 
     `pixel_mean` is what to pad with, in `input_format`'s order; the shortest side is scaled to `min_size_test` unless
@@ -78,6 +105,7 @@ def net_arguments(config: CfgNode, detector: GeneralizedRCNN) -> dict[str, NetAr
         "input_format": config.INPUT.FORMAT,
         "min_size_test": config.INPUT.MIN_SIZE_TEST,
         "max_size_test": config.INPUT.MAX_SIZE_TEST,
+        **detector.net_arguments(),
     }
 
 

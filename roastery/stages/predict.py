@@ -158,11 +158,11 @@ def unload() -> None:
 
 def _load_original(request: PredictRequest, store: Store) -> Any:
     from roastery.config import load_config
-    from roastery.reference.rcnn import ReferenceDetector
+    from roastery.reference.build import build_reference
     from roastery.sources.native import load_detector
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
-    return ReferenceDetector(config, load_detector(config, request.resolved.weights, request.resolved.source_sha256))
+    return build_reference(config, load_detector(config, request.resolved.weights, request.resolved.source_sha256))
 
 
 def _load_net(request: PredictRequest, store: Store) -> Any:

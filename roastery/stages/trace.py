@@ -55,7 +55,7 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     import torch
 
     from roastery.config import load_config
-    from roastery.detectors.generalized_rcnn import detect_eagerly
+    from roastery.detectors.detector import detect_eagerly
     from roastery.export.trace import save_program, trace
     from roastery.sources.native import load_detector, net_arguments
     from roastery.stages.arrays import load_samples, save_samples

@@ -150,6 +150,15 @@ def test_missing_images_are_named(folder: Path) -> None:
     assert "7 of 9 images are missing: gone0.jpg, gone1.jpg, gone2.jpg, gone3.jpg, gone4.jpg and 2 more" in message
 
 
+def test_a_missing_image_that_is_named_by_its_whole_path_is_named_below_its_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    data = content()
+    data["images"][0]["file_name"] = str(folder / "images" / "gone.png")
+    assert "images: 1 of 2 images are missing: gone.png" in refusal(Path(), data)
+
+
 def test_a_missing_folder_and_a_missing_file_are_named(folder: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere: no such folder of images"):
         load_coco("test", folder / "nowhere", folder / "a.json")

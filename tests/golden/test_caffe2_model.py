@@ -16,7 +16,7 @@ from roastery.data.coco import load_coco
 from roastery.evaluation.coco import evaluate_coco
 from roastery.evaluation.parity import REFERENCE, compare_instances
 from roastery.evaluation.predict import detect
-from roastery.reference.rcnn import ReferenceDetector
+from roastery.reference.build import build_reference
 from roastery.sources.native import load_detector
 
 MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
@@ -48,7 +48,7 @@ def test_its_ap_is_the_originals(
     val = load_coco("val", shapes / "val" / "images", shapes / "val" / "instances.json")
     ids = [image.id for image in val.images]
     golden_ap = json.loads((golden / model / "metrics.json").read_text())["ap_pytorch"]
-    original = ReferenceDetector(config, load_detector(config, shapes / model / "model_final.pkl"))
+    original = build_reference(config, load_detector(config, shapes / model / "model_final.pkl"))
     with Caffe2Model.load_protobuf(converted(model), runtime=runtime) as caffe2_model:
         before, after = (detect(each, val, ids, config, val.category_ids) for each in (original, caffe2_model))
     assert before.failures == after.failures == ()

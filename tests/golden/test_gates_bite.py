@@ -18,13 +18,13 @@ from roastery.config import load_config
 from roastery.data.coco import CocoDataset, load_coco
 from roastery.data.preprocess import pad_and_batch, to_input
 from roastery.data.sampling import sample_images
-from roastery.detectors.generalized_rcnn import detect_eagerly
+from roastery.detectors.detector import detect_eagerly
 from roastery.errors import RuntimeFailed
 from roastery.evaluation.coco import evaluate_coco
 from roastery.evaluation.gate import GatePolicy, Verdict, judge
 from roastery.evaluation.parity import ParityReport, compare_detections
 from roastery.evaluation.predict import Detected, detect
-from roastery.reference.rcnn import ReferenceDetector
+from roastery.reference.build import build_reference
 from roastery.sources.native import load_detector
 from roastery.spec import PipelineConfig
 
@@ -53,7 +53,7 @@ def original(shapes: Path, config: Any, val: CocoDataset) -> dict[str, dict[str,
     detector = load_detector(config, shapes / MODEL / "model_final.pkl")
     ids = [image.id for image in val.images]
     return evaluate_coco(
-        val, detect(ReferenceDetector(config, detector), val, ids, config, val.category_ids).detections, ["bbox"]
+        val, detect(build_reference(config, detector), val, ids, config, val.category_ids).detections, ["bbox"]
     )
 
 

@@ -13,7 +13,7 @@ from roastery.caffe2.nets import load_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import load_config
 from roastery.data.preprocess import pad_and_batch, read_image
-from roastery.detectors.generalized_rcnn import GeneralizedRCNN, detect_eagerly
+from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.evaluation.parity import compare_detections
 from roastery.export.trace import TRACED_SIZE, load_program
 from roastery.sources.native import load_detector
@@ -38,7 +38,7 @@ def config(shapes: Path, model: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def detector(shapes: Path, model: str, config: Any) -> GeneralizedRCNN:
+def detector(shapes: Path, model: str, config: Any) -> Detector:
     return load_detector(config, shapes / model / "model_final.pkl")
 
 
@@ -57,7 +57,7 @@ def _blank(config: Any, size: tuple[int, int]) -> torch.Tensor:
     return torch.tensor(config.MODEL.PIXEL_MEAN).reshape(3, 1, 1).expand(3, *size).clone()
 
 
-def _eager(detector: GeneralizedRCNN, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _eager(detector: Detector, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return detect_eagerly(detector, *(torch.from_numpy(inputs[name]) for name in ("data", "im_info")))
 
 
@@ -68,7 +68,7 @@ def test_no_size_here_is_the_one_that_was_traced() -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_net_is_the_detector_at_every_size(
-    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: GeneralizedRCNN, runtime: str
+    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: Detector, runtime: str
 ) -> None:
     with _RUNTIME_TYPES[runtime](load_nets(converted(model))) as running:
         for size in SIZES:
@@ -81,7 +81,7 @@ def test_the_net_is_the_detector_at_every_size(
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_image_without_a_detection_gives_empty_outputs_of_the_right_shapes(
-    converted: Callable[[str], Path], model: str, config: Any, detector: GeneralizedRCNN, runtime: str
+    converted: Callable[[str], Path], model: str, config: Any, detector: Detector, runtime: str
 ) -> None:
     inputs = _inputs(config, _blank(config, PADDED))
     expected = _eager(detector, inputs)
@@ -94,7 +94,7 @@ def test_an_image_without_a_detection_gives_empty_outputs_of_the_right_shapes(
 
 
 def test_the_saved_program_is_the_detector_at_every_size(
-    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: GeneralizedRCNN
+    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: Detector
 ) -> None:
     traced = load_program(converted(model) / "model.pt2")
     program = traced.program.module()

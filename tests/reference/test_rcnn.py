@@ -4,7 +4,7 @@ import torch
 
 from roastery.config import load_config
 from roastery.data.preprocess import read_image, to_input
-from roastery.reference.rcnn import ReferenceDetector
+from roastery.reference.build import build_reference
 from roastery.sources.native import build_detector
 
 
@@ -39,7 +39,7 @@ def test_without_a_height_and_width_detections_are_in_pixels_of_the_given_image(
 
 def test_an_image_without_a_detection_gives_none(mask_model):
     config = load_config(mask_model / "config.yaml", ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.0"])
-    found = ReferenceDetector(config, build_detector(config))([{"image": torch.zeros(3, 64, 96)}])[0]["instances"]
+    found = build_reference(config, build_detector(config))([{"image": torch.zeros(3, 64, 96)}])[0]["instances"]
     assert len(found) == 0
     assert found.pred_masks.shape == (0, 64, 96)
 
@@ -47,7 +47,7 @@ def test_an_image_without_a_detection_gives_none(mask_model):
 def test_an_image_without_a_proposal_gives_none(mask_model):
     # No proposal is larger than this.
     config = load_config(mask_model / "config.yaml", ["MODEL.PROPOSAL_GENERATOR.MIN_SIZE", "5000"])
-    found = ReferenceDetector(config, build_detector(config))([{"image": torch.zeros(3, 64, 96)}])[0]["instances"]
+    found = build_reference(config, build_detector(config))([{"image": torch.zeros(3, 64, 96)}])[0]["instances"]
     assert len(found) == 0
     assert found.pred_masks.shape == (0, 64, 96)
 
@@ -58,7 +58,7 @@ def undecided(config):
     with torch.no_grad():
         detector.roi_heads.box_predictor.cls_score.weight.zero_()
         detector.roi_heads.box_predictor.cls_score.bias.zero_()
-    return ReferenceDetector(config, detector)
+    return build_reference(config, detector)
 
 
 def test_class_agnostic_boxes_and_masks_serve_every_class(mask_model):
@@ -86,5 +86,5 @@ def test_weights_that_are_no_numbers_give_no_detection_rather_than_a_wrong_one(b
     detector = build_detector(config)
     with torch.no_grad():
         detector.roi_heads.box_predictor.cls_score.weight[0, 0] = float("nan")
-    found = ReferenceDetector(config, detector)([{"image": torch.rand(3, 64, 64)}])[0]["instances"]
+    found = build_reference(config, detector)([{"image": torch.rand(3, 64, 64)}])[0]["instances"]
     assert len(found) == 0

@@ -1,4 +1,4 @@
-"""Element by element: Add, Sub, Mul, Div, Sum, Relu, Sigmoid; and Softmax, FC."""
+"""Element by element: Add, Sub, Mul, Div, Sum, Relu, Sigmoid, Exp, Clip; and Softmax, FC."""
 
 from collections.abc import Callable
 
@@ -115,6 +115,22 @@ def _sigmoid_in_place(arguments: Arguments) -> Compute:
 @kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place, by_row=True)
 def build_sigmoid(arguments: Arguments) -> Compute:
     return lambda x: (torch.sigmoid(x),)
+
+
+@kernel("Exp", inputs=(1, 1), by_row=True)
+def build_exp(arguments: Arguments) -> Compute:
+    return lambda x: (torch.exp(x),)
+
+
+@kernel("Clip", inputs=(1, 1), by_row=True)
+def build_clip(arguments: Arguments) -> Compute:
+    """Between `min` and `max`, which are float32's own ends where they are not given.
+
+    Source: caffe2/operators/clip_op.h, PyTorch 1.10.
+    """
+    limits = torch.finfo(torch.float32)
+    low, high = arguments.number("min", limits.min), arguments.number("max", limits.max)
+    return lambda x: (x.clamp(low, high),)
 
 
 @kernel("Softmax", inputs=(1, 1))

@@ -177,6 +177,25 @@ def build_expand_dims(arguments: Arguments) -> Compute:
     return compute
 
 
+@kernel("Gather", inputs=(2, 2))
+def build_gather(arguments: Arguments) -> Compute:
+    """Of the places along `axis` those that the second input (int32 or int64) names; negative ones from behind.
+
+    Source: caffe2/operators/gather_op.h, PyTorch 1.10.
+    """
+    axis = arguments.integer("axis", 0)
+
+    def compute(x: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        along = canonical_axis(axis, x.ndim)
+        size = x.shape[along]
+        if not bool(((places >= -size) & (places < size)).all()):
+            raise OperatorError(f"a place outside of the {size} along axis {axis}")
+        chosen = x.index_select(along, torch.where(places < 0, places + size, places).flatten())
+        return (chosen.reshape(*x.shape[:along], *places.shape, *x.shape[along + 1 :]),)
+
+    return compute
+
+
 @kernel("Copy", inputs=(1, 1))
 def build_copy(arguments: Arguments) -> Compute:
     return lambda x: (x.clone(),)

@@ -1,0 +1,54 @@
+"""The files that COCO annotations name: each lies in its folder, and their bytes have one digest."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from roastery.data.coco_json import malformed
+from roastery.digest import known_file_sha256
+from roastery.errors import DatasetError
+
+_NAMED = 5
+
+
+def check_files(files: Sequence[tuple[int, Path]], folder: Path, annotations: Path) -> None:
+    """Refuses a file that is not there, or that is not below the folder once links and '..' are followed.
+
+    Args:
+        files: image id, and the file below `folder`.
+
+    Raises:
+        DatasetError: such a file.
+    """
+    root = folder.resolve()
+    missing = []
+    for identity, path in files:
+        # `Path.resolve` fails on links that go round in a circle.
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(root):
+            malformed(annotations, f"image {identity} ({str(path)[-80:]}) lies outside the image folder {folder}")
+        # `Path.is_file` fails where the name is too long for any file.
+        if not os.path.isfile(path):  # noqa: PTH113
+            missing.append(real.relative_to(root).as_posix())
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise DatasetError(
+            f"{folder}: {len(missing)} of {len(files)} images are missing: {', '.join(missing[:_NAMED])}{more}; "
+            "restore them or correct the folder"
+        )
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """sha256 over the files' bytes in their order, whatever they are called: 64 hexadecimal digits.
+
+    Raises:
+        DatasetError: a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(f"{known_file_sha256(path)} {path.stat().st_size}\n".encode())
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
+    return digest.hexdigest()

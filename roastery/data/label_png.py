@@ -1,0 +1,58 @@
+"""PNGs whose pixels are ids or labels, decoded only where they are as large as they should be."""
+
+import struct
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from roastery.errors import DatasetError
+from roastery.regular_file import require_regular
+
+MAX_PIXELS = 1 << 26
+"""8192 x 8192: as 64-bit ids they take 0.5 GB. COCO's have 640 x 640 at most, Mapillary's 22 million."""
+# What a PNG has beside its pixels: header, palette, text.
+_AROUND = 1 << 20
+# What Pillow's decoder raises for a damaged file.
+_DECODING_ERRORS = (EOFError, KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error)
+
+
+def read_png(path: Path, height: int, width: int, modes: Collection[str]) -> NDArray[np.uint8]:
+    """The file's values, (H, W) uint8, or (H, W, 3) of mode "RGB".
+
+    Args:
+        height, width: the pixels that it must have.
+        modes: Pillow's modes that it may have: "RGB", "L", or "P", whose indices are given.
+
+    Raises:
+        DatasetError: a file that is missing, damaged, no such PNG, or of another size.
+    """
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"{path}: of {height} x {width} pixels, {MAX_PIXELS} are read at most; cut the image up")
+    try:
+        require_regular(path)
+        # Even uncompressed its pixels take no more than 4 bytes each; what is longer hides something else.
+        if path.stat().st_size > 4 * height * width + _AROUND:
+            raise DatasetError(f"{path}: is larger than {height} x {width} pixels are in PNG; replace it")
+        # Of other formats' decoders some run programs.
+        with Image.open(path, formats=["PNG"]) as opened:
+            _check(opened, path, height, width, modes)
+            return np.array(opened, dtype=np.uint8)
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"{path}: {error}; replace it by one of {height} x {width} pixels") from None
+    except _DECODING_ERRORS as error:
+        problem = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{path}: cannot be read as a PNG ({problem}); replace it") from None
+
+
+def _check(opened: Any, path: Path, height: int, width: int, modes: Collection[str]) -> None:
+    if opened.size != (width, height):
+        raise DatasetError(
+            f"{path}: is {opened.size[1]} x {opened.size[0]} pixels (height x width), but the annotations say "
+            f"{height} x {width}; correct the annotations or replace the file"
+        )
+    if opened.mode not in modes:
+        raise DatasetError(f"{path}: is a PNG of mode {opened.mode}, not {' or '.join(sorted(modes))}; save it as such")
