@@ -64,6 +64,12 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Images that the net takes at once, each found in as if alone.")
+    ] = 1,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="RetinaNet: detections from the net, not the original's raw maps.")
+    ] = False,
     datasets: Annotated[Path, typer.Option(help="Folder in which datasets are registered.")] = Path("configs/datasets"),
 ) -> None:
     """Convert one detectron2 model to Caffe2, and check that nothing is lost.
@@ -78,8 +84,11 @@ def convert(
     roastery convert --config-file config.yaml --output out --run-eval --runtime both MODEL.WEIGHTS model_final.pkl
 
     roastery convert --config-file config.yaml --output out MODEL.WEIGHTS m.pth MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.3
+
+    roastery convert --config-file retinanet.yaml --output out --decode --batch 4 MODEL.WEIGHTS model_final.pkl
     """
     from roastery.conversion import convert_to_directory
+    from roastery.spec import ExportSpec
 
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"Converting [bold]{plain(str(config_file))}[/bold]")
@@ -91,6 +100,7 @@ def convert(
         run_eval=run_eval,
         sample_images=sample_images or (),
         datasets=datasets,
+        export=ExportSpec(batch=batch, decode=decode),
         progress=_Told(console),
     )
     _print_parity(console, outcome)

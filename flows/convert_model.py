@@ -112,9 +112,17 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
     pinned = runs.run(resolve, ResolveRequest(model=name, spec=model, dataset=dataset))
     resolved, data = pinned.model(model), pinned.facts.dataset
     sampled = runs.run(
-        sample, SampleRequest(model=name, resolved=resolved, dataset=dataset, pinned=data, sample=pipeline.sample)
+        sample,
+        SampleRequest(
+            model=name,
+            resolved=resolved,
+            dataset=dataset,
+            pinned=data,
+            sample=pipeline.sample,
+            batch=model.export.batch,
+        ),
     )
-    traced = runs.run(trace, TraceRequest(model=name, resolved=resolved, sample=sampled.artifact))
+    traced = runs.run(trace, TraceRequest(model=name, resolved=resolved, sample=sampled.artifact, export=model.export))
     exported = runs.run(export_onnx, ExportOnnxRequest(model=name, program=traced.artifact))
     converted = runs.run(
         convert_caffe2,
@@ -152,7 +160,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             resolved=resolved,
             dataset=dataset,
             pinned=data,
-            iou_types=pinned.facts.iou_types,
+            measures=pinned.facts.measures,
             shards=shards,
             converted=converted.artifact,
             parity=converted.facts.parity,
@@ -170,6 +178,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             converted=converted.artifact,
             onnx=exported.artifact,
             operators=converted.facts.operators,
+            export=model.export,
             gate=gate,
             timings=tuple(runs.timings),
             versions=versions(),

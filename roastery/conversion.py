@@ -19,11 +19,13 @@ from roastery.caffe2.draw import DRAWING_FILE, draw_svg
 from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import Nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.config import load_config
+from roastery.config import class_count, load_config
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
-from roastery.data.coco import CocoDataset, load_coco
+from roastery.data.coco import CocoDataset
+from roastery.data.dataset import load_dataset
 from roastery.data.preprocess import pad_and_batch
+from roastery.data.sampling import in_batches
 from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.digest import file_sha256
 from roastery.errors import DatasetError, DrawingUnavailable
@@ -37,6 +39,7 @@ from roastery.output_folder import replaced_folder
 from roastery.reference.build import build_reference
 from roastery.results import Evaluation, ParitySummary, Target
 from roastery.sources.native import load_detector, net_arguments
+from roastery.spec import ExportSpec
 
 RuntimeName = Literal["torch", "caffe2"]
 Advance = Callable[[], None]
@@ -99,6 +102,7 @@ def convert_to_directory(
     datasets: Path = DATASETS_FOLDER,
     policy: GatePolicy | None = None,
     progress: Progress | None = None,
+    export: ExportSpec | None = None,
 ) -> ConversionOutcome:
     """Convert a model and leave `FILES` in a folder, which appears only when it is whole.
 
@@ -110,31 +114,34 @@ def convert_to_directory(
         overrides: KEY VALUE KEY VALUE ..., over the config.
         runtimes: in which the net is compared with the detector, and evaluated.
         run_eval: evaluate the original and the net on the config's first DATASETS.TEST, found in the folder `datasets`.
+        export: what kind of net is made; default: of one image, raw where the original's is.
         sample_images: images to compare on; default: some of that dataset, else a drawn one.
 
     Raises:
         UserError: what the user can mend, in one line.
         RuntimeFailed: genuine Caffe2 died.
     """
-    steps = _Steps(progress or Silent())
+    steps, export = _Steps(progress or Silent()), export or ExportSpec()
     with replaced_folder(output, FILES) as staging:
         if "caffe2" in runtimes:
             find_caffe2_python()
         with steps.step("read the model"):
             config = load_config(config_file, overrides)
             weights = find_weights(config, config_file)
-            detector = load_detector(config, weights)
+            detector = load_detector(config, weights, decode=export.decode)
             spec = find_dataset(config, datasets, required=run_eval)
             sample, sampled_from = sample_inputs(config, spec, sample_images)
-            dataset = load_coco(spec.name, spec.images, spec.annotations) if spec and run_eval else None
-            if dataset is not None and len(dataset.category_ids) != config.MODEL.ROI_HEADS.NUM_CLASSES:
+            dataset = load_dataset(spec) if spec and run_eval else None
+            if dataset is not None and len(dataset.category_ids) != class_count(config):
                 raise DatasetError(
                     f"{dataset.annotations}: has {len(dataset.category_ids)} categories, but the model "
-                    f"{config.MODEL.ROI_HEADS.NUM_CLASSES} classes; evaluate on the dataset that it was trained for"
+                    f"{class_count(config)} classes; evaluate on the dataset that it was trained for"
                 )
-        nets = _export(config, detector, staging, steps)
+        nets = _export(config, detector, export.batch, staging, steps)
         warnings = _draw(nets, staging, steps)
-        parity = tuple(_parity(runtime, nets, config, detector, sample, steps) for runtime in runtimes)
+        parity = tuple(
+            _parity(runtime, nets, config, detector, in_batches(sample, export.batch), steps) for runtime in runtimes
+        )
         evaluation = None
         if dataset is not None:
             evaluation = _evaluate(config, config_file, detector, nets, dataset, parity, policy or GatePolicy(), steps)
@@ -162,9 +169,9 @@ class _Steps:
         self.seconds[text] = time.perf_counter() - started
 
 
-def _export(config: CfgNode, detector: Detector, staging: Path, steps: _Steps) -> Nets:
+def _export(config: CfgNode, detector: Detector, batch: int, staging: Path, steps: _Steps) -> Nets:
     with steps.step("trace"):
-        traced = trace(detector, net_arguments(config, detector))
+        traced = trace(detector, net_arguments(config, detector), batch)
         save_program(traced, staging / PROGRAM_FILE)
     with steps.step("export to ONNX"):
         save_onnx(export_onnx(traced), staging / ONNX_FILE)
@@ -189,17 +196,19 @@ def _parity(
     nets: Nets,
     config: CfgNode,
     detector: Detector,
-    sample: Sequence[Mapping[str, Any]],
+    batches: Sequence[Sequence[Mapping[str, Any]]],
     steps: _Steps,
 ) -> ParitySummary:
     def expected() -> Iterator[tuple[Arrays, Arrays]]:
-        for single in sample:
-            data, im_info = pad_and_batch([single["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+        for batch in batches:
+            data, im_info = pad_and_batch(
+                [single["image"] for single in batch], detector.size_divisibility, config.MODEL.PIXEL_MEAN
+            )
             yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(detector, data, im_info)
             advance()
 
     with (
-        steps.step(f"compare in {runtime}", len(sample)) as advance,
+        steps.step(f"compare in {runtime}", len(batches)) as advance,
         TorchRuntime(nets) if runtime == "torch" else Caffe2Runtime(nets) as running,
     ):
         return compare_on_sample(running.run, expected(), runtime)
@@ -217,10 +226,11 @@ def _evaluate(
 ) -> Evaluation:
     converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
     models: dict[Target, Model] = {"original": build_reference(config, detector), **converted}
+    batch = next(iter(converted.values())).batch if converted else 1
     name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem
     try:
         with steps.step("evaluate", len(models) * len(dataset.images)) as advance:
-            return evaluate_side_by_side(name, dataset, config, models, parity, policy, lambda record: advance())
+            return evaluate_side_by_side(name, dataset, config, models, parity, policy, lambda record: advance(), batch)
     finally:
         for model in converted.values():
             model.close()

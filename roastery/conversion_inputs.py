@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from roastery.data.coco import load_coco
+from roastery.data.dataset import load_sampled_from
 from roastery.data.preprocess import resize_shortest_edge, to_input
 from roastery.data.sampling import sample_images
 from roastery.errors import CheckpointError, ConfigError, DatasetError
@@ -79,7 +79,7 @@ def sample_inputs(
     if images:
         return [to_input(path, config) for path in images], f"{len(images)} given image{'s' if len(images) > 1 else ''}"
     if spec is not None:
-        records = sample_images(load_coco(spec.name, *spec.sampled_from), SAMPLED, SEED)
+        records = sample_images(load_sampled_from(spec), SAMPLED, SEED)
         return [to_input(record, config) for record in records], f"{len(records)} images of {spec.name}"
     return [{"image": _drawn(config)}], "one drawn image (name others with --sample-image)"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from roastery.errors import ConfigError
 from roastery.home import at_home
@@ -26,6 +26,10 @@ SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 _EXPERIMENT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _PROJECT_MARK = "configs"
+_DATASET_PATHS = (
+    *("images", "annotations", "sample_images", "sample_annotations"),
+    *("panoptic", "panoptic_masks", "sem_seg"),
+)
 
 DEFAULT_STORE = ".roastery/store"
 DEFAULT_TRACKING_URI = "sqlite:///.roastery/mlflow.db"
@@ -43,6 +47,15 @@ class GateSpec(_Spec):
     require_parity: bool = Field(True, description="whether the net's outputs must equal the detector's on the sample")
 
 
+class ExportSpec(_Spec):
+    """What kind of net is made of a model."""
+
+    batch: int = Field(1, ge=1, le=64, description="images that the net takes at once, each found in as if alone")
+    decode: bool = Field(
+        False, description="whether a RetinaNet's net gives detections, instead of the original's raw maps"
+    )
+
+
 class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
@@ -54,6 +67,7 @@ class ModelSpec(_Spec):
     overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
     source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
     runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
+    export: ExportSpec = Field(ExportSpec(), description="what kind of net is made")
     gate: GateSpec | None = Field(None, description="a gate of its own, instead of the pipeline's")
 
 
@@ -65,6 +79,16 @@ class DatasetSpec(_Spec):
     annotations: Path = Field(description="COCO JSON of the evaluation images")
     sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")
     sample_annotations: Path | None = Field(None, description="COCO JSON of the images to sample from")
+    panoptic: Path | None = Field(None, description="COCO panoptic JSON of the evaluation images")
+    panoptic_masks: Path | None = Field(None, description="folder of the PNGs that it names, of segment ids")
+    sem_seg: Path | None = Field(None, description="folder of PNGs named as the images, of semantic labels; 0: things")
+
+    @model_validator(mode="after")
+    def _panoptic_is_whole(self) -> "DatasetSpec":
+        given = [path is not None for path in (self.panoptic, self.panoptic_masks, self.sem_seg)]
+        if any(given) and not all(given):
+            raise ValueError("panoptic, panoptic_masks and sem_seg go together; give all three or none")
+        return self
 
     @property
     def sampled_from(self) -> tuple[Path, Path]:
@@ -135,7 +159,7 @@ def load_datasets(directory: Path) -> dict[str, DatasetSpec]:
     Raises:
         ConfigError: as `load_models`.
     """
-    return _load_folder(directory, DatasetSpec, ("images", "annotations", "sample_images", "sample_annotations"))
+    return _load_folder(directory, DatasetSpec, _DATASET_PATHS)
 
 
 def load_pipeline(path: Path) -> PipelineConfig:

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
 from roastery.data.preprocess import pad_and_batch
+from roastery.data.sampling import in_batches
 from roastery.detectors.detector import detect_eagerly
 from roastery.errors import GateFailed
 from roastery.evaluation.sample_parity import Arrays, compare_on_sample
@@ -28,6 +29,8 @@ class Caffe2Tracer:
     Args:
         cfg: the model's config, from `roastery.config.load_config`.
         weights: its checkpoint (.pkl, .pth, .safetensors); nothing in it is executed.
+        batch: how many images the net takes at once.
+        decode: whether a RetinaNet's net gives detections instead of the original's raw maps.
         inputs: sample inputs, [{"image": (3, h, w) BGR tensor}]. They are not needed to trace, and need not have
             detections. `export_caffe2` checks on them that the converted net gives what the detector gives.
 
@@ -36,9 +39,18 @@ class Caffe2Tracer:
         >>> model.save_protobuf("out")                                           # doctest: +SKIP
     """
 
-    def __init__(self, cfg: CfgNode, weights: str | Path, inputs: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        weights: str | Path,
+        inputs: Sequence[Mapping[str, Any]] = (),
+        *,
+        batch: int = 1,
+        decode: bool = False,
+    ) -> None:
         self.config = cfg
-        self.detector = load_detector(cfg, weights)
+        self.detector = load_detector(cfg, weights, decode=decode)
+        self.batch = batch
         self.inputs = list(inputs)
 
     def export_program(self) -> ExportedProgram:
@@ -66,7 +78,7 @@ class Caffe2Tracer:
         return model
 
     def _trace(self) -> Traced:
-        return trace(self.detector, net_arguments(self.config, self.detector))
+        return trace(self.detector, net_arguments(self.config, self.detector), self.batch)
 
     @cached_property
     def _onnx(self) -> ir.Model:
@@ -74,7 +86,7 @@ class Caffe2Tracer:
         return export_onnx(self._trace())
 
     def _sample(self) -> Iterator[tuple[Arrays, Arrays]]:
-        for single in self.inputs:
-            image = single["image"].to(torch.float32)
-            data, im_info = pad_and_batch([image], self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
+        for batch in in_batches(self.inputs, self.batch):
+            images = [single["image"].to(torch.float32) for single in batch]
+            data, im_info = pad_and_batch(images, self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
             yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(self.detector, data, im_info)

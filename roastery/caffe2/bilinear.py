@@ -63,8 +63,9 @@ def _expand(graph: ir.Graph, node: ir.Node, factors: tuple[int, int]) -> None:
         },
     )
     padded, upsampled = pad.outputs[0], upsample.outputs[0]
-    padded.name, padded.dtype, padded.shape = f"{output.name}_padded", source.dtype, ir.Shape([None, channels, None, None])
-    upsampled.dtype, upsampled.shape = output.dtype, output.shape
+    padded.name, padded.type = f"{output.name}_padded", source.type
+    padded.shape = ir.Shape([None, channels, None, None])
+    upsampled.type, upsampled.shape = output.type, output.shape
     for created in (pad, upsample):
         created.metadata_props[MODULE_KEY] = node.metadata_props.get(MODULE_KEY, "")
     graph.insert_before(node, [pad, upsample])
@@ -76,7 +77,8 @@ def _expand(graph: ir.Graph, node: ir.Node, factors: tuple[int, int]) -> None:
 def _triangle(factor: int) -> NDArray[np.float64]:
     """How a pixel's weight falls off over the pixels that are made of it: 2 * factor of them, one less if it is odd."""
     size = 2 * factor - factor % 2
-    return 1.0 - np.abs(np.arange(size) - (size - 1) / 2) / factor
+    line: NDArray[np.float64] = 1.0 - np.abs(np.arange(size) - (size - 1) / 2) / factor
+    return line
 
 
 def _parameter(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:

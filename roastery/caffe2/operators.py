@@ -222,7 +222,7 @@ def _clip(node: ir.Node) -> NetOperator:
 def _pad(node: ir.Node) -> NetOperator:
     _require(node, "mode", "edge", "only the border repeated is padded with here")
     pads = constant_value(node.inputs[1])
-    if len(node.inputs) > 3 or pads is None or pads.shape != (8,) or pads[[0, 1, 4, 5]].any() or (pads < 0).any():
+    if len(node.inputs) > 3 or pads is None or pads.shape != (8,) or pads[[0, 1, 4, 5]].any() or min(pads.tolist()) < 0:
         raise _refuse(node, "only height and width padded by constants become a PadImage")
     top, left, bottom, right = (int(size) for size in pads[[2, 3, 6, 7]])
     arguments: dict[str, ArgumentValue] = {"mode": "edge", "pads": [top, left, bottom, right], "order": "NCHW"}

@@ -3,16 +3,20 @@
 Source: detectron2/data/datasets/coco.py (`load_coco_json`), for the order of images and the class indices.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roastery.data.coco_annotations import check_annotations
 from roastery.data.coco_files import check_files, digest_of
 from roastery.data.coco_json import category_names, check_ids, entries_of, is_file_name, malformed, read_json
 from roastery.errors import DatasetError
+
+if TYPE_CHECKING:
+    from roastery.data.panoptic import PanopticTruth
 
 MAX_SIDE = 65535
 """JPEG's largest. pycocotools counts an image's pixels in 32 bits."""
@@ -41,6 +45,8 @@ class CocoDataset:
     """Rising: a model's class index to COCO's category id."""
     class_names: tuple[str, ...]
     """A model's class index to its name."""
+    panoptic: "PanopticTruth | None" = None
+    """The same images' segments, where they are annotated too."""
 
     @cached_property
     def digest(self) -> str:
@@ -49,7 +55,8 @@ class CocoDataset:
         Raises:
             DatasetError: a file that cannot be read.
         """
-        return digest_of((self.annotations, *(image.path for image in self.images)))
+        own = digest_of((self.annotations, *(image.path for image in self.images)))
+        return own if self.panoptic is None else hashlib.sha256((own + self.panoptic.digest).encode()).hexdigest()
 
 
 def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:

@@ -1,9 +1,20 @@
 """Which images a net is traced and compared on."""
 
 import hashlib
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import TypeVar
 
 from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.errors import DatasetError
+
+Item = TypeVar("Item")
+
+
+def in_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """The items in batches of `size`, in order; the last is filled up from the first item on."""
+    endless = cycle(items)
+    return [list(islice(endless, size)) for _ in range(-(-len(items) // size))]
 
 
 def sample_images(dataset: CocoDataset, n: int, seed: int) -> tuple[ImageRecord, ...]:

@@ -105,7 +105,8 @@ class StandardRoIHeads(nn.Module):
 def _with_image(boxes: Tensor, batch_splits: Tensor) -> Tensor:
     """Boxes (n, 4), images in order, as RoIs (n, 5) with the index of their image."""
     images = lengths_to_segment_ids(batch_splits.to(torch.int32)).to(torch.float32).reshape(-1, 1)
-    torch._check(images.shape[0] == boxes.shape[0])
+    # For torch.export, which counts both as numbers of their own.
+    torch._check(images.shape[0] == boxes.shape[0])  # type: ignore[no-untyped-call]
     return torch.cat([images, boxes], dim=1)
 
 

@@ -82,7 +82,7 @@ class RPN(nn.Module):
         # CollectRpnProposals takes the best of the whole batch together, so each image goes alone.
         levels = [list(zip(each_image(x), each_image(y), strict=True)) for x, y in zip(objectness, deltas, strict=True)]
         images = [
-            _of_image(self._collect(*zip(*maps, strict=True), info), index)
+            _of_image(self._collect([scores for scores, _ in maps], [moves for _, moves in maps], info), index)
             for index, (info, *maps) in enumerate(zip(each_image(im_info), *levels, strict=True))
         ]
         return images[0] if len(images) == 1 else torch.cat(images)

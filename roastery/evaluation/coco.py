@@ -190,7 +190,8 @@ def _check_results(
                 f"{dataset.annotations}: detections of category {category_id}, but it has {sorted(categories)}; "
                 "evaluate on the dataset that the model was trained for"
             )
-        if not (math.isfinite(result["score"]) and all(math.isfinite(value) for value in result["bbox"])):
+        numbers = (result["score"], *result["bbox"], *result.get("keypoints", ()))
+        if not all(math.isfinite(value) for value in numbers):
             raise DatasetError(f"image {image_id}: a detection with NaN or infinity cannot be evaluated: {result}")
         if "segm" in iou_types and "segmentation" not in result:
             raise DatasetError(f"image {image_id}: a detection without a mask; evaluate 'bbox' alone")

@@ -1,8 +1,8 @@
 """The loop of an evaluation: a model over the images of a dataset, the same for the original and for each target."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yacs.config import CfgNode
@@ -11,10 +11,13 @@ from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.data.preprocess import to_input
 from roastery.errors import DatasetError, OperatorError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
+from roastery.evaluation.segments import segment_rows
 from roastery.structures import Instances
 
 Model = Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
-"""Takes [{"image", "height", "width"}] and gives [{"instances": Instances}]: ReferenceDetector, Caffe2Model."""
+"""Takes [{"image", "height", "width"}] and gives [{"instances": Instances, ...}]: a Reference, Caffe2Model."""
+
+_BATCHES_TOGETHER = 4
 
 # What one image can raise without the next one having to: an unreadable file, an operator that refuses its input, a
 # runtime that died (it starts afresh), PyTorch itself. Anything else is a fault of the program, or of the set-up.
@@ -36,13 +39,16 @@ class Detected:
 
     Attributes:
         detections: COCO results, as `to_coco_results` makes them: boxes xywh in pixels of the original image.
-        milliseconds: for each image that did not fail, the model's call alone, without reading and resizing the image.
+        milliseconds: for each image that did not fail, the model's call alone, without reading and resizing the image;
+            of images that went together each has its share.
         failures: the images that failed; one is enough to fail the gate.
+        segments: what a panoptic model gave beside, as `segment_rows` makes it.
     """
 
     detections: list[dict[str, Any]]
     milliseconds: tuple[float, ...]
     failures: tuple[FailedImage, ...]
+    segments: list[dict[str, Any]]
 
 
 def detect(
@@ -52,12 +58,14 @@ def detect(
     config: CfgNode,
     category_ids: Sequence[int],
     on_image: Callable[[ImageRecord], None] | None = None,
+    batch: int = 1,
 ) -> Detected:
-    """Run a model over images of a dataset, one at a time, in the order of `image_ids`.
+    """Run a model over images of a dataset in the order of `image_ids`, one at a time or several.
 
     Args:
         category_ids: the COCO category of each class index.
         on_image: called after each image, for progress.
+        batch: how many images the model takes at once.
 
     Raises:
         DatasetError: an id that the dataset does not have, or a model that knows more classes than `category_ids`.
@@ -67,30 +75,59 @@ def detect(
     unknown = [image_id for image_id in image_ids if image_id not in records]
     if unknown:
         raise DatasetError(f"{dataset.annotations}: no image with id {unknown[0]}; sample from this dataset")
-    detections: list[dict[str, Any]] = []
-    milliseconds: list[float] = []
-    failures: list[FailedImage] = []
-    for image_id in image_ids:
-        record = records[image_id]
-        try:
-            instances, elapsed = _detect_one(model, record, config)
-        except _IMAGE_ERRORS as error:
-            failures.append(FailedImage(record.id, record.path.name, _first_line(error)))
-        else:
-            detections.extend(to_coco_results(record.id, instances, category_ids))
-            milliseconds.append(elapsed)
+    detected = Detected([], (), (), [])
+    # More than one batch, so that images of one size find each other.
+    together = 1 if batch == 1 else _BATCHES_TOGETHER * batch
+    for start in range(0, len(image_ids), together):
+        chosen = [records[image_id] for image_id in image_ids[start : start + together]]
+        for part in _attempt(model, chosen, config):
+            detected = _add(detected, part, dataset, category_ids)
         if on_image is not None:
-            on_image(record)
-    return Detected(detections, tuple(milliseconds), tuple(failures))
+            for record in chosen:
+                on_image(record)
+    return detected
 
 
-def _detect_one(model: Model, record: ImageRecord, config: CfgNode) -> tuple[Instances, float]:
-    inputs = [to_input(record, config)]
-    started = time.perf_counter()
-    (output,) = model(inputs)
-    elapsed = time.perf_counter() - started
-    instances: Instances = output["instances"]
-    return instances, elapsed * 1000.0
+@dataclass(frozen=True)
+class _Attempt:
+    """What a model gave for some images, or why it failed on one."""
+
+    records: Sequence[ImageRecord]
+    outputs: Sequence[Mapping[str, Any]] = ()
+    milliseconds: float = 0.0
+    failure: str | None = None
+
+
+def _attempt(model: Model, records: Sequence[ImageRecord], config: CfgNode) -> Iterator[_Attempt]:
+    try:
+        inputs = [to_input(record, config) for record in records]
+        started = time.perf_counter()
+        outputs = model(inputs)
+        elapsed = time.perf_counter() - started
+    except _IMAGE_ERRORS as error:
+        if len(records) == 1:
+            yield _Attempt(records, failure=_first_line(error))
+        else:
+            # Alone, they show which of them it was.
+            for record in records:
+                yield from _attempt(model, [record], config)
+    else:
+        yield _Attempt(records, outputs, elapsed * 1000.0 / len(records))
+
+
+def _add(detected: Detected, part: _Attempt, dataset: CocoDataset, category_ids: Sequence[int]) -> Detected:
+    if part.failure is not None:
+        (record,) = part.records
+        failed = FailedImage(record.id, record.path.name, part.failure)
+        return replace(detected, failures=(*detected.failures, failed))
+    for record, output in zip(part.records, part.outputs, strict=True):
+        instances: Instances = output["instances"]
+        detected.detections.extend(to_coco_results(record.id, instances, category_ids))
+        if "panoptic_seg" in output and dataset.panoptic is not None:
+            ids, segments = output["panoptic_seg"]
+            labels = output["sem_seg"].argmax(dim=0).numpy()
+            detected.segments.extend(segment_rows(record.id, ids.numpy(), segments, labels, dataset.panoptic))
+    return replace(detected, milliseconds=(*detected.milliseconds, *[part.milliseconds] * len(part.records)))
 
 
 def _first_line(error: Exception) -> str:

@@ -7,13 +7,18 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from roastery.config import iou_types
+from roastery.config import measures
 from roastery.data.coco import CocoDataset, ImageRecord
-from roastery.evaluation.coco import CurvesByTarget, measure_coco
+from roastery.errors import DatasetError
+from roastery.evaluation.coco import CocoFigures, CurvesByTarget, measure_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
+from roastery.evaluation.panoptic import measure_panoptic
 from roastery.evaluation.predict import Model, detect
-from roastery.results import Evaluation, Metrics, ParitySummary, Target, VerdictSummary
+from roastery.results import Evaluation, Measures, Metrics, ParitySummary, Target, VerdictSummary
+
+SEGMENT_TYPES = ("panoptic_seg", "sem_seg")
+"""What is measured of segments, not of instances."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,14 @@ class Found:
         milliseconds: of each image that did not fail.
         failures: a sentence for each image that failed.
         images: how many images it was asked for.
+        segments: what a panoptic model gave beside, as `segment_rows` makes it.
     """
 
     detections: Sequence[dict[str, Any]]
     milliseconds: Sequence[float]
     failures: Sequence[str]
     images: int
+    segments: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ def evaluate_side_by_side(
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
     on_image: Callable[[ImageRecord], None] | None = None,
+    batch: int = 1,
 ) -> Evaluation:
     """Run models over all images of a dataset and judge the converted ones by the original.
 
@@ -61,6 +69,7 @@ def evaluate_side_by_side(
         models: "original" (our reference of detectron2) and the converted model in one runtime or two.
         parity: one for each of those runtimes.
         on_image: called after each image of each model, for progress.
+        batch: how many images the converted model takes at once.
 
     Raises:
         DatasetError: the dataset is not what the model was trained for.
@@ -69,16 +78,17 @@ def evaluate_side_by_side(
     ids = [record.id for record in dataset.images]
     found: dict[Target, Found] = {}
     for target, model in models.items():
-        detected = detect(model, dataset, ids, config, dataset.category_ids, on_image)
+        together = 1 if target == "original" else batch
+        detected = detect(model, dataset, ids, config, dataset.category_ids, on_image, together)
         failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
-        found[target] = Found(detected.detections, detected.milliseconds, failures, len(ids))
-    return judge_side_by_side(name, dataset, iou_types(config), found, parity, policy).evaluation
+        found[target] = Found(detected.detections, detected.milliseconds, failures, len(ids), detected.segments)
+    return judge_side_by_side(name, dataset, measures(config), found, parity, policy).evaluation
 
 
 def judge_side_by_side(
     name: str,
     dataset: CocoDataset,
-    measured_types: Sequence[str],
+    measured: Measures,
     found: Mapping[Target, Found],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
@@ -86,24 +96,24 @@ def judge_side_by_side(
     """Measure what every target found, and judge the converted model by the original.
 
     Args:
-        measured_types: COCO's IoU types, as `roastery.config.iou_types` gives them.
+        measured: as `roastery.config.measures` gives it.
         found: of "original" and of each runtime.
 
     Raises:
         DatasetError: detections that do not fit the dataset.
     """
     images = len(dataset.images)
-    figures = {target: measure_coco(dataset, each.detections, measured_types) for target, each in found.items()}
+    figures = {target: _measure(dataset, each, measured) for target, each in found.items()}
     metrics = {target: _metrics(each.metrics) for target, each in figures.items()}
     failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in found.items()}
     parities = {summary.runtime: summary for summary in parity}
     verdicts: dict[Target, VerdictSummary] = {}
     for target in (target for target in found if target != "original"):
         # An image that a target was never asked for is as good as one that failed.
-        measured = min(images, found["original"].images, found[target].images)
+        seen = min(images, found["original"].images, found[target].images)
         failed = failures["original"] + failures[target]
-        failed += [f"{images - measured} images were not evaluated"] if measured < images else []
-        verdict = judge(metrics["original"], metrics[target], parities.get(target), measured, failed, policy)
+        failed += [f"{images - seen} images were not evaluated"] if seen < images else []
+        verdict = judge(metrics["original"], metrics[target], parities.get(target), seen, failed, policy)
         deltas = {metric: _number(delta) for metric, delta in verdict.deltas.items()}
         verdicts[target] = VerdictSummary(passed=verdict.passed, reasons=verdict.reasons, deltas=deltas)
     evaluation = Evaluation(
@@ -121,6 +131,22 @@ def judge_side_by_side(
         judged_by="caffe2" if "caffe2" in verdicts else "torch",
     )
     return Judged(evaluation, {target: each.curves for target, each in figures.items()})
+
+
+def _measure(dataset: CocoDataset, found: Found, measured: Measures) -> CocoFigures:
+    of_segments = [kind for kind in measured.iou_types if kind in SEGMENT_TYPES]
+    of_instances = [kind for kind in measured.iou_types if kind not in of_segments]
+    figures = measure_coco(dataset, found.detections, of_instances, None, measured.oks_sigmas)
+    if of_segments:
+        if dataset.panoptic is None:
+            raise DatasetError(
+                f"{dataset.name}: has no panoptic annotations, by which a panoptic model is measured; add panoptic, "
+                "panoptic_masks and sem_seg to the dataset's YAML"
+            )
+        ids = [record.id for record in dataset.images]
+        segments = measure_panoptic(dataset.panoptic, found.segments, ids)
+        figures.metrics.update({kind: segments[kind] for kind in of_segments})
+    return figures
 
 
 def _metrics(figures: Mapping[str, Mapping[str, float]]) -> Metrics:

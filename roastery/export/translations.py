@@ -97,7 +97,7 @@ def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int =
 
 
 def _index(x: Any, indices: Sequence[Any]) -> Any:
-    """Rows of one axis by one vector of places, of which Caffe2's Gather, as PyTorch, counts negative ones from behind."""
+    """Places of one axis by one vector; negative ones count from behind, as in Caffe2's Gather."""
     given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
     if len(given) != 1 or len(given[0][1].shape) != 1:
         raise UnsupportedOperator("an index by more than one vector of places has no Caffe2 form; index one axis")

@@ -200,9 +200,7 @@ def _onnx_schema(defined: Operator, count: int | None) -> onnx.defs.OpSchema:
         inputs=inputs,
         outputs=outputs,
         type_constraints=[(name, types, "") for name in constraints],
-        attributes=[
-            onnx.defs.OpSchema.Attribute(a.name, a.default_attribute()) for a in defined.arguments.values()
-        ],
+        attributes=[onnx.defs.OpSchema.Attribute(a.name, a.default_attribute()) for a in defined.arguments.values()],
     )
 
 

@@ -27,7 +27,9 @@ def lengths_to_segment_ids(lengths: Tensor) -> Tensor:
     Source: caffe2/operators/utility_ops.h and lengths_reducer_ops, PyTorch 1.10.
     """
     if lengths.dim() != 1 or lengths.dtype != torch.int32:
-        raise OperatorError(f"LengthsToSegmentIds: lengths {tuple(lengths.shape)} of {lengths.dtype}, must be (n,) int32")
+        raise OperatorError(
+            f"LengthsToSegmentIds: lengths {tuple(lengths.shape)} of {lengths.dtype}, must be (n,) int32"
+        )
     if bool((lengths < 0).any()):
         raise OperatorError("LengthsToSegmentIds: a length is negative")
     return torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), lengths.long())

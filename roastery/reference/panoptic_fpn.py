@@ -26,6 +26,8 @@ class ReferencePanopticFPN(ReferenceRCNN):
         instances = resize_to_original(self.detect_in(features, seen), height, width)
         logits = resize_logits(self.detector.sem_seg_head(features)[0], seen, height, width)
         combine = self.config.MODEL.PANOPTIC_FPN.COMBINE
-        settings = PanopticSettings(combine.OVERLAP_THRESH, combine.STUFF_AREA_LIMIT, combine.INSTANCES_CONFIDENCE_THRESH)
+        settings = PanopticSettings(
+            combine.OVERLAP_THRESH, combine.STUFF_AREA_LIMIT, combine.INSTANCES_CONFIDENCE_THRESH
+        )
         merged = merge_segments(instances, logits.argmax(dim=0), settings)
         return {"instances": instances, "sem_seg": logits, "panoptic_seg": merged}

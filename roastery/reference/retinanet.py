@@ -15,7 +15,7 @@ from roastery.structures import Boxes, Instances
 
 
 class ReferenceRetinaNet(Reference):
-    """A RetinaNet's own answer. Thresholds and anchors are taken from the config, backbone and head from the detector."""
+    """A RetinaNet's own answer: thresholds and anchors of the config, backbone and head of the detector."""
 
     detector: RetinaNet
 

@@ -196,7 +196,10 @@ def _reproduction(evaluation: Evaluation, facts: ReportFacts) -> Section:
         f"{PurePath(facts.weights).name} and configs/datasets/, in which {evaluation.dataset} is registered. It gives "
         f"the same files, by their digests, and the same AP.{genuine}"
     )
-    blocks: list[Block] = [Prose(words), Command(reproducing_command(facts.weights, evaluation.dataset, runtimes))]
+    blocks: list[Block] = [
+        Prose(words),
+        Command(reproducing_command(facts.weights, evaluation.dataset, runtimes, facts.export)),
+    ]
     if facts.gate != GatePolicy():
         blocks.append(Prose("Its verdict is that of the default gate, which is not the one that judged here."))
     return Section("Reproduce it", "reproduce", blocks)

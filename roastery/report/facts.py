@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from roastery.evaluation.gate import GatePolicy
 from roastery.results import StageTiming
+from roastery.spec import ExportSpec
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class ReportFacts:
         sources: what the conversion was made from, name to digest: checkpoint, config.
         versions: package to version.
         weights: the checkpoint's path or name, of which the name is told.
+        export: what kind of net was made.
     """
 
     meta_architecture: str = ""
@@ -29,3 +31,4 @@ class ReportFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     timings: Sequence[StageTiming] = ()
     weights: str = ""
+    export: ExportSpec = field(default_factory=ExportSpec)

@@ -73,9 +73,7 @@ def _build_two_stage(config: CfgNode, backbone: FPN) -> GeneralizedRCNN:
     )
 
 
-def load_detector(
-    config: CfgNode, weights: Path | str, sha256: str | None = None, *, decode: bool = False
-) -> Detector:
+def load_detector(config: CfgNode, weights: Path | str, sha256: str | None = None, *, decode: bool = False) -> Detector:
     """The detector with a checkpoint's weights, in eval mode.
 
     Args:

@@ -1,6 +1,7 @@
 """The dataset of a run: pinned when the run begins, and the same ever after."""
 
-from roastery.data.coco import CocoDataset, load_coco
+from roastery.data.coco import CocoDataset
+from roastery.data.dataset import load_dataset, load_sampled_from
 from roastery.errors import DatasetError
 from roastery.results import PinnedDataset
 from roastery.spec import DatasetSpec
@@ -10,11 +11,9 @@ def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
     """The dataset's digests as they are now.
 
     Raises:
-        DatasetError: see `roastery.data.coco.load_coco`.
+        DatasetError: see `roastery.data.dataset.load_dataset`.
     """
-    dataset = load_coco(spec.name, spec.images, spec.annotations)
-    same = spec.sampled_from == (spec.images, spec.annotations)
-    sampled = dataset if same else load_coco(spec.name, *spec.sampled_from)
+    dataset, sampled = load_dataset(spec), load_sampled_from(spec)
     return PinnedDataset(
         name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
     )
@@ -26,7 +25,7 @@ def load_evaluated(spec: DatasetSpec, pinned: PinnedDataset) -> CocoDataset:
     Raises:
         DatasetError: they are not those that were pinned: what is made of them would lie under another's key.
     """
-    return _unchanged(load_coco(spec.name, spec.images, spec.annotations), pinned.sha256)
+    return _unchanged(load_dataset(spec), pinned.sha256)
 
 
 def load_sampled(spec: DatasetSpec, pinned: PinnedDataset) -> CocoDataset:
@@ -35,7 +34,7 @@ def load_sampled(spec: DatasetSpec, pinned: PinnedDataset) -> CocoDataset:
     Raises:
         DatasetError: as `load_evaluated`.
     """
-    return _unchanged(load_coco(spec.name, *spec.sampled_from), pinned.sample_sha256)
+    return _unchanged(load_sampled_from(spec), pinned.sample_sha256)
 
 
 def _unchanged(dataset: CocoDataset, sha256: str) -> CocoDataset:

@@ -11,6 +11,7 @@ from roastery.digest import JSON
 from roastery.results import (
     ArtifactRef,
     Evaluation,
+    Measures,
     ParitySummary,
     PinnedDataset,
     ResolvedModel,
@@ -20,7 +21,7 @@ from roastery.results import (
 )
 from roastery.spec import DatasetSpec, GateSpec
 from roastery.stages.dataset import load_evaluated
-from roastery.stages.predict import DETECTIONS_FILE, LATENCIES_FILE
+from roastery.stages.predict import DETECTIONS_FILE, LATENCIES_FILE, SEGMENTS_FILE
 from roastery.stages.stage import FACTS_FILE, Facts, Request, Stage
 from roastery.store import Store
 
@@ -41,7 +42,7 @@ class EvaluateRequest(Request):
     resolved: ResolvedModel
     dataset: DatasetSpec
     pinned: PinnedDataset
-    iou_types: tuple[str, ...]
+    measures: Measures
     shards: dict[Target, tuple[ArtifactRef, ...]]
     converted: ArtifactRef
     parity: tuple[ParitySummary, ...]
@@ -52,7 +53,7 @@ class EvaluateRequest(Request):
             "model": self.model,
             "dataset": [self.pinned.name, self.pinned.sha256],
             "resolved": self.resolved.artifact.key,
-            "iou_types": list(self.iou_types),
+            "measures": self.measures.model_dump(mode="json"),
             "shards": {target: [shard.key for shard in shards] for target, shards in self.shards.items()},
             "converted": self.converted.key,
             "gate": self.gate.model_dump(mode="json"),
@@ -85,7 +86,7 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     dataset = load_evaluated(request.dataset, request.pinned)
     found = {target: _gather(store, shards) for target, shards in request.shards.items()}
     policy = GatePolicy(**request.gate.model_dump())
-    judged = judge_side_by_side(request.model, dataset, request.iou_types, found, request.parity, policy)
+    judged = judge_side_by_side(request.model, dataset, request.measures, found, request.parity, policy)
     evaluation = judged.evaluation
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (directory / _CURVES_FILE).write_bytes(_curves_json().dump_json(judged.curves))
@@ -121,17 +122,21 @@ def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":
     from roastery.evaluation.side_by_side import Found
 
     detections: list[dict[str, Any]] = []
+    segments: list[dict[str, Any]] = []
     milliseconds: list[float] = []
     failures: list[str] = []
     images = 0
     for shard in shards:
         folder = store.fetch(shard)
         detections += _read(folder / DETECTIONS_FILE)
+        if SEGMENTS_FILE in shard.files:
+            segments += _read(folder / SEGMENTS_FILE)
         milliseconds += _read(folder / LATENCIES_FILE)
         facts = _read(folder / FACTS_FILE)
         failures += facts["failures"]
         images += facts["images"]
-    return Found(sorted(detections, key=lambda result: int(result["image_id"])), milliseconds, failures, images)
+    detections, segments = (sorted(rows, key=lambda row: int(row["image_id"])) for rows in (detections, segments))
+    return Found(detections, milliseconds, failures, images, segments)
 
 
 def _failed(store: Store, shards: Sequence[ArtifactRef]) -> list[int]:

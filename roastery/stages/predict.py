@@ -18,6 +18,8 @@ from roastery.store import Store
 
 DETECTIONS_FILE = "detections.json"
 """The shard's detections, as COCO's results: boxes xywh in pixels of the original image."""
+SEGMENTS_FILE = "segments.json"
+"""Of a panoptic model: segments and semantic labels, as `evaluation.segments` makes rows of them."""
 LATENCIES_FILE = "latencies.json"
 """Milliseconds of each image that did not fail, the model's call alone."""
 NET_FILES = ("model.pb", "model_init.pb")
@@ -80,7 +82,7 @@ class PredictResult(StageResult):
 
 
 def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
-    """Write `detections.json` and `latencies.json`.
+    """Write `detections.json`, `latencies.json` and, of a panoptic model, `segments.json`.
 
     An image that raises, or whose detections are no numbers, is recorded as failed, and the gate fails on it. One on
     which the runtime died is tried once more, in a runtime that starts afresh.
@@ -95,7 +97,9 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
     dataset = load_evaluated(request.dataset, request.pinned)
     image_ids = [record.id for record in dataset.images][request.shard - 1 :: request.shards]
-    detected = detect(_twice(_model(request, store)), dataset, image_ids, config, dataset.category_ids)
+    model = _model(request, store)
+    batch = getattr(model, "batch", 1)
+    detected = detect(_twice(model), dataset, image_ids, config, dataset.category_ids, batch=batch)
     failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
     broken = {result["image_id"] for result in detected.detections if not _is_finite(result)}
     names = {record.id: record.path.name for record in dataset.images}
@@ -103,6 +107,8 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
     detections = [result for result in detected.detections if result["image_id"] not in broken]
     (directory / DETECTIONS_FILE).write_text(json.dumps(detections, allow_nan=False), encoding="utf-8")
     (directory / LATENCIES_FILE).write_text(json.dumps(list(detected.milliseconds)), encoding="utf-8")
+    if detected.segments:
+        (directory / SEGMENTS_FILE).write_text(json.dumps(detected.segments), encoding="utf-8")
     return PredictFacts(
         images=len(image_ids),
         detections=len(detections),
@@ -112,7 +118,7 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
 
 
 def _is_finite(result: Mapping[str, Any]) -> bool:
-    return math.isfinite(result["score"]) and all(math.isfinite(value) for value in result["bbox"])
+    return all(math.isfinite(value) for value in (result["score"], *result["bbox"], *result.get("keypoints", ())))
 
 
 def _twice(model: Model) -> Model:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from roastery.digest import JSON
 from roastery.report.files import CONFIG_FILE
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
-from roastery.spec import DatasetSpec, GateSpec
+from roastery.spec import DatasetSpec, ExportSpec, GateSpec
 from roastery.stages.dataset import load_evaluated
 from roastery.stages.evaluate import STAGE as EVALUATE
 from roastery.stages.evaluate import detections_file, read_curves
@@ -38,6 +38,7 @@ class ReportRequest(Request):
     converted: ArtifactRef
     onnx: ArtifactRef
     operators: dict[str, int]
+    export: ExportSpec = ExportSpec()
     gate: GateSpec
     timings: tuple[StageTiming, ...]
     """What the stages before cost."""
@@ -102,6 +103,7 @@ def _facts(request: ReportRequest, store: Store) -> "ReportFacts":
         versions=request.versions,
         timings=request.timings,
         weights=request.resolved.weights,
+        export=request.export,
     )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roastery.config import dump_config, iou_types, load_config
+from roastery.config import dump_config, load_config, measures
 from roastery.digest import JSON, known_file_sha256
 from roastery.errors import CheckpointError
-from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.results import ArtifactRef, Measures, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, ModelSpec
 from roastery.stages.dataset import pin_dataset
 from roastery.stages.stage import Facts, Request, Stage
@@ -38,13 +38,13 @@ class ResolveRequest(Request):
 
 
 class ResolveFacts(Facts):
-    """What was pinned. `iou_types` is what the model's detections have: "bbox", and "segm" with a mask head."""
+    """What was pinned, and what is measured of such a model."""
 
     meta_architecture: str
     config_sha256: str
     source_sha256: str
     weights_bytes: int
-    iou_types: tuple[str, ...]
+    measures: Measures
     dataset: PinnedDataset
 
 
@@ -79,7 +79,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
         config_sha256=known_file_sha256(directory / CONFIG_FILE),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
-        iou_types=iou_types(config),
+        measures=measures(config),
         dataset=pin_dataset(request.dataset),
     )
 

@@ -12,7 +12,7 @@ from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
 
 INPUTS_FILE = "inputs.npz"
-"""`<k>/data` (1, 3, H, W) float32 BGR 0..255, padded; `<k>/im_info` (1, 3) float32: height, width, 1.0."""
+"""`<k>/data` (N, 3, H, W) float32 BGR 0..255, padded; `<k>/im_info` (N, 3) float32: height, width, 1.0."""
 
 
 class SampleRequest(Request):
@@ -25,6 +25,8 @@ class SampleRequest(Request):
     dataset: DatasetSpec
     pinned: PinnedDataset
     sample: SampleSpec
+    batch: int = 1
+    """N, the images that the net takes at once."""
 
     def inputs(self) -> Mapping[str, JSON]:
         return {
@@ -32,6 +34,7 @@ class SampleRequest(Request):
             "sample_sha256": self.pinned.sample_sha256,
             "n": self.sample.n,
             "seed": self.sample.seed,
+            "batch": self.batch,
         }
 
 
@@ -56,7 +59,7 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
     """
     from roastery.config import load_config
     from roastery.data.preprocess import pad_and_batch, to_input
-    from roastery.data.sampling import sample_images
+    from roastery.data.sampling import in_batches, sample_images
     from roastery.sources.native import build_detector
     from roastery.stages.arrays import save_samples
 
@@ -64,9 +67,9 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
     divisibility = build_detector(config).size_divisibility
     records = sample_images(load_sampled(request.dataset, request.pinned), **dict(request.sample))
     samples = []
-    for record in records:
-        image = to_input(record, config)["image"]
-        data, im_info = pad_and_batch([image], divisibility, list(config.MODEL.PIXEL_MEAN))
+    for batch in in_batches(records, request.batch):
+        images = [to_input(record, config)["image"] for record in batch]
+        data, im_info = pad_and_batch(images, divisibility, list(config.MODEL.PIXEL_MEAN))
         samples.append({"data": data.numpy(), "im_info": im_info.numpy()})
     save_samples(directory / INPUTS_FILE, samples)
     return SampleFacts(image_ids=tuple(record.id for record in records))

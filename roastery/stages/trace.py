@@ -5,6 +5,7 @@ from pathlib import Path
 
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, ResolvedModel, StageResult, StageTiming
+from roastery.spec import ExportSpec
 from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.sample import INPUTS_FILE
 from roastery.stages.stage import Facts, Request, Stage
@@ -23,17 +24,19 @@ class TraceRequest(Request):
 
     resolved: ResolvedModel
     sample: ArtifactRef
+    export: ExportSpec = ExportSpec()
 
     def inputs(self) -> Mapping[str, JSON]:
         return {
             "config_sha256": self.resolved.config_sha256,
             "source_sha256": self.resolved.source_sha256,
             "sample": self.sample.files[INPUTS_FILE],
+            "export": self.export.model_dump(mode="json"),
         }
 
 
 class TraceFacts(Facts):
-    """What the traced program gives: names in their order, and detections on each sampled image."""
+    """What the traced program gives: names in their order, and detections in each sampled batch; none of raw maps."""
 
     outputs: tuple[str, ...]
     detections: tuple[int, ...]
@@ -61,16 +64,17 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     from roastery.stages.arrays import load_samples, save_samples
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
-    detector = load_detector(config, request.resolved.weights, request.resolved.source_sha256)
-    traced = trace(detector, net_arguments(config, detector))
+    detector = load_detector(
+        config, request.resolved.weights, request.resolved.source_sha256, decode=request.export.decode
+    )
+    traced = trace(detector, net_arguments(config, detector), request.export.batch)
     save_program(traced, directory / PROGRAM_FILE)
     outputs = []
     for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
         outputs.append(detect_eagerly(detector, torch.from_numpy(sample["data"]), torch.from_numpy(sample["im_info"])))
     save_samples(directory / OUTPUTS_FILE, outputs)
-    return TraceFacts(
-        outputs=traced.output_names, detections=tuple(len(sample[traced.output_names[0]]) for sample in outputs)
-    )
+    found = tuple(len(sample["score_nms"]) for sample in outputs if "score_nms" in sample)
+    return TraceFacts(outputs=traced.output_names, detections=found)
 
 
 def _result(artifact: ArtifactRef, timing: StageTiming, facts: TraceFacts) -> TraceResult:

@@ -1,0 +1,39 @@
+"""A registered dataset, read from the disk."""
+
+from dataclasses import replace
+
+from roastery.data.coco import CocoDataset, load_coco
+from roastery.data.panoptic import load_panoptic
+from roastery.errors import DatasetError
+from roastery.spec import DatasetSpec
+
+
+def load_dataset(spec: DatasetSpec) -> CocoDataset:
+    """What a dataset is evaluated on.
+
+    Raises:
+        DatasetError: see `load_coco` and `load_panoptic`; panoptic annotations that lack an image, or name other things
+            than the boxes' annotations.
+    """
+    dataset = load_coco(spec.name, spec.images, spec.annotations)
+    if spec.panoptic is None or spec.panoptic_masks is None or spec.sem_seg is None:
+        return dataset
+    truth = load_panoptic(spec.panoptic, spec.panoptic_masks, spec.sem_seg)
+    missing = {image.id for image in dataset.images} - set(truth.image_ids)
+    if missing:
+        raise DatasetError(f"{truth.annotations}: lacks image {min(missing)} of {dataset.annotations}; annotate it too")
+    if truth.thing_ids != dataset.category_ids:
+        raise DatasetError(
+            f"{truth.annotations}: its things are the categories {list(truth.thing_ids)}, but those of "
+            f"{dataset.annotations} are {list(dataset.category_ids)}; make them one"
+        )
+    return replace(dataset, panoptic=truth)
+
+
+def load_sampled_from(spec: DatasetSpec) -> CocoDataset:
+    """What is sampled from, of a dataset.
+
+    Raises:
+        DatasetError: see `load_coco`.
+    """
+    return load_coco(spec.name, *spec.sampled_from)
