@@ -17,6 +17,7 @@ import roastery.prediction.predict
 from cli.main import app
 from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import load_nets, save_nets
+from roastery.config import load_config
 from roastery.data.coco import load_coco
 from roastery.errors import OperatorError
 from roastery.evaluation.coco import evaluate_coco
@@ -46,6 +47,17 @@ def boxes(converted, box_model):
 def masks(converted, mask_model):
     """A converted model's folder: one that finds masks too."""
     return converted(mask_model.name)
+
+
+@pytest.fixture(scope="session")
+def demo(converted, shapes):
+    """A converted demo model's folder, of the first whose config has the property."""
+
+    def find(has):
+        folders = sorted(file.parent for file in shapes.glob("*/config.yaml"))
+        return converted(next(folder.name for folder in folders if has(load_config(folder / "config.yaml").MODEL)))
+
+    return find
 
 
 @pytest.fixture
@@ -360,6 +372,46 @@ def test_a_disk_that_is_full_midway_leaves_whole_pictures_alone(predict, boxes, 
     assert refused(result, "no space is left on its disk", "What is written is whole")
     assert files(tmp_path / "out") == ["000001.png"]
     assert files(tmp_path) == ["images", "out"]
+
+
+def test_a_real_models_keypoints_are_worth_what_they_are_drawn_for(predict, demo, shapes, tmp_path):
+    images = sorted((shapes / "val/images").iterdir())[10:20]
+    annotations = shapes / "val/keypoints.json"
+    where = ["-o", tmp_path / "out", "--json", tmp_path / "found.json", "--annotations", annotations]
+
+    assert done(predict(demo(lambda model: model.KEYPOINT_ON), *images, *where))
+
+    results = json.loads((tmp_path / "found.json").read_text())
+    dataset = load_coco("val", shapes / "val/images", annotations)
+    ids = [int(image.stem) for image in images]
+    assert evaluate_coco(dataset, results, ["keypoints"], ids, (0.05,) * 3)["keypoints"]["AP50"] > 50
+    best = max(results, key=lambda each: each["score"])
+    picture = Image.open(tmp_path / f"out/{best['image_id']:06d}.png")
+    zoom = picture.width / Image.open(shapes / f"val/images/{best['image_id']:06d}.jpg").width
+    points = np.reshape(best["keypoints"], (3, 3))[:, :2] + 0.5
+    # The corners, and the middles of the sides.
+    for x, y in [*points, *(points + points[[1, 2, 0]]) / 2]:
+        assert picture.getpixel((int(x * zoom), int(y * zoom))) == (230, 159, 0)
+
+
+def test_a_real_panoptic_models_segments_are_those_of_the_image(predict, demo, shapes, tmp_path):
+    images = sorted((shapes / "val/images").iterdir())[10:14]
+    annotations = shapes / "val/panoptic.json"
+    where = ["-o", tmp_path / "out", "--json", tmp_path / "found.json", "--annotations", annotations]
+
+    assert done(predict(demo(lambda model: model.META_ARCHITECTURE == "PanopticFPN"), *images, *where))
+
+    assert len(files(tmp_path / "out")) == 2 * len(images)
+    assert {each["image_id"] for each in json.loads((tmp_path / "found.json").read_text())} <= {11, 12, 13, 14}
+    truths = {each["image_id"]: each for each in json.loads(annotations.read_text())["annotations"]}
+    for number in (11, 12, 13, 14):
+        ids = np.asarray(Image.open(tmp_path / f"out/{number:06d}.panoptic.png")).astype(int) @ [1, 256, 65536]
+        true = np.asarray(Image.open(shapes / f"val/panoptic/{number:06d}.png").convert("RGB")).astype(int)
+        # Sky and ground are found again, each as one segment.
+        for category in (4, 5):
+            (stuff,) = (each["id"] for each in truths[number]["segments_info"] if each["category_id"] == category)
+            inside = true @ [1, 256, 65536] == stuff
+            assert (ids[inside] == np.bincount(ids[inside]).argmax()).mean() > 0.8
 
 
 def give(monkeypatch, found):
