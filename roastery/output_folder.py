@@ -38,7 +38,7 @@ def replaced_folder(output: Path, ours: Collection[str]) -> Iterator[Path]:
         made = _make_parents(output)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
-        raise _refusal(output, error) from error
+        raise refusal(output, error) from error
     whole = False
     try:
         yield staging
@@ -50,7 +50,7 @@ def replaced_folder(output: Path, ours: Collection[str]) -> Iterator[Path]:
         # The block may meet an error that has nothing to do with the folder: that one is not ours to explain.
         if error.errno not in _FULL and not str(error.filename).startswith((str(staging), str(output))):
             raise
-        raise _refusal(output, error) from error
+        raise refusal(output, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not whole:
@@ -107,8 +107,9 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
-def _refusal(output: Path, error: OSError) -> OutputError:
+def refusal(place: Path, error: OSError, left: str = "Nothing was written") -> OutputError:
+    """The error for a folder that could not be written, with what is left there."""
     reason = _FULL.get(error.errno or 0)
     if reason:
-        return OutputError(f"{output}: {reason}; make room or name another folder. Nothing was written")
-    return OutputError(f"{output}: cannot be written ({error.strerror or error}); name another folder")
+        return OutputError(f"{place}: {reason}; make room or name another folder. {left}")
+    return OutputError(f"{place}: cannot be written ({error.strerror or error}); name another folder")

@@ -1,7 +1,5 @@
 """A converted model's two NetDefs and their files."""
 
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import ArgumentValue, argument_value
 from roastery.errors import ModelFileError
 from roastery.regular_file import require_regular
-from roastery.umask import current_umask
+from roastery.whole_file import write_whole
 
 PREDICT_FILE = "model.pb"
 INIT_FILE = "model_init.pb"
@@ -47,9 +45,9 @@ def save_nets(nets: Nets, directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     text = text_format.MessageToString(nets.predict_net, as_utf8=True)
-    _write(directory / INIT_FILE, nets.init_net.SerializeToString(deterministic=True))
-    _write(directory / TEXT_FILE, text.encode())
-    _write(directory / PREDICT_FILE, nets.predict_net.SerializeToString(deterministic=True))
+    write_whole(directory / INIT_FILE, nets.init_net.SerializeToString(deterministic=True))
+    write_whole(directory / TEXT_FILE, text.encode())
+    write_whole(directory / PREDICT_FILE, nets.predict_net.SerializeToString(deterministic=True))
 
 
 def net_argument(net: caffe2_pb2.NetDef, name: str, default: _Value) -> _Value:
@@ -110,16 +108,3 @@ def _texts(net: caffe2_pb2.NetDef) -> Iterable[object]:
     for operator in net.op:
         yield from (operator.type, operator.name, operator.engine, *operator.input, *operator.output)
         yield from (argument.name for argument in operator.arg)
-
-
-def _write(file: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        # mkstemp's own mode shuts everybody else out.
-        Path(temporary).chmod(0o666 & ~current_umask())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,39 +1,34 @@
 """Pictures for a report: what the original and the converted model found in an image, side by side."""
 
-import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.data.preprocess import read_image
+from roastery.drawing.colours import INK, Colour, thing_colour
+from roastery.drawing.detections import DrawnDetection, draw_detections
+from roastery.drawing.labels import label_text
+from roastery.drawing.scale import fitted_size, pens
 from roastery.report.files import STEM
 from roastery.report.names import RUNTIME_NAMES, runtime_name
 from roastery.results import Target
 
 Results = Sequence[Mapping[str, Any]]
-"""Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score, segmentation (RLE)."""
+"""Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score and perhaps
+segmentation (RLE) and keypoints (x, y, score of each, from the middle of the first pixel)."""
 
 SHOWN_SCORE = 0.5
 """Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
 
-_Corners = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels of the panel."""
-
 _PANEL_SIDE, _NARROWEST = 360, 220
-_HEADER, _GAP, _FONT_SIZE, _LINE = 26, 8, 14, 2
-_TINT = 0.4
-_BACKGROUND, _INK, _LIGHT = (255, 255, 255), (20, 20, 20), (255, 255, 255)
-_BRIGHT = 380
-"""A colour whose channels add up to more has dark writing on it."""
-# Okabe and Ito's colours, which the colour-blind tell apart; further classes go round the hues.
-_COLOURS = [(230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233)]
+_HEADER, _GAP = 26, 8
+_BACKGROUND = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -121,85 +116,34 @@ def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
 
 def _draw(record: ImageRecord, panels: Mapping[Target, Results], names: Mapping[int, str]) -> Image.Image:
     image = Image.fromarray(read_image(record.path, "RGB"))
-    zoom = _PANEL_SIDE / max(image.size)
-    size = (round(image.width * zoom), round(image.height * zoom))
-    colours = {category: _colour(index) for index, category in enumerate(names)}
+    size = fitted_size(image.size, _PANEL_SIDE)
+    colours = {category: thing_colour(index) for index, category in enumerate(names)}
     # A narrow image's title still has room.
     column = max(size[0], _NARROWEST)
     width = len(panels) * column + (len(panels) - 1) * _GAP
     canvas = Image.new("RGB", (width, size[1] + _HEADER), _BACKGROUND)
-    font = ImageFont.load_default(_FONT_SIZE)
     for index, (title, found) in enumerate(panels.items()):
         left = index * (column + _GAP)
-        shown = sorted((d for d in found if d["score"] >= SHOWN_SCORE), key=lambda detection: detection["score"])
-        canvas.paste(_panel(image, size, zoom, shown, names, colours), (left, _HEADER))
+        surest_first = sorted(found, key=lambda detection: -detection["score"])
+        shown = [_drawn(each, names, colours) for each in surest_first if each["score"] >= SHOWN_SCORE]
+        canvas.paste(draw_detections(image, shown, size), (left, _HEADER))
         text = f"{runtime_name(title)}: {len(shown)} of {len(found)} shown"
-        ImageDraw.Draw(canvas).text((left + 2, 4), text, fill=_INK, font=font)
+        ImageDraw.Draw(canvas).text((left + 2, 4), text, fill=INK, font=pens(size).font)
     return canvas
 
 
-def _panel(
-    image: Image.Image,
-    size: tuple[int, int],
-    zoom: float,
-    shown: Results,
-    names: Mapping[int, str],
-    colours: Mapping[int, tuple[int, int, int]],
-) -> Image.Image:
-    pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32).copy()
-    for detection in shown:
-        if "segmentation" in detection:
-            inside = _mask(detection, size)
-            pixels[inside] = (1 - _TINT) * pixels[inside] + _TINT * np.array(colours[detection["category_id"]])
-    panel = Image.fromarray(pixels.round().astype(np.uint8))
-    draw = ImageDraw.Draw(panel)
-    font = ImageFont.load_default(_FONT_SIZE)
-    for detection in shown:
-        box = _corners(detection, zoom)
-        draw.rectangle(box, outline=colours[detection["category_id"]], width=_LINE)
-    taken: list[_Corners] = []
-    # The surest first: where labels are in each other's way, it has the better place.
-    for detection in reversed(shown):
-        text = f"{names[detection['category_id']]} {detection['score']:.2f}"
-        _, _, text_width, text_height = font.getbbox(text)
-        place = _place(_corners(detection, zoom), (text_width + 4, text_height + 3), size, taken)
-        taken.append(place)
-        colour = colours[detection["category_id"]]
-        draw.rectangle(place, fill=colour)
-        draw.text((place[0] + 2, place[1] + 1), text, fill=_INK if sum(colour) > _BRIGHT else _LIGHT, font=font)
-    return panel
-
-
-def _corners(detection: Mapping[str, Any], zoom: float) -> _Corners:
-    x, y, width, height = (value * zoom for value in detection["bbox"])
-    return x, y, max(x + width, x), max(y + height, y)
-
-
-def _place(box: _Corners, label: tuple[float, float], size: tuple[int, int], taken: Sequence[_Corners]) -> _Corners:
-    """Where a label of this size goes: over its box, else in it or under it, clear of others and in the picture."""
-    left, top, right, bottom = box
-    width, height = label
-    places = [
-        (min(max(x, 0), max(size[0] - width, 0)), min(max(y, 0), max(size[1] - height, 0)))
-        for y in (top - height, top, bottom - height, bottom)
-        for x in (left, right - width)
-    ]
-    corners = [(x, y, x + width, y + height) for x, y in places]
-    free = [corner for corner in corners if not any(_overlap(corner, other) for other in taken)]
-    return (free or corners)[0]
-
-
-def _overlap(one: _Corners, other: _Corners) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _mask(detection: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    mask = Image.fromarray(coco_mask.decode(_rle(detection)) * np.uint8(255))
-    return np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
-
-
-def _colour(index: int) -> tuple[int, int, int]:
-    if index < len(_COLOURS):
-        return _COLOURS[index]
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.75, 0.85)
-    return round(red * 255), round(green * 255), round(blue * 255)
+def _drawn(detection: Mapping[str, Any], names: Mapping[int, str], colours: Mapping[int, Colour]) -> DrawnDetection:
+    category = detection["category_id"]
+    x, y, width, height = detection["bbox"]
+    mask = coco_mask.decode(_rle(detection)).astype(bool) if "segmentation" in detection else None
+    keypoints = None
+    if "keypoints" in detection:
+        # COCO counts from the middle of the first pixel.
+        keypoints = np.reshape(np.array(detection["keypoints"], np.float32), (-1, 3)) + [0.5, 0.5, 0.0]
+    return DrawnDetection(
+        text=label_text(names[category], detection["score"]),
+        colour=colours[category],
+        box=(x, y, x + width, y + height),
+        mask=mask,
+        keypoints=keypoints,
+    )

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from roastery.data.coco import load_coco
+from roastery.drawing.colours import INK
 from roastery.report.pictures import disagreement, draw_comparisons
 
 
@@ -120,3 +121,20 @@ def test_categories_beyond_the_chosen_colours_have_colours_too(sample, tmp_path)
     (picture,) = draw_comparisons(tmp_path, many, [sample.images[0].id], {"original": detections}, count=1)
 
     assert picture.path.is_file()
+
+
+def test_keypoints_are_drawn_where_cocos_numbers_say(sample, tmp_path):
+    """COCO counts from the middle of the first pixel, and the panel is larger than the image."""
+    record = sample.images[0]
+    detection = box(bbox=[20.0, 20.0, 60.0, 60.0], image_id=record.id, keypoints=[49.5, 49.5, 0.1, 69.5, 59.5, 0.9])
+    plain = {key: value for key, value in detection.items() if key != "keypoints"}
+
+    (picture,) = draw_comparisons(tmp_path, sample, [record.id], {"original": [detection], "torch": [plain]}, count=1)
+
+    left, right = np.split(_without_gaps(np.asarray(Image.open(picture.path)), 2), 2, axis=1)
+    zoom = 360 / max(record.width, record.height)
+    for x, y in ((50, 50), (70, 60)):
+        row, column = 26 + int(y * zoom), int(x * zoom)
+        assert tuple(left[row, column]) == tuple(left[26 + int(50 * zoom), int(20 * zoom)])
+        assert tuple(left[row, column - 4]) == tuple(left[row, column + 4]) == INK
+        assert tuple(right[row, column]) != tuple(left[row, column])

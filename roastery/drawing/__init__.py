@@ -1,0 +1,1 @@
+"""Detections and segments drawn over their image: for reports and for `roastery predict`."""
