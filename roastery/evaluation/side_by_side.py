@@ -103,7 +103,9 @@ def judge_side_by_side(
         DatasetError: detections that do not fit the dataset.
     """
     images = len(dataset.images)
-    figures = {target: _measure(dataset, each, measured) for target, each in found.items()}
+    figures = {
+        target: measure_found(dataset, each.detections, each.segments, measured) for target, each in found.items()
+    }
     metrics = {target: _metrics(each.metrics) for target, each in figures.items()}
     failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in found.items()}
     parities = {summary.runtime: summary for summary in parity}
@@ -133,10 +135,20 @@ def judge_side_by_side(
     return Judged(evaluation, {target: each.curves for target, each in figures.items()})
 
 
-def _measure(dataset: CocoDataset, found: Found, measured: Measures) -> CocoFigures:
+def measure_found(
+    dataset: CocoDataset,
+    detections: Sequence[dict[str, Any]],
+    segments: Sequence[dict[str, Any]],
+    measured: Measures,
+) -> CocoFigures:
+    """Every figure of what a model found in all images of a dataset.
+
+    Raises:
+        DatasetError: see `measure_coco` and `measure_panoptic`; segments, but no panoptic annotations.
+    """
     of_segments = [kind for kind in measured.iou_types if kind in SEGMENT_TYPES]
     of_instances = [kind for kind in measured.iou_types if kind not in of_segments]
-    figures = measure_coco(dataset, found.detections, of_instances, None, measured.oks_sigmas)
+    figures = measure_coco(dataset, detections, of_instances, None, measured.oks_sigmas)
     if of_segments:
         if dataset.panoptic is None:
             raise DatasetError(
@@ -144,8 +156,8 @@ def _measure(dataset: CocoDataset, found: Found, measured: Measures) -> CocoFigu
                 "panoptic_masks and sem_seg to the dataset's YAML"
             )
         ids = [record.id for record in dataset.images]
-        segments = measure_panoptic(dataset.panoptic, found.segments, ids)
-        figures.metrics.update({kind: segments[kind] for kind in of_segments})
+        of_kinds = measure_panoptic(dataset.panoptic, segments, ids)
+        figures.metrics.update({kind: of_kinds[kind] for kind in of_segments})
     return figures
 
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 from yacs.config import CfgNode
 
+from roastery.config import measures
 from roastery.data.coco import CocoDataset
 from roastery.data.dataset import load_dataset
 from roastery.data.preprocess import resize_shortest_edge
+from roastery.evaluation.predict import Detected
+from roastery.evaluation.side_by_side import measure_found
 from roastery.spec import load_datasets, load_models
 from roastery.structures import Boxes, Instances
 
@@ -61,7 +64,21 @@ def dataset_of() -> Callable[[str], CocoDataset]:
     return lambda model: load_dataset(datasets[models[model].dataset])
 
 
-def hold_segments(expected: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+@pytest.fixture(scope="session")
+def figures_of() -> Callable[[CocoDataset, Detected, CfgNode], dict[str, dict[str, float]]]:
+    """Every figure of what a model found in all images."""
+    return lambda dataset, found, config: (
+        measure_found(dataset, found.detections, found.segments, measures(config)).metrics
+    )
+
+
+@pytest.fixture(scope="session")
+def hold_segments() -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:
+    """Fails where a panoptic answer is not the golden one."""
+    return _hold_segments
+
+
+def _hold_segments(expected: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
     """A panoptic answer is detectron2's: every label and segment, but for pixels that lie on a threshold."""
     ids, segments = answer["panoptic_seg"]
     labels = answer["sem_seg"].argmax(dim=0).numpy()

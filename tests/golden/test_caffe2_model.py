@@ -8,51 +8,71 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from roastery import Caffe2Model, load_config
 from roastery.caffe2.model import RuntimeName
-from roastery.data.coco import load_coco
-from roastery.evaluation.coco import evaluate_coco
+from roastery.data.coco import CocoDataset
+from roastery.evaluation.gate import main_metric
 from roastery.evaluation.parity import REFERENCE, compare_instances
 from roastery.evaluation.predict import detect
-from roastery.reference.build import build_reference
-from roastery.sources.native import load_detector
 
-MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
+MODELS = ("faster_rcnn_fpn", "keypoint_rcnn_fpn", "mask_rcnn_fpn", "panoptic_fpn", "retinanet_fpn")
+KINDS = (*((model, False) for model in MODELS), ("retinanet_fpn", True))
 RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
 ALLOWED_AP = 0.05
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "decode"), KINDS)
 def test_it_detects_in_the_golden_images_what_detectron2_detected(
-    golden_case: Callable[..., Any], shapes: Path, converted: Callable[[str], Path], model: str, runtime: RuntimeName
+    golden_case: Callable[..., Any],
+    hold_segments: Callable[..., None],
+    shapes: Path,
+    converted: Callable[..., Path],
+    model: str,
+    decode: bool,
+    runtime: RuntimeName,
 ) -> None:
     config = load_config(shapes / model / "config.yaml")
-    with Caffe2Model.load_protobuf(converted(model), runtime=runtime) as caffe2_model:
+    with Caffe2Model.load_protobuf(converted(model, decode=decode), runtime=runtime) as caffe2_model:
         for image in range(4):
             single, expected = golden_case(model, image, config)
             (output,) = caffe2_model([single])
-            report = compare_instances(expected, output["instances"], REFERENCE)
+            found, theirs = output["instances"], expected["instances"]
+            report = compare_instances(theirs, found, REFERENCE)
             assert report.differences == (), f"image {image}"
-            assert output["instances"].pred_classes.tolist() == expected.pred_classes.tolist(), "detectron2's order"
+            assert found.pred_classes.tolist() == theirs.pred_classes.tolist(), "detectron2's order"
+            if found.has("pred_keypoints"):
+                np.testing.assert_allclose(
+                    found.pred_keypoints[:, :, 2], theirs.pred_keypoints[:, :, 2], rtol=0, atol=1e-3
+                )
+            if "panoptic_seg" in expected:
+                hold_segments(expected, output)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("model", MODELS)
-def test_its_ap_is_the_originals(
-    golden: Path, shapes: Path, converted: Callable[[str], Path], model: str, runtime: RuntimeName
+@pytest.mark.parametrize(("model", "decode"), KINDS)
+def test_its_figures_are_the_originals(
+    golden: Path,
+    shapes: Path,
+    converted: Callable[..., Path],
+    dataset_of: Callable[[str], CocoDataset],
+    figures_of: Callable[..., Any],
+    model: str,
+    decode: bool,
+    runtime: RuntimeName,
 ) -> None:
+    """detectron2's own figures; that the reference has them too is the reference's test."""
     config = load_config(shapes / model / "config.yaml")
-    val = load_coco("val", shapes / "val" / "images", shapes / "val" / "instances.json")
-    ids = [image.id for image in val.images]
-    golden_ap = json.loads((golden / model / "metrics.json").read_text())["ap_pytorch"]
-    original = build_reference(config, load_detector(config, shapes / model / "model_final.pkl"))
-    with Caffe2Model.load_protobuf(converted(model), runtime=runtime) as caffe2_model:
-        before, after = (detect(each, val, ids, config, val.category_ids) for each in (original, caffe2_model))
-    assert before.failures == after.failures == ()
-    reference_ap, converted_ap = (evaluate_coco(val, found.detections, tuple(golden_ap)) for found in (before, after))
-    for iou_type, figures in golden_ap.items():
-        assert reference_ap[iou_type]["AP"] == pytest.approx(figures["AP"], abs=ALLOWED_AP)
-        assert converted_ap[iou_type]["AP"] == pytest.approx(reference_ap[iou_type]["AP"], abs=ALLOWED_AP)
+    val = dataset_of(model)
+    expected = json.loads((golden / model / "metrics.json").read_text())["ap_pytorch"]
+    with Caffe2Model.load_protobuf(converted(model, decode=decode), runtime=runtime) as caffe2_model:
+        found = detect(caffe2_model, val, [image.id for image in val.images], config, val.category_ids)
+    assert found.failures == ()
+    figures = figures_of(val, found, config)
+    assert figures.keys() == expected.keys()
+    for iou_type, theirs in expected.items():
+        main = main_metric(iou_type)
+        assert figures[iou_type][main] == pytest.approx(theirs[main], abs=ALLOWED_AP), iou_type

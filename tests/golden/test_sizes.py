@@ -18,7 +18,9 @@ from roastery.evaluation.parity import compare_detections
 from roastery.export.trace import TRACED_SIZE, load_program
 from roastery.sources.native import load_detector
 
-MODELS = ("faster_rcnn_fpn", "mask_rcnn_fpn")
+MODELS = ("faster_rcnn_fpn", "keypoint_rcnn_fpn", "mask_rcnn_fpn", "panoptic_fpn", "retinanet_fpn")
+KINDS = (*((model, False) for model in MODELS), ("retinanet_fpn", True))
+"""A RetinaNet raw, and decoded inside the net."""
 RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
 _RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
 # Height and width in pixels, before padding to multiples of 32.
@@ -26,10 +28,20 @@ UNPADDED, PADDED, TALL_PADDED = (160, 224), (150, 178), (250, 97)
 SIZES = (UNPADDED, PADDED, TALL_PADDED)
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def model(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}{'-decoded' if kind[1] else ''}")
+def kind(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    found: tuple[str, bool] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(kind: tuple[str, bool]) -> str:
+    return kind[0]
+
+
+@pytest.fixture(scope="module")
+def net_folder(kind: tuple[str, bool], converted: Callable[..., Path]) -> Path:
+    return converted(kind[0], decode=kind[1])
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +50,8 @@ def config(shapes: Path, model: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def detector(shapes: Path, model: str, config: Any) -> Detector:
-    return load_detector(config, shapes / model / "model_final.pkl")
+def detector(shapes: Path, kind: tuple[str, bool], config: Any) -> Detector:
+    return load_detector(config, shapes / kind[0] / "model_final.pkl", decode=kind[1])
 
 
 def _inputs(config: Any, image: torch.Tensor) -> dict[str, np.ndarray]:
@@ -68,35 +80,36 @@ def test_no_size_here_is_the_one_that_was_traced() -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_net_is_the_detector_at_every_size(
-    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: Detector, runtime: str
+    shapes: Path, net_folder: Path, config: Any, detector: Detector, runtime: str
 ) -> None:
-    with _RUNTIME_TYPES[runtime](load_nets(converted(model))) as running:
+    with _RUNTIME_TYPES[runtime](load_nets(net_folder)) as running:
         for size in SIZES:
             inputs = _inputs(config, _scene(shapes, size))
             expected = _eager(detector, inputs)
-            assert len(expected["score_nms"]) > 0, f"{size}: an image in which nothing is found proves little"
+            assert len(expected.get("score_nms", [0])) > 0, f"{size}: an image in which nothing is found proves little"
             report = compare_detections(expected, running.run(inputs))
             assert report.passed, f"{size}: {report.differences}"
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_image_without_a_detection_gives_empty_outputs_of_the_right_shapes(
-    converted: Callable[[str], Path], model: str, config: Any, detector: Detector, runtime: str
+    net_folder: Path, config: Any, detector: Detector, runtime: str
 ) -> None:
     inputs = _inputs(config, _blank(config, PADDED))
     expected = _eager(detector, inputs)
-    assert len(expected["score_nms"]) == 0
-    with _RUNTIME_TYPES[runtime](load_nets(converted(model))) as running:
+    assert len(expected.get("score_nms", [])) == 0
+    with _RUNTIME_TYPES[runtime](load_nets(net_folder)) as running:
         outputs = running.run(inputs)
     assert {name: array.shape for name, array in outputs.items()} == {
         name: array.shape for name, array in expected.items()
     }
+    assert compare_detections(expected, outputs).differences == ()
 
 
 def test_the_saved_program_is_the_detector_at_every_size(
-    shapes: Path, converted: Callable[[str], Path], model: str, config: Any, detector: Detector
+    shapes: Path, net_folder: Path, config: Any, detector: Detector
 ) -> None:
-    traced = load_program(converted(model) / "model.pt2")
+    traced = load_program(net_folder / "model.pt2")
     program = traced.program.module()
     for image in (*(_scene(shapes, size) for size in SIZES), _blank(config, PADDED)):
         inputs = _inputs(config, image)
