@@ -1,4 +1,4 @@
-"""What the comparisons with detectron2 share: golden images as a model takes them, and what detectron2 gave for them."""
+"""What the comparisons with detectron2 share: golden images as a model takes them, and what detectron2 gave."""
 
 import json
 from collections.abc import Callable, Mapping

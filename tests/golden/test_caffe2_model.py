@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from roastery import Caffe2Model, load_config
 from roastery.caffe2.model import RuntimeName
 from roastery.data.coco import CocoDataset
+from roastery.data.preprocess import to_input
 from roastery.evaluation.gate import main_metric
 from roastery.evaluation.parity import REFERENCE, compare_instances
 from roastery.evaluation.predict import detect
@@ -50,6 +52,35 @@ def test_it_detects_in_the_golden_images_what_detectron2_detected(
                 )
             if "panoptic_seg" in expected:
                 hold_segments(expected, output)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("model", "decode"), KINDS)
+def test_it_detects_what_the_reference_detects_padded_or_not_and_where_there_is_nothing(
+    shapes: Path,
+    converted: Callable[..., Path],
+    load_reference: Callable[[str], Any],
+    dataset_of: Callable[[str], CocoDataset],
+    model: str,
+    decode: bool,
+    runtime: RuntimeName,
+) -> None:
+    reference, config = load_reference(model)
+    inputs = [to_input(record, config) for record in dataset_of(model).images[:8]]
+    whole = inputs[0]["image"]
+    inputs += [{"image": whole[:, :131, :143]}, {"image": whole.flip(2)}]
+    inputs += [{"image": torch.tensor(config.MODEL.PIXEL_MEAN).reshape(3, 1, 1).expand(3, 150, 178)}]
+    padded = [single["image"].shape[1] % 32 + single["image"].shape[2] % 32 > 0 for single in inputs]
+    assert 2 <= sum(padded) < len(padded)
+    with Caffe2Model.load_protobuf(converted(model, decode=decode), runtime=runtime) as caffe2_model:
+        found = [caffe2_model([single])[0] for single in inputs]
+    for index, (single, answer) in enumerate(zip(inputs, found, strict=True)):
+        (expected,) = reference([single])
+        report = compare_instances(expected["instances"], answer["instances"], REFERENCE)
+        assert report.differences == (), f"image {index}"
+        if "sem_seg" in expected:
+            assert float((expected["sem_seg"] - answer["sem_seg"]).abs().max()) < 1e-3
+    assert len(found[0]["instances"]) > 0 == len(found[-1]["instances"])
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

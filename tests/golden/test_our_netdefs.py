@@ -14,7 +14,7 @@ from roastery.evaluation.parity import compare_detections
 
 MODELS = ("faster_rcnn_fpn", "keypoint_rcnn_fpn", "mask_rcnn_fpn", "panoptic_fpn", "retinanet_fpn")
 INEXACT = {"kps_score", "sem_seg"}
-"""Where the original was not what detectron2 is: what it upsampled. Ours is held against detectron2 itself elsewhere."""
+"""What the original upsampled, not as detectron2 does. Ours is held against detectron2 itself elsewhere."""
 RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
 PICKLED = "serialized_anchor_generator"
 """Ours has the anchors as numbers instead."""
