@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 from roastery.data.coco import CocoDataset, load_coco
-from roastery.data.panoptic import load_panoptic
 from roastery.errors import DatasetError
 from roastery.spec import DatasetSpec
 
 
-def load_dataset(spec: DatasetSpec) -> CocoDataset:
+def load_dataset(spec: DatasetSpec, *, decode: bool = True) -> CocoDataset:
     """What a dataset is evaluated on.
+
+    Args:
+        decode: whether panoptic PNGs are checked at once, or when they are used.
 
     Raises:
         DatasetError: see `load_coco` and `load_panoptic`; panoptic annotations that lack an image, or name other things
@@ -18,7 +20,10 @@ def load_dataset(spec: DatasetSpec) -> CocoDataset:
     dataset = load_coco(spec.name, spec.images, spec.annotations)
     if spec.panoptic is None or spec.panoptic_masks is None or spec.sem_seg is None:
         return dataset
-    truth = load_panoptic(spec.panoptic, spec.panoptic_masks, spec.sem_seg)
+    # numpy and Pillow, which whoever only asks for digests does not wait for.
+    from roastery.data.panoptic import load_panoptic
+
+    truth = load_panoptic(spec.panoptic, spec.panoptic_masks, spec.sem_seg, decode=decode)
     missing = {image.id for image in dataset.images} - set(truth.image_ids)
     if missing:
         raise DatasetError(f"{truth.annotations}: lacks image {min(missing)} of {dataset.annotations}; annotate it too")

@@ -240,8 +240,9 @@ def another_architecture(mask_model, tmp_path):
     return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "ProposalNetwork"], ["ProposalNetwork"]
 
 
-def a_panoptic_model(mask_model, tmp_path):
-    return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "PanopticFPN"], ["PanopticFPN", "GeneralizedRCNN"]
+def a_panoptic_model_without_masks(mask_model, tmp_path):
+    overrides = ["MODEL.META_ARCHITECTURE", "PanopticFPN", "MODEL.MASK_ON", "False"]
+    return mask_model / "config.yaml", overrides, ["MODEL.MASK_ON", "PanopticFPN"]
 
 
 def another_mask_head(mask_model, tmp_path):
@@ -269,7 +270,7 @@ def an_image_that_is_none(mask_model, tmp_path):
         unknown_key,
         key_without_value,
         another_architecture,
-        a_panoptic_model,
+        a_panoptic_model_without_masks,
         another_mask_head,
         a_dataset_that_is_not_registered,
         an_image_that_is_none,

@@ -40,9 +40,11 @@ class WithKeypoints(nn.Module):
         super().__init__()
         self.detector = detector
         self.size_divisibility = detector.size_divisibility
-        self.output_names = [*detector.output_names, "keypoints"]
         self.register_buffer("pixel_mean", detector.pixel_mean)
         self.head = nn.Conv2d(detector.roi_heads.mask_head.mask_fcn1.in_channels, KEYPOINTS, 1)
+
+    def output_names(self, batch: int) -> list[str]:
+        return [*self.detector.output_names(batch), "keypoints"]
 
     def forward(self, data: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
         heads = self.detector.roi_heads

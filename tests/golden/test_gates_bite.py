@@ -160,7 +160,7 @@ def test_the_ap_gate_fails_on_one_image_that_raised(nets: Nets, val: CocoDataset
 
 
 def test_the_ap_gate_fails_on_zero_images(val: CocoDataset, original: Any) -> None:
-    nothing = Detected([], (), ())
+    nothing = Detected([], (), (), [])
     assert "no image was evaluated" in _gate(val, original, nothing, images=0).reasons
 
 

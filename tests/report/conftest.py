@@ -172,7 +172,7 @@ def conversion(box_model, shapes, tmp_path_factory):
             resolved=resolved,
             dataset=dataset,
             pinned=data,
-            iou_types=pinned.facts.iou_types,
+            measures=pinned.facts.measures,
             shards=shards,
             converted=converted.artifact,
             parity=converted.facts.parity,

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from roastery.digest import file_sha256
-from roastery.results import ArtifactRef, ParitySummary, PinnedDataset, ResolvedModel, StageTiming
+from roastery.results import ArtifactRef, Measures, ParitySummary, PinnedDataset, ResolvedModel, StageTiming
 from roastery.spec import DatasetSpec, GateSpec, ModelSpec, SampleSpec
 from roastery.stages import STAGES, convert_caffe2, predict
 from roastery.stages.convert_caffe2 import ConvertCaffe2Request
@@ -75,7 +75,7 @@ REQUESTS: dict[str, Request] = {
         resolved=RESOLVED,
         dataset=DATASET,
         pinned=PINNED,
-        iou_types=("bbox",),
+        measures=Measures(iou_types=("bbox",)),
         shards={"original": (artifact("predict"),), "torch": (artifact("predict"),)},
         converted=NET,
         parity=(PARITY,),
@@ -123,13 +123,19 @@ class Fields:
 
 FIELDS = {
     "sample": Fields(
-        {"resolved.config_sha256": "c1", "pinned.sample_sha256": "p1", "sample.n": 5, "sample.seed": 1},
+        {"resolved.config_sha256": "c1", "pinned.sample_sha256": "p1", "sample.n": 5, "sample.seed": 1, "batch": 2},
         # The config's digest and the images' are there; the rest says where they lie.
         ["model", "resolved.source_sha256", "resolved.artifact.key", "resolved.artifact.files", "pinned.name"]
         + ["pinned.sha256", *_RESOLVED_DECIDES_NOT, *_DATASET_DECIDES_NOT],
     ),
     "trace": Fields(
-        {"resolved.config_sha256": "c1", "resolved.source_sha256": "s1", "sample.files": {"inputs.npz": "1"}},
+        {
+            "resolved.config_sha256": "c1",
+            "resolved.source_sha256": "s1",
+            "sample.files": {"inputs.npz": "1"},
+            "export.batch": 2,
+            "export.decode": True,
+        },
         ["model", "resolved.artifact.key", "resolved.artifact.files", "sample.key", "sample.uri", "sample.stage"]
         + _RESOLVED_DECIDES_NOT,
     ),
@@ -165,7 +171,8 @@ FIELDS = {
             "resolved.artifact.key": "1",
             "pinned.name": "e",
             "pinned.sha256": "d1",
-            "iou_types": ("bbox", "segm"),
+            "measures.iou_types": ("bbox", "segm"),
+            "measures.oks_sigmas": (0.05,),
             "shards": {"original": (artifact("predict"),), "torch": (artifact("predict"), artifact("predict"))},
             "converted.key": "1",
             "gate.max_ap_delta": 0.2,

@@ -54,7 +54,7 @@ def test_an_artifact_of_another_stage_is_not_recalled(request_: ResolveRequest, 
 def test_facts_and_timing_lie_in_the_artifact(request_: ResolveRequest, store: Store) -> None:
     done = perform(STAGE, request_, store)
     folder = store.fetch(done.artifact)
-    assert json.loads((folder / FACTS_FILE).read_text())["iou_types"] == ["bbox", "segm"]
+    assert json.loads((folder / FACTS_FILE).read_text())["measures"]["iou_types"] == ["bbox", "segm"]
     timing = json.loads((folder / TIMING_FILE).read_text())
     assert timing["peak_memory_mb"] > 1
     assert timing["stage"] == "resolve"
