@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roastery.config import dump_config, load_config
+from roastery.config import class_count, dump_config, load_config, measures
 from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
 
@@ -393,3 +393,35 @@ def test_a_number_that_python_would_not_write_down_is_refused(tmp_path: Path) ->
     assert "SEED is a number of thousands of digits" in refusal(write(tmp_path, f"SEED: '0x{'f' * 3900}'\n"))
     assert "MODEL.PIXEL_MEAN is " in refusal(write(tmp_path, f"MODEL: {{PIXEL_MEAN: [1, 2, 0x{'f' * 900}]}}\n"))
     assert "SEED is " in refusal(write(tmp_path, ""), "SEED", "9" * 400)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "iou_types", "classes"),
+    [
+        ([], ("bbox",), 80),
+        (["MODEL.MASK_ON", "True"], ("bbox", "segm"), 80),
+        (["MODEL.KEYPOINT_ON", "True", "MODEL.ROI_HEADS.NUM_CLASSES", "1"], ("bbox", "keypoints"), 1),
+        (
+            ["MODEL.META_ARCHITECTURE", "PanopticFPN", "MODEL.MASK_ON", "True"],
+            ("bbox", "segm", "panoptic_seg", "sem_seg"),
+            80,
+        ),
+        # Of a RetinaNet what the config says of other heads means nothing.
+        (
+            ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.MASK_ON", "True", "MODEL.RETINANET.NUM_CLASSES", "7"],
+            ("bbox",),
+            7,
+        ),
+    ],
+)
+def test_what_is_measured_of_a_model_is_what_its_heads_find(tmp_path, overrides, iou_types, classes):
+    (tmp_path / "config.yaml").write_text("{}\n")
+    config = load_config(tmp_path / "config.yaml", overrides)
+    assert measures(config).iou_types == iou_types
+    assert class_count(config) == classes
+
+
+def test_the_sigmas_of_keypoints_are_the_configs(tmp_path):
+    (tmp_path / "config.yaml").write_text("TEST: {KEYPOINT_OKS_SIGMAS: [0.1, 0.2]}\nMODEL: {KEYPOINT_ON: true}\n")
+    assert measures(load_config(tmp_path / "config.yaml")).oks_sigmas == (0.1, 0.2)
+    assert measures(load_config(tmp_path / "config.yaml", ["MODEL.KEYPOINT_ON", "False"])).oks_sigmas == ()

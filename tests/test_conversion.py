@@ -8,6 +8,7 @@ import pytest
 import roastery.conversion
 from roastery.conversion import convert_to_directory
 from roastery.errors import DatasetError, UnsupportedOperator
+from roastery.spec import ExportSpec
 
 
 class Told:
@@ -26,7 +27,7 @@ class Told:
 @pytest.fixture
 def failing_trace(monkeypatch):
     def with_error(error):
-        def trace(detector, arguments):
+        def trace(detector, arguments, batch):
             raise error
 
         monkeypatch.setattr(roastery.conversion, "trace", trace)
@@ -69,3 +70,18 @@ def test_a_conversion_needs_neither_prefect_nor_mlflow():
     code = "import sys, roastery.conversion; sys.exit(bool({'prefect', 'mlflow'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_kind_of_net_that_is_asked_for_is_made_and_compared_and_evaluated_in_batches(mask_model, tmp_path):
+    outcome = convert_to_directory(
+        mask_model / "config.yaml", tmp_path / "out", run_eval=True, export=ExportSpec(batch=3)
+    )
+
+    assert outcome.passed
+    # Four sampled images in batches of three: the second is filled up.
+    assert [parity.images for parity in outcome.parity] == [2]
+    for iou_type, figures in outcome.evaluation.metrics["original"].items():
+        assert outcome.evaluation.metrics["torch"][iou_type]["AP"] == pytest.approx(figures["AP"], abs=0.05)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["net"]["arguments"]["batch_size"] == 3
+    assert manifest["net"]["outputs"][-1] == "batch_splits"

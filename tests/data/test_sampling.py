@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roastery.data.coco import CocoDataset, ImageRecord, load_coco
-from roastery.data.sampling import sample_images
+from roastery.data.sampling import in_batches, sample_images
 from roastery.errors import DatasetError
 
 
@@ -57,3 +57,10 @@ def test_every_image_is_as_likely_as_another() -> None:
 def test_a_sample_of_nothing_is_refused(n: int) -> None:
     with pytest.raises(DatasetError, match="ask for at least 1"):
         sample_images(dataset([1]), n, 0)
+
+
+def test_batches_hold_every_item_in_order_and_the_last_is_filled_up_from_the_first():
+    assert in_batches([1, 2, 3, 4, 5], 2) == [[1, 2], [3, 4], [5, 1]]
+    assert in_batches([1, 2], 4) == [[1, 2, 1, 2]]
+    assert in_batches([1, 2], 1) == [[1], [2]]
+    assert in_batches([], 3) == []

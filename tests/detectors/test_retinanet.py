@@ -90,7 +90,7 @@ def test_it_is_the_detector_and_finds_what_detectron2_finds(small: Path, kind: s
             report = compare_detections(expected, running.run({"data": data.numpy(), "im_info": im_info.numpy()}))
             assert report.differences == ()
             (answer,), (theirs,) = model([single]), reference([single])
-            assert len(theirs["instances"]) == 20
+            assert len(theirs["instances"]) > 2
             assert compare_instances(theirs["instances"], answer["instances"], REFERENCE).differences == ()
 
 

@@ -250,3 +250,61 @@ def test_a_dataset_without_objects_has_no_curve(shapes, tmp_path):
 
     assert figures.curves == {}
     assert math.isnan(figures.metrics["bbox"]["AP"])
+
+
+@pytest.fixture(scope="module")
+def triangles(shapes):
+    return load_coco("keypoints", shapes / "val" / "images", shapes / "val" / "keypoints.json")
+
+
+@pytest.fixture(scope="module")
+def pointed(triangles):
+    """The annotated keypoints as detections."""
+    annotations = json.loads(triangles.annotations.read_text())["annotations"]
+    return [
+        {name: a[name] for name in ("image_id", "category_id", "bbox", "keypoints")} | {"score": 1.0}
+        for a in annotations
+    ]
+
+
+SIGMAS = (0.05, 0.05, 0.05)
+
+
+def test_keypoints_count_from_the_pixels_centre_in_coco():
+    found = Instances(
+        (20, 30),
+        pred_boxes=Boxes(torch.zeros(1, 4)),
+        scores=torch.zeros(1),
+        pred_classes=torch.zeros(1, dtype=torch.int64),
+        pred_keypoints=torch.tensor([[[3.0, 4.5, 0.25], [0.5, 0.5, 1.0]]]),
+    )
+    (result,) = to_coco_results(1, found, (1,))
+    assert result["keypoints"] == [2.5, 4.0, 0.25, 0.0, 0.0, 1.0]
+
+
+def test_the_annotated_keypoints_as_detections_have_ap_100(triangles, pointed):
+    figures = evaluate_coco(triangles, pointed, ["bbox", "keypoints"], None, SIGMAS)
+    assert list(figures["keypoints"]) == ["AP", "AP50", "AP75", "APm", "APl"]
+    assert figures["keypoints"]["AP"] == figures["bbox"]["AP"] == pytest.approx(100)
+
+
+def test_the_sigmas_say_how_far_a_keypoint_may_be_off(triangles, pointed):
+    moved = [
+        result | {"keypoints": [value + 2 * (index % 3 < 2) for index, value in enumerate(result["keypoints"])]}
+        for result in pointed
+    ]
+    tight, loose = (
+        evaluate_coco(triangles, moved, ["keypoints"], None, [sigma] * 3)["keypoints"]["AP"] for sigma in (0.01, 1.0)
+    )
+    assert tight < 20
+    assert loose > 99
+
+
+def test_keypoints_without_a_sigma_for_each_are_refused(triangles, pointed):
+    with pytest.raises(DatasetError, match=r"TEST\.KEYPOINT_OKS_SIGMAS"):
+        evaluate_coco(triangles, pointed, ["keypoints"])
+
+
+def test_keypoints_cannot_be_measured_on_objects_without_them(val, pointed):
+    with pytest.raises(DatasetError, match="has no 'keypoints'"):
+        evaluate_coco(val, pointed, ["keypoints"], None, SIGMAS)

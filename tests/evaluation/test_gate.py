@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roastery.evaluation.gate import GatePolicy, judge
+from roastery.evaluation.gate import GatePolicy, judge, main_metric
 from roastery.evaluation.parity import ParityReport
 
 NAN = math.nan
@@ -169,3 +169,15 @@ def test_a_passed_verdict_means_numbers_within_the_bound(before, after, bound):
 )
 def test_a_policy_allows_what_is_within_its_bound(two_sided, delta, allowed):
     assert GatePolicy(max_ap_delta=0.1, two_sided=two_sided).allows(delta) is allowed
+
+
+@pytest.mark.parametrize(("iou_type", "metric"), [("panoptic_seg", "PQ"), ("sem_seg", "mIoU"), ("keypoints", "AP")])
+def test_each_kind_of_figure_is_bounded_by_its_own_main_metric(iou_type, metric):
+    original = {iou_type: {metric: 70.0, "other": 50.0}}
+    within = {iou_type: {metric: 70.05, "other": 10.0}}
+    beyond = {iou_type: {metric: 69.8, "other": 50.0}}
+    assert main_metric(iou_type) == metric
+    assert judge(original, within, AGREES, 10, []).passed
+    assert any(f"{iou_type}/{metric}" in reason for reason in judge(original, beyond, AGREES, 10, []).reasons)
+    missing = judge({iou_type: {"other": 50.0}}, {iou_type: {"other": 50.0}}, AGREES, 10, [])
+    assert any(metric in reason for reason in missing.reasons)

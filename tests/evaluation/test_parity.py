@@ -31,7 +31,7 @@ def permuted(outputs, order):
 
 def test_the_bounds_are_those_of_the_design():
     assert (TENSOR.boxes, TENSOR.scores, TENSOR.maps) == (0.01, 1e-4, 1e-3)
-    assert (REFERENCE.boxes, REFERENCE.scores, REFERENCE.mask_iou) == (0.05, 1e-3, 0.99)
+    assert (REFERENCE.boxes, REFERENCE.scores, REFERENCE.mask_iou, REFERENCE.keypoints) == (0.05, 1e-3, 0.99, 0.5)
 
 
 def test_equal_outputs_agree_with_no_difference(outputs):
@@ -319,3 +319,19 @@ def test_another_image_size_fails(instances):
     without = changed(instances)
     without.remove("pred_masks")
     assert compare_instances(without, other).differences == ("image size: (40, 50) expected, (50, 40) given",)
+
+
+@pytest.mark.parametrize(("off", "passes"), [(0.4, True), (0.6, False)])
+def test_keypoints_may_be_half_a_pixel_off_and_their_scores_anything(off, passes):
+    def one(x):
+        return Instances(
+            (20, 20),
+            pred_boxes=Boxes(torch.tensor([[1.0, 1.0, 9.0, 9.0]])),
+            scores=torch.tensor([0.5]),
+            pred_classes=torch.tensor([0]),
+            pred_keypoints=torch.tensor([[[x, 4.0, 0.3], [5.0, 6.0, 0.2]]]),
+        )
+
+    report = compare_instances(one(3.0), one(3.0 + off), REFERENCE)
+    assert report.passed is passes
+    assert report.largest["pred_keypoints"] == pytest.approx(off, abs=1e-5)

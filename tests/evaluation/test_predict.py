@@ -5,8 +5,10 @@ import torch
 
 from roastery.config import load_config
 from roastery.data.coco import load_coco
+from roastery.data.dataset import load_dataset
 from roastery.errors import DatasetError, RuntimeFailed, UserError
 from roastery.evaluation.predict import detect
+from roastery.spec import DatasetSpec
 from roastery.structures import Boxes, Instances
 
 
@@ -129,3 +131,74 @@ def test_progress_is_told_after_each_image_whether_it_failed_or_not(sample, conf
     )
 
     assert told == ids
+
+
+class Batched(FixedModel):
+    """Takes several images at once, and raises where one of them is in `broken`."""
+
+    def __init__(self, broken=()):
+        super().__init__()
+        self.broken = broken
+        self.sizes = []
+
+    def __call__(self, inputs):
+        self.sizes.append(len(inputs))
+        if any(single["image_id"] in self.broken for single in inputs):
+            raise RuntimeFailed("it died")
+        return [super(Batched, self).__call__([single])[0] for single in inputs]
+
+
+def test_images_go_together_where_the_model_takes_several(sample, config):
+    model = Batched()
+    ids = [record.id for record in sample.images[:10]]
+    seen = []
+
+    detected = detect(model, sample, ids, config, sample.category_ids, lambda record: seen.append(record.id), batch=2)
+
+    assert model.sizes == [8, 2]
+    assert [found["image_id"] for found in detected.detections] == ids == seen
+    assert len(detected.milliseconds) == 10
+
+
+def test_of_images_that_went_together_the_one_that_failed_is_found(sample, config):
+    ids = [record.id for record in sample.images[:8]]
+
+    detected = detect(Batched(broken=ids[3:4]), sample, ids, config, sample.category_ids, batch=2)
+
+    assert [failure.image_id for failure in detected.failures] == ids[3:4]
+    assert [found["image_id"] for found in detected.detections] == ids[:3] + ids[4:]
+    assert len(detected.milliseconds) == 7
+
+
+def test_a_panoptic_answer_becomes_rows_of_its_segments(shapes, config):
+    val = shapes / "val"
+    dataset = load_dataset(
+        DatasetSpec(
+            name="panoptic",
+            images=val / "images",
+            annotations=val / "instances.json",
+            panoptic=val / "panoptic.json",
+            panoptic_masks=val / "panoptic",
+            sem_seg=val / "sem_seg",
+        ),
+        decode=False,
+    )
+
+    class Panoptic(FixedModel):
+        def __call__(self, inputs):
+            (answer,) = super().__call__(inputs)
+            size = answer["instances"].image_size
+            ids = torch.zeros(size, dtype=torch.int32)
+            ids[:5] = 1
+            logits = torch.zeros(3, *size)
+            logits[2] = 1
+            return [
+                answer | {"panoptic_seg": (ids, [{"id": 1, "isthing": False, "category_id": 2}]), "sem_seg": logits}
+            ]
+
+    detected = detect(Panoptic(), dataset, [1], config, dataset.category_ids)
+
+    assert [(row["kind"], row.get("category_id"), row.get("label")) for row in detected.segments] == [
+        ("panoptic", 5, None),
+        ("sem_seg", None, 2),
+    ]
