@@ -203,14 +203,17 @@ def some_tensors() -> "dict[str, Tensor]":
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a demo model's conversion (model.pt2, model.onnx, model.pb, ...), made once for all workers."""
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a demo model's conversion (model.pt2, model.onnx, model.pb, ...), made once for all workers.
+
+    `converted(name, decode=True, batch=2)`: of another kind of net than the usual.
+    """
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def convert_model(name: str) -> Path:
+    def convert_model(name: str, *, decode: bool = False, batch: int = 1) -> Path:
         from roastery.caffe2.convert import convert
         from roastery.caffe2.nets import save_nets
         from roastery.config import load_config
@@ -218,13 +221,13 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         from roastery.export.trace import load_program, save_program, trace
         from roastery.sources.native import load_detector, net_arguments
 
-        folder = shared / "converted" / name
+        folder = shared / "converted" / f"{name}-{decode}-{batch}"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not (folder / "model.pb").exists():
                 config = load_config(SHAPES / name / "config.yaml")
-                detector = load_detector(config, SHAPES / name / "model_final.pkl")
-                save_program(trace(detector, net_arguments(config, detector)), folder / "model.pt2")
+                detector = load_detector(config, SHAPES / name / "model_final.pkl", decode=decode)
+                save_program(trace(detector, net_arguments(config, detector), batch), folder / "model.pt2")
                 save_onnx(export_onnx(load_program(folder / "model.pt2")), folder / "model.onnx")
                 save_nets(convert(load_onnx(folder / "model.onnx")), folder)
         return folder
