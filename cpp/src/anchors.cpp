@@ -39,17 +39,10 @@ std::vector<std::vector<double>> lists(const std::string& text, const std::strin
     return found;
 }
 
-}  // namespace
-
-Anchors anchors_of(const std::string& sizes, const std::string& ratios, double offset, int levels) {
-    return {sizes.empty() ? usual_sizes(levels) : lists(sizes, "--anchor-sizes", levels),
-            lists(ratios.empty() ? "[[0.5, 1.0, 2.0]]" : ratios, "--anchor-aspect-ratios", levels), offset};
-}
-
-std::vector<Box> cell_anchors(const Anchors& anchors, int level) {
+std::vector<Box> cell_anchors(const std::vector<double>& sizes, const std::vector<double>& ratios) {
     std::vector<Box> boxes;
-    for (const double size : anchors.sizes[level]) {
-        for (const double ratio : anchors.ratios[level]) {
+    for (const double size : sizes) {
+        for (const double ratio : ratios) {
             const double width = std::sqrt(size * size / ratio);
             const double height = ratio * width;
             boxes.push_back({static_cast<float>(-width / 2), static_cast<float>(-height / 2),
@@ -57,6 +50,53 @@ std::vector<Box> cell_anchors(const Anchors& anchors, int level) {
         }
     }
     return boxes;
+}
+
+// The net argument that holds a level's anchors.
+std::string cell_argument(int level) { return "cell_anchors_" + std::to_string(level); }
+
+}  // namespace
+
+Anchors anchors_of(const std::string& sizes, const std::string& ratios, double offset, int levels) {
+    const auto all_sizes = sizes.empty() ? usual_sizes(levels) : lists(sizes, "--anchor-sizes", levels);
+    const auto all_ratios = lists(ratios.empty() ? "[[0.5, 1.0, 2.0]]" : ratios, "--anchor-aspect-ratios", levels);
+    Anchors anchors{{}, {}, offset};
+    for (int level = 0; level < levels; ++level) {
+        anchors.cells.push_back(cell_anchors(all_sizes[level], all_ratios[level]));
+    }
+    return anchors;
+}
+
+bool has_anchors(const Net& net) { return net.says("anchor_strides") || net.says(cell_argument(0)); }
+
+Anchors anchors_in(const Net& net, const std::string& file, int levels) {
+    const auto refuse = [&](const std::string& argument, const std::string& why) {
+        throw Failure(file + ": net argument '" + argument + "' " + why + "; convert the model again");
+    };
+    const std::string count = std::to_string(levels);
+    // Their offset lies in them already.
+    Anchors anchors{{}, net.integers("anchor_strides", {}), 0.};
+    if (static_cast<int>(anchors.strides.size()) != levels) {
+        refuse("anchor_strides", "has " + std::to_string(anchors.strides.size()) + " strides for " + count + " levels");
+    }
+    for (const int stride : anchors.strides) {
+        if (stride < 1 || stride > 65535) refuse("anchor_strides", "has a stride of " + std::to_string(stride));
+    }
+    for (int level = 0; level < levels; ++level) {
+        const auto numbers = net.numbers(cell_argument(level), {});
+        if (numbers.empty() || numbers.size() % 4 != 0) {
+            refuse(cell_argument(level),
+                   "has " + std::to_string(numbers.size()) + " numbers, not four for each anchor");
+        }
+        std::vector<Box> cell(numbers.size() / 4);
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+            if (!std::isfinite(numbers[i])) refuse(cell_argument(level), "has NaN or infinity");
+            cell[i / 4][i % 4] = numbers[i];
+        }
+        anchors.cells.push_back(std::move(cell));
+    }
+    if (net.says(cell_argument(levels))) refuse(cell_argument(levels), "is of one level more than the net's " + count);
+    return anchors;
 }
 
 }  // namespace roastery

@@ -33,7 +33,8 @@ Asked parse(int count, char** words, Options& options, std::string& message) {
     app.add_option("--benchmark", options.benchmark, "time so many runs of the net on each image, on stderr")
         ->check(CLI::Range(1, 1000000));
     app.add_option("--threads", options.threads, "threads of Caffe2")->check(CLI::Range(1, 1024));
-    const std::string group = "For a net that does not say it (the original converter's)";
+    const std::string group =
+        "For a net that does not say it (the original converter's); it counts before what a net says";
     app.add_option("--min-size", options.min_size, "shortest edge; detectron2's INPUT.MIN_SIZE_TEST is 800")
         ->check(CLI::Range(0, 65535))
         ->group(group);
@@ -48,8 +49,10 @@ Asked parse(int count, char** words, Options& options, std::string& message) {
         ->delimiter(',')
         ->expected(3)
         ->group(group);
-    app.add_option("--anchor-sizes", options.anchor_sizes, "MODEL.ANCHOR_GENERATOR.SIZES of a RetinaNet")->group(group);
-    app.add_option("--anchor-aspect-ratios", options.anchor_aspect_ratios, "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
+    app.add_option("--anchor-sizes", options.anchor_sizes, "MODEL.ANCHOR_GENERATOR.SIZES of a raw RetinaNet")
+        ->group(group);
+    app.add_option("--anchor-aspect-ratios", options.anchor_aspect_ratios,
+                   "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS; where the net says its anchors, both or neither")
         ->group(group);
     app.add_option("--anchor-offset", options.anchor_offset, "MODEL.ANCHOR_GENERATOR.OFFSET; 0 if not given")
         ->check(CLI::Range(0., 1.))

@@ -19,9 +19,10 @@ struct Options {
     int max_size = -1;
     std::string format;  // empty: what the net says
     std::vector<float> pixel_mean;
+    // Anchors: where none of these is given, the net's own.
     std::string anchor_sizes;  // JSON, as in detectron2's config; empty: detectron2's
     std::string anchor_aspect_ratios;
-    double anchor_offset = 0.0;
+    double anchor_offset = -1.0;  // -1: 0
 };
 
 enum class Asked { run, help, nonsense };

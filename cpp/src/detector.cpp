@@ -33,18 +33,59 @@ Preprocessing preprocessing_of(const Net& net, const Options& options) {
     return settings;
 }
 
+bool gives_anchors(const Options& options) {
+    return !options.anchor_sizes.empty() || !options.anchor_aspect_ratios.empty() || options.anchor_offset >= 0;
+}
+
+// The caller's word, else the net's, else detectron2's default.
+Anchors anchors_for(const Net& net, const Options& options, int levels) {
+    if (has_anchors(net)) {
+        if (!gives_anchors(options)) return anchors_in(net, options.predict_net, levels);
+        // The rest would be detectron2's default, and not the net's.
+        if (options.anchor_sizes.empty() || options.anchor_aspect_ratios.empty()) {
+            throw Failure(options.predict_net + ": says its anchors itself; give --anchor-sizes and " +
+                          "--anchor-aspect-ratios to replace them, or no option of anchors");
+        }
+    }
+    return anchors_of(options.anchor_sizes, options.anchor_aspect_ratios, std::max(options.anchor_offset, 0.), levels);
+}
+
+RetinaNetSettings retinanet_settings(const Net& net, const Options& options, int levels) {
+    RetinaNetSettings settings{net.number("score_threshold", 0.05f),
+                               net.integer("topk_candidates", 1000),
+                               net.number("nms_threshold", 0.5f),
+                               net.integer("max_detections_per_image", 100),
+                               net.numbers("bbox_reg_weights", {1.f, 1.f, 1.f, 1.f}),
+                               anchors_for(net, options, levels)};
+    if (settings.topk_candidates < 0 || settings.box_weights.size() != 4) {
+        throw Failure(options.predict_net +
+                      ": net argument 'topk_candidates' is negative, or 'bbox_reg_weights' has not four numbers; "
+                      "convert the model again");
+    }
+    return settings;
+}
+
 }  // namespace
 
 Detector::Detector(const Options& options)
-    : options_(options),
-      net_(options.predict_net, options.init_net, options.threads),
+    : net_(options.predict_net, options.init_net, options.threads),
       architecture_(net_.text("meta_architecture", "GeneralizedRCNN")),
       preprocessing_(preprocessing_of(net_, options)) {
-    if (architecture_ == "RetinaNet") {
+    // A RetinaNet gives either detections, decoded inside, or the maps that they are made of.
+    const bool is_retinanet = architecture_ == "RetinaNet";
+    const bool raw = is_retinanet && !net_.gives("bbox_nms");
+    int levels = 0;
+    if (raw) {
         do {
-            outputs_.push_back(kClassMap + std::to_string(levels_));
-            outputs_.push_back(kBoxMap + std::to_string(levels_));
-        } while (net_.gives(kClassMap + std::to_string(++levels_)));
+            outputs_.push_back(kClassMap + std::to_string(levels));
+            outputs_.push_back(kBoxMap + std::to_string(levels));
+        } while (net_.gives(kClassMap + std::to_string(++levels)));
+    } else if (is_retinanet) {
+        outputs_ = {"bbox_nms", "score_nms", "class_nms"};
+        if (gives_anchors(options)) {
+            throw Failure(options.predict_net + ": decodes inside, with its own anchors; leave out the options of " +
+                          "anchors, or convert the model without --decode");
+        }
     } else if (architecture_ == "GeneralizedRCNN" || architecture_ == "PanopticFPN") {
         outputs_ = {"bbox_nms", "score_nms", "class_nms"};
         if (architecture_ == "PanopticFPN") {
@@ -64,6 +105,7 @@ Detector::Detector(const Options& options)
                           " gives; convert the model with roastery");
         }
     }
+    if (raw) retinanet_.reset(new RetinaNetSettings(retinanet_settings(net_, options, levels)));
 }
 
 Found Detector::detect(const Input& input, Size original) {
@@ -71,21 +113,9 @@ Found Detector::detect(const Input& input, Size original) {
     net_.run();
     const auto outputs = net_.fetch(outputs_);
     const Size seen{input.height, input.width};
-    if (architecture_ != "RetinaNet") return detect_boxes(outputs, seen, original);
-    const RetinaNetSettings settings{
-        net_.number("score_threshold", 0.05f),
-        net_.integer("topk_candidates", 1000),
-        net_.number("nms_threshold", 0.5f),
-        net_.integer("max_detections_per_image", 100),
-        net_.numbers("bbox_reg_weights", {1.f, 1.f, 1.f, 1.f}),
-        anchors_of(options_.anchor_sizes, options_.anchor_aspect_ratios, options_.anchor_offset, levels_)};
-    if (settings.topk_candidates < 0 || settings.box_weights.size() != 4) {
-        throw Failure(options_.predict_net +
-                      ": net argument 'topk_candidates' is negative, or 'bbox_reg_weights' has not four numbers; "
-                      "convert the model again");
-    }
+    if (!retinanet_) return detect_boxes(outputs, seen, original);
     const Size padded{static_cast<int>(input.data.shape[2]), static_cast<int>(input.data.shape[3])};
-    return {to_original(decode_retinanet(outputs, settings, padded), seen, original), {}, {}};
+    return {to_original(decode_retinanet(outputs, *retinanet_, padded), seen, original), {}, {}};
 }
 
 Found Detector::detect_boxes(const Outputs& outputs, Size seen, Size original) const {

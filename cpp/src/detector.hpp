@@ -1,6 +1,7 @@
 // A converted model of any architecture: from an image to what is in it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "detections.hpp"
 #include "net.hpp"
 #include "panoptic.hpp"
+#include "retinanet.hpp"
 
 namespace roastery {
 
@@ -29,12 +31,11 @@ class Detector {
   private:
     Found detect_boxes(const Outputs& outputs, Size seen, Size original) const;
 
-    const Options& options_;
     Net net_;
     std::string architecture_;
     Preprocessing preprocessing_;
     std::vector<std::string> outputs_;
-    int levels_ = 0;  // of a RetinaNet
+    std::unique_ptr<const RetinaNetSettings> retinanet_;  // of a raw RetinaNet: how its maps become detections
 };
 
 }  // namespace roastery

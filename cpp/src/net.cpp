@@ -34,9 +34,16 @@ caffe2::NetDef read_net(const std::string& file) {
 
 void refuse_others(const caffe2::NetDef& net, const std::string& file) {
     for (int i = 0; i < net.op_size(); ++i) {
-        if (!may_run(net.op(i).type())) {
-            throw Failure(file + ": operator '" + one_line(net.op(i).type()) +
+        const auto& type = net.op(i).type();
+        if (!may_run(type)) {
+            throw Failure(file + ": operator '" + one_line(type) +
                           "' is none of a detector's and is not run; convert the model with roastery");
+        }
+        for (int j = 0; j < net.op(i).arg_size(); ++j) {
+            if (!may_have(type, net.op(i).arg(j).name())) {
+                throw Failure(file + ": operator '" + type + "' with the argument '" + net.op(i).arg(j).name() +
+                              "' is not run; convert the model with roastery");
+            }
         }
     }
 }
@@ -63,6 +70,17 @@ struct Net::Caffe2 {
                           "); convert the model again");
         }
     }
+
+    template <typename Value>
+    std::vector<Value> list(const std::string& file, const std::string& name,
+                            const std::vector<Value>& otherwise) const {
+        try {
+            return caffe2::ArgumentHelper(definition).GetRepeatedArgument<Value>(name, otherwise);
+        } catch (const std::exception& error) {
+            throw Failure(file + ": net argument '" + name + "' holds no numbers (" + reason(error) +
+                          "); convert the model again");
+        }
+    }
 };
 
 Net::Net(const std::string& predict_file, const std::string& init_file, int threads)
@@ -72,6 +90,11 @@ Net::Net(const std::string& predict_file, const std::string& init_file, int thre
     if (text("device", "cpu") != "cpu") {
         throw Failure(file_ + ": was converted for '" + one_line(text("device", "cpu")) +
                       "', and this program runs on the CPU; convert it with MODEL.DEVICE cpu");
+    }
+    const int batch = integer("batch_size", 1);
+    if (batch != 1) {
+        throw Failure(file_ + ": takes batches of " + std::to_string(batch) +
+                      " images, and this program one at a time; convert the model with --batch 1");
     }
     refuse_others(caffe2_->definition, file_);
     auto init = read_net(init_file);
@@ -95,6 +118,13 @@ Net::Net(const std::string& predict_file, const std::string& init_file, int thre
 
 Net::~Net() = default;
 
+bool Net::says(const std::string& name) const {
+    const auto& definition = caffe2_->definition;
+    for (int i = 0; i < definition.arg_size(); ++i) {
+        if (definition.arg(i).name() == name) return true;
+    }
+    return false;
+}
 int Net::integer(const std::string& name, int otherwise) const {
     return caffe2_->argument<int>(file_, name, otherwise);
 }
@@ -104,13 +134,11 @@ float Net::number(const std::string& name, float otherwise) const {
 std::string Net::text(const std::string& name, const std::string& otherwise) const {
     return caffe2_->argument<std::string>(file_, name, otherwise);
 }
+std::vector<int> Net::integers(const std::string& name, const std::vector<int>& otherwise) const {
+    return caffe2_->list<int>(file_, name, otherwise);
+}
 std::vector<float> Net::numbers(const std::string& name, const std::vector<float>& otherwise) const {
-    try {
-        return caffe2::ArgumentHelper(caffe2_->definition).GetRepeatedArgument<float>(name, otherwise);
-    } catch (const std::exception& error) {
-        throw Failure(file_ + ": net argument '" + name + "' holds no numbers (" + reason(error) +
-                      "); convert the model again");
-    }
+    return caffe2_->list<float>(file_, name, otherwise);
 }
 
 bool Net::gives(const std::string& output) const {

@@ -23,11 +23,12 @@ Box apply_deltas(const Box& anchor, const std::array<float, 4>& deltas, const st
 }
 
 struct Level {
-    const Tensor& classes;  // (1, A * K, H, W)
-    const Tensor& deltas;   // (1, A * 4, H, W)
-    std::vector<Box> cell;  // A
+    const Tensor& classes;         // (1, A * K, H, W)
+    const Tensor& deltas;          // (1, A * 4, H, W)
+    const std::vector<Box>& cell;  // A
     float stride;
     float offset;
+    bool own;  // whether the net itself says its anchors
 
     int height() const { return static_cast<int>(deltas.shape[2]); }
     int width() const { return static_cast<int>(deltas.shape[3]); }
@@ -73,13 +74,15 @@ void check(const Level& level, int number, Size padded) {
                               shape_text(level.classes) + " and " + shape_text(level.deltas);
     if (!maps) throw Failure(place + ", which do not fit together; convert the model again");
     if (anchors == 0 || deltas[1] != 4 * anchors || classes[1] % anchors != 0) {
-        throw Failure(place + ", which are not of " + std::to_string(anchors) +
-                      " anchors; give the model's --anchor-sizes and --anchor-aspect-ratios");
+        throw Failure(
+            place + ", which are not of " + std::to_string(anchors) + " anchors; " +
+            (level.own ? "convert the model again" : "give the model's --anchor-sizes and --anchor-aspect-ratios"));
     }
     if (std::ceil(padded.height / level.stride) != deltas[2] || std::ceil(padded.width / level.stride) != deltas[3]) {
         throw Failure(place + ", not of stride " + std::to_string(static_cast<int>(level.stride)) + " in " +
-                      std::to_string(padded.height) + " x " + std::to_string(padded.width) + " pixels; levels that " +
-                      "do not halve are not decoded here");
+                      std::to_string(padded.height) + " x " + std::to_string(padded.width) + " pixels; " +
+                      (level.own ? "convert the model again"
+                                 : "levels that do not halve are decoded only of a net converted with roastery"));
     }
 }
 
@@ -88,15 +91,17 @@ void check(const Level& level, int number, Size padded) {
 std::vector<Detection> decode_retinanet(const Outputs& outputs, const RetinaNetSettings& settings, Size padded) {
     std::vector<Detection> found;
     float stride = 0.f;
-    for (int number = 0; number < static_cast<int>(settings.anchors.sizes.size()); ++number) {
+    const auto& anchors = settings.anchors;
+    const bool own = !anchors.strides.empty();
+    for (int number = 0; number < static_cast<int>(anchors.cells.size()); ++number) {
         const auto& deltas = outputs.at(kBoxMap + std::to_string(number));
-        // The first level divides the padded image, and each next one halves.
-        if (number == 0 && deltas.shape.size() == 4 && deltas.shape[2] > 0) {
+        if (own) {
+            stride = static_cast<float>(anchors.strides[number]);
+        } else if (number == 0 && deltas.shape.size() == 4 && deltas.shape[2] > 0) {
             stride = static_cast<float>(padded.height / deltas.shape[2]);
         }
-        const Level level{outputs.at(kClassMap + std::to_string(number)), deltas,
-                          cell_anchors(settings.anchors, number), stride,
-                          static_cast<float>(settings.anchors.offset) * stride};
+        const Level level{outputs.at(kClassMap + std::to_string(number)), deltas, anchors.cells[number], stride,
+                          static_cast<float>(anchors.offset) * stride,    own};
         check(level, number, padded);
         for (const auto& candidate : best(level, settings.score_threshold, settings.topk_candidates)) {
             const float x = level.offset + static_cast<float>(candidate.column) * stride;

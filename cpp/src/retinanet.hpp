@@ -1,4 +1,4 @@
-// RetinaNet: its net gives raw maps of classes and boxes for each level; here they become detections.
+// RetinaNet: a raw net gives maps of classes and boxes for each level; here they become detections.
 #pragma once
 
 #include <string>

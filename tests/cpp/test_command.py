@@ -32,7 +32,7 @@ def nets(folder: Path) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module")
-def folder(converted: Callable[[str], Path], mask_model: Path) -> Path:
+def folder(converted: Callable[..., Path], mask_model: Path) -> Path:
     return converted(mask_model.name)
 
 
@@ -44,7 +44,7 @@ def image(shapes: Path) -> Path:
 @pytest.mark.parametrize("runtime", ["torch", "caffe2"])
 def test_it_finds_what_python_finds(
     caffe2_detect: Detect,
-    converted: Callable[[str], Path],
+    converted: Callable[..., Path],
     demo_model: Path,
     shapes: Path,
     tmp_path: Path,
@@ -61,7 +61,7 @@ def test_it_finds_what_python_finds(
         for file in files:
             (expected,) = model([to_input(file, config)])
             instances = expected["instances"]
-            mine = [line for line in lines if line["file"] == str(file)]
+            mine = [line for line in lines if line["file"] == str(file) and "box" in line]
             found += len(mine)
             assert [line["class"] for line in mine] == instances.pred_classes.tolist()
             boxes = np.array([line["box"] for line in mine]).reshape(-1, 4)
@@ -194,8 +194,29 @@ def test_a_bad_net_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_net_for_a_batch_is_refused_and_the_way_out_named(
+    caffe2_detect: Detect, converted: Callable[..., Path], mask_model: Path, image: Path
+) -> None:
+    """Before its operators are looked at: some of them are not run here."""
+    net = converted(mask_model.name, batch=2)
+    assert "LengthsToSegmentIds" in {operator.type for operator in load_nets(net).predict_net.op}
+    message = "takes batches of 2 images, and this program one at a time; convert the model with --batch 1"
+    refused(caffe2_detect(*nets(net), "--input", image), message)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2**31 - 1, 2**31])
+def test_a_batch_that_is_none_is_refused_in_one_line(
+    caffe2_detect: Detect, folder: Path, image: Path, tmp_path: Path, batch: int
+) -> None:
+    loaded = load_nets(folder)
+    loaded.predict_net.arg.add(name="batch_size", i=batch)
+    save_nets(loaded, tmp_path)
+    message = f"takes batches of {batch} images" if batch < 2**31 else "net argument 'batch_size' is of another type"
+    refused(caffe2_detect(*nets(tmp_path), "--input", image), message)
+
+
 def test_the_parameters_of_another_model_are_refused_in_one_line(
-    caffe2_detect: Detect, converted: Callable[[str], Path], box_model: Path, folder: Path, image: Path
+    caffe2_detect: Detect, converted: Callable[..., Path], box_model: Path, folder: Path, image: Path
 ) -> None:
     words = ["--predict_net", folder / "model.pb", "--init_net", converted(box_model.name) / "model_init.pb"]
     refused(caffe2_detect(*words, "--input", image), "model.pb: genuine Caffe2 ")
@@ -288,8 +309,11 @@ def test_detections_that_the_border_cuts_to_nothing_are_left_out(
 
 
 def test_it_runs_the_operators_that_the_torch_runtime_runs() -> None:
-    listed = re.findall(r'"(\w+)"', (ROOT / "cpp" / "src" / "operators.cpp").read_text().partition("known = {")[2])
-    assert set(listed) == {*kernels(), *detection_kernels()} - {"HeatmapMaxKeypoint"}
+    source = (ROOT / "cpp" / "src" / "operators.cpp").read_text()
+    listed = re.findall(r'"(\w+)"', source.partition("known = {")[2].partition("}")[0])
+    # The first crashes of a detection of zero width; the second, of a net for batches, writes where it likes.
+    left_out = {"HeatmapMaxKeypoint", "LengthsToSegmentIds"}
+    assert set(listed) == {*kernels(), *detection_kernels()} - left_out
     assert listed == sorted(listed)
 
 

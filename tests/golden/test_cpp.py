@@ -1,7 +1,7 @@
 """caffe2_detect on the original's nets of every architecture, beside Python: its decoding, and detectron2's own answer.
 
 The net's raw outputs come from genuine Caffe2 in its Python; what becomes of them is written down again here, or is the
-library's where it has it.
+library's where it has it. What our own nets give is detectron2's answer.
 """
 
 import json
@@ -39,6 +39,8 @@ ANCHOR_SIZES = [[16.0 * 2 ** (level + octave / 3) for octave in range(3)] for le
 SETTINGS = ["--min-size", "160", "--max-size", "256", "--pixel-mean", "103.53,116.28,123.675"]
 SETTINGS += ["--anchor-sizes", json.dumps(ANCHOR_SIZES)]
 BOXES = ("faster_rcnn_fpn", "mask_rcnn_fpn", "keypoint_rcnn_fpn", "panoptic_fpn")
+OURS = (*((model, False) for model in (*BOXES, "retinanet_fpn")), ("retinanet_fpn", True))
+"""A RetinaNet raw, and decoded inside the net."""
 IMAGES = range(4)
 PADDED = 4
 """The number of the image that is cut so that the net's input is padded."""
@@ -84,14 +86,16 @@ def answers(golden: Path, pictures: Any) -> Iterator[Callable[[str, int], tuple[
 def found(caffe2_detect: Detect, golden: Path, pictures: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """`found(model, number)`: the lines that caffe2_detect prints for a picture; its files are in the test's folder.
 
-    `folder` is of other nets of the model.
+    `folder` is of other nets of the model, and `settings` are what they do not say themselves.
     """
 
-    def detect(model: str, number: int, folder: Path | None = None) -> list[dict[str, Any]]:
+    def detect(
+        model: str, number: int, folder: Path | None = None, settings: list[str] = SETTINGS
+    ) -> list[dict[str, Any]]:
         folder, file = folder or golden / model, tmp_path / "image.png"
         Image.fromarray(pictures(model, number)[:, :, ::-1]).save(file)
         nets = ["--predict_net", folder / "model.pb", "--init_net", folder / "model_init.pb"]
-        done = caffe2_detect(*nets, *SETTINGS, "--input", file, "--output", tmp_path)
+        done = caffe2_detect(*nets, *settings, "--input", file, "--output", tmp_path)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -254,3 +258,35 @@ def test_its_retinanet_is_detectron2s(found: Any, golden: Path, number: int) -> 
     outputs = np.load(golden / "retinanet_fpn" / "pytorch_outputs.npz")
     lines = found("retinanet_fpn", number)
     hold(lines, outputs[f"{number}/pred_boxes"], outputs[f"{number}/scores"], outputs[f"{number}/pred_classes"])
+
+
+@pytest.mark.parametrize("number", IMAGES)
+@pytest.mark.parametrize(("model", "decode"), OURS)
+def test_what_our_nets_find_is_detectron2s(
+    found: Any, converted: Callable[..., Path], golden: Path, tmp_path: Path, model: str, decode: bool, number: int
+) -> None:
+    """They say themselves how an image is prepared, and a RetinaNet's anchors: no option is given."""
+    outputs = np.load(golden / model / "pytorch_outputs.npz")
+    theirs = {name.partition("/")[2]: outputs[name] for name in outputs.files if name.startswith(f"{number}/")}
+    every = found(model, number, converted(model, decode=decode), [])
+    lines = [line for line in every if "box" in line]
+    assert len(lines) > 0
+    hold(lines, theirs["pred_boxes"], theirs["scores"], theirs["pred_classes"])
+    assert all(("keypoints" in line) == ("pred_keypoints" in theirs) for line in lines)
+    assert all(("mask" in line) == ("pred_masks" in theirs) for line in lines)
+    if "pred_keypoints" in theirs:
+        keypoints = np.array([line["keypoints"] for line in lines])
+        np.testing.assert_allclose(keypoints[:, :, :2], theirs["pred_keypoints"][:, :, :2], rtol=0, atol=0.01)
+        np.testing.assert_allclose(keypoints[:, :, 2], theirs["pred_keypoints"][:, :, 2], rtol=0, atol=1e-4)
+    if "pred_masks" in theirs:
+        drawn = [np.asarray(Image.open(tmp_path / line["mask"])) == 255 for line in lines]
+        masks = np.unpackbits(theirs["pred_masks"], axis=2)[:, :, : drawn[0].shape[1]].astype(bool)
+        assert all((mine != mask).sum() <= 1 for mine, mask in zip(drawn, masks, strict=True))
+    if "panoptic_seg" in theirs:
+        segments = json.loads((golden / model / "metrics.json").read_text())[f"panoptic_segments_{number}"]
+        mine = np.asarray(Image.open(tmp_path / "image.png.panoptic.png"))
+        assert (mine != theirs["panoptic_seg"]).mean() < 1e-4
+        assert (np.asarray(Image.open(tmp_path / "image.png.sem_seg.png")) != theirs["sem_seg_argmax"]).mean() < 1e-4
+        assert [(line["segment"], line["thing"], line["class"]) for line in every if "segment" in line] == [
+            (segment["id"], segment["isthing"], segment["category_id"]) for segment in segments
+        ]
