@@ -250,7 +250,7 @@ def largest(draw: st.DrawFn) -> Any:
     elif spoilt == "axis":
         arguments["axis"] = draw(st.sampled_from([-2, len(sizes)]))
     elif spoilt == "type":
-        return [np.nan_to_num(x).astype(draw(st.sampled_from([np.int64, np.float64])))], arguments, 2
+        return [np.ones(sizes, draw(st.sampled_from([np.int64, np.float64])))], arguments, 2
     return [x], arguments, 2
 
 
