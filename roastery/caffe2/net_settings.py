@@ -1,5 +1,6 @@
 """What a net says of itself in its arguments, as postprocessing takes it."""
 
+import math
 from itertools import count
 
 import torch
@@ -17,15 +18,15 @@ def panoptic_settings(net: caffe2_pb2.NetDef) -> PanopticSettings | None:
     """How the segments of a PanopticFPN are merged; None for another architecture.
 
     Raises:
-        ModelFileError: an argument of another type.
+        ModelFileError: an argument of another type, or a threshold that is none.
     """
     if net_argument(net, "meta_architecture", "") != "PanopticFPN":
         return None
     usual = PanopticSettings()
     return PanopticSettings(
-        net_argument(net, "combine_overlap_threshold", usual.overlap_threshold),
+        _finite(net, "combine_overlap_threshold", usual.overlap_threshold),
         net_argument(net, "combine_stuff_area_limit", usual.stuff_area_limit),
-        net_argument(net, "combine_instances_confidence_threshold", usual.confidence_threshold),
+        _finite(net, "combine_instances_confidence_threshold", usual.confidence_threshold),
     )
 
 
@@ -33,7 +34,8 @@ def retinanet_settings(net: caffe2_pb2.NetDef) -> RetinaNetSettings | None:
     """How the raw maps of a RetinaNet are decoded; None for another architecture.
 
     Raises:
-        ModelFileError: a net without its anchors as numbers, or with ones that do not fit together.
+        ModelFileError: a net without its anchors as numbers, with ones that do not fit together, or with an argument
+            that is no number to calculate with.
     """
     if net_argument(net, "meta_architecture", "") != "RetinaNet":
         return None
@@ -52,16 +54,26 @@ def retinanet_settings(net: caffe2_pb2.NetDef) -> RetinaNetSettings | None:
             f"the net has anchors of {levels} levels for {len(strides)} strides, or not four numbers for each; "
             "convert the model again"
         )
-    if len(weights) != 4 or min(strides) < 1:
+    if len(weights) != 4 or not all(0 < weight < math.inf for weight in weights) or min(strides) < 1:
         raise ModelFileError(
-            "the net's bbox_reg_weights are not four numbers, or its anchor_strides not positive; convert it again"
+            "the net's bbox_reg_weights are not four positive numbers, or its anchor_strides not positive; "
+            "convert it again"
         )
+    if not all(math.isfinite(number) for boxes in flat for number in boxes):
+        raise ModelFileError("the net's cell_anchors are not finite; convert it again")
     return RetinaNetSettings(
-        score_threshold=net_argument(net, "score_threshold", 0.05),
+        score_threshold=_finite(net, "score_threshold", 0.05),
         topk_candidates=max(net_argument(net, "topk_candidates", 1000), 0),
-        nms_threshold=net_argument(net, "nms_threshold", 0.5),
+        nms_threshold=_finite(net, "nms_threshold", 0.5),
         max_detections_per_image=net_argument(net, "max_detections_per_image", 100),
         box_weights=weights,
         strides=[float(stride) for stride in strides],
         cell_anchors=[torch.tensor(boxes).reshape(-1, 4) for boxes in flat],
     )
+
+
+def _finite(net: caffe2_pb2.NetDef, name: str, default: float) -> float:
+    value = net_argument(net, name, default)
+    if not math.isfinite(value):
+        raise ModelFileError(f"the net argument {name!r} is {value}, not finite; convert the model again")
+    return value

@@ -192,7 +192,10 @@ def _concat(node: ir.Node) -> NetOperator:
 
 @_entry("Resize")
 def _resize_nearest(node: ir.Node) -> NetOperator:
-    _require(node, "mode", "nearest", "bilinear scaling is exact by constant whole factors alone")
+    if _attribute(node, "mode", "nearest") == "linear":
+        # Those that it has a form for have been replaced (`bilinear`).
+        raise _refuse(node, "bilinear scaling is exact by constant whole factors alone, and with align_corners=False")
+    _require(node, "mode", "nearest", "Caffe2 scales by the nearest pixel, or bilinearly")
     _require(node, "coordinate_transformation_mode", "asymmetric", "Caffe2 has nearest scaling from the corner")
     _require(node, "nearest_mode", "floor", "Caffe2 rounds down")
     scales = constant_value(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -247,8 +250,8 @@ def _cast(node: ir.Node) -> NetOperator:
 @_entry("Gather")
 def _gather(node: ir.Node) -> NetOperator:
     axis, _ = _axis(node, 0)
-    # Both count negative places from behind.
-    return NetOperator("Gather", _names(node.inputs), _names(node.outputs), {"axis": axis})
+    # ONNX counts negative places from behind; Caffe2 does along axis 0 alone, unless it is told to.
+    return NetOperator("Gather", _names(node.inputs), _names(node.outputs), {"axis": axis, "wrap_indices": 1})
 
 
 @_entry("Slice")
@@ -257,10 +260,15 @@ def _slice(node: ir.Node) -> NetOperator:
     if starts is None or ends is None or axes is None or len(axes) != 1 or (steps is not None and steps[0] != 1):
         raise _refuse(node, "only a part of one axis between constants becomes a Slice")
     _, rank = _axis(node, 0)
-    before = int(axes[0]) % rank
+    before, start, end = int(axes[0]) % rank, int(starts[0]), int(ends[0])
+    size = node.inputs[0].shape[before]  # type: ignore[union-attr, index]
+    if isinstance(size, int):
+        # Caffe2 refuses what lies before the first place, and an end before the start; in ONNX there is nothing then.
+        start, end, _ = slice(start, end).indices(size)
+        end = max(start, end)
     arguments: dict[str, ArgumentValue] = {
-        "starts": [0] * before + [_place(int(starts[0]))],
-        "ends": [-1] * before + [_place(int(ends[0]))],
+        "starts": [0] * before + [_place(start)],
+        "ends": [-1] * before + [_place(end)],
     }
     return NetOperator("Slice", _names(node.inputs[:1]), _names(node.outputs), arguments)
 

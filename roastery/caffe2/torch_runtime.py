@@ -102,7 +102,7 @@ class TorchRuntime:
             raise _missing(f"the wanted blob {name!r}", [name])
         array: NDArray[Any] = tensor.numpy()
         # Nobody shall write through it to a parameter, an input or another output of which it is a view.
-        return np.ascontiguousarray(array) if value in own else np.array(array, order="C")
+        return np.asarray(array, order="C") if value in own else np.array(array, order="C")
 
 
 def _fill(nets: Nets, file: str) -> dict[str, Tensor]:
@@ -200,7 +200,8 @@ def _shapes(inputs: Sequence[Tensor]) -> str:
 
 def _to_tensor(name: str, array: NDArray[Any]) -> Tensor:
     try:
-        contiguous = np.ascontiguousarray(array)
+        # Not ascontiguousarray, which makes a vector of a single number.
+        contiguous = np.asarray(array, order="C")
         # torch warns of arrays that cannot be written to; nothing here writes to an input.
         return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy())
     except TypeError as error:

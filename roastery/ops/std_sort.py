@@ -43,6 +43,17 @@ class _ScoreAndIndex(_Score):
         return other > self
 
 
+class _ScoreThenIndex(_ScoreAndIndex):
+    """Those that are equal go by rising index; NaN is equal to nothing."""
+
+    __slots__ = ()
+
+    def __gt__(self, other: float) -> bool:
+        if float.__eq__(self, other):
+            return self.index < other.index  # type: ignore[attr-defined, no-any-return]
+        return float.__gt__(self, other)
+
+
 def descending(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Indices of (n,) scores by falling score, as `std::sort` leaves them."""
     order = np.argsort(-scores, kind="stable")
@@ -84,6 +95,25 @@ def select_descending(scores: NDArray[np.float32], count: int) -> NDArray[np.int
     selected = items[:count]
     _sort(selected)
     return _indices(selected)
+
+
+def queue_descending(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Indices of the `count` highest of (n,) scores as a `std::priority_queue` of so many leaves them.
+
+    By falling score, equal ones by rising index, where there is no NaN. One that comes to the queue's end stays there,
+    and lets no score in after it.
+    """
+    if not np.isnan(scores).any():
+        return np.argsort(-scores, kind="stable")[:count]
+    heap = _wrap(_ScoreThenIndex, scores, range(min(count, len(scores))))
+    heapq.heapify(heap)
+    for index, score in enumerate(scores[count:].tolist(), start=count):
+        if float.__lt__(heap[0], score):
+            heapq.heappop(heap)
+            item = _ScoreThenIndex(score)
+            item.index = index
+            heapq.heappush(heap, item)
+    return _indices(_drain(heap))
 
 
 def _wrap(kind: type[_Score], scores: NDArray[np.float32], indices: Sequence[int]) -> list[Any]:

@@ -1,14 +1,16 @@
-"""TopK: the largest numbers along the last axis, and where they are."""
+"""TopK: the largest numbers along an axis, and where they are."""
 
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.std_sort import queue_descending
 
 
-def _fake(x: Tensor, *, k: int = -1, **_: object) -> tuple[Tensor, Tensor]:
-    shape = (*x.shape[:-1], k)
+def _fake(x: Tensor, *, k: int = -1, axis: int = -1) -> tuple[Tensor, Tensor]:
+    shape = list(x.shape)
+    shape[axis] = k
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
 
 
@@ -16,41 +18,46 @@ def _fake(x: Tensor, *, k: int = -1, **_: object) -> tuple[Tensor, Tensor]:
 def top_k(x: Tensor, *, k: int = -1, axis: int = -1) -> tuple[Tensor, Tensor]:
     """The k largest, largest first; of equal ones the earlier.
 
-    Where there are fewer than k, the rest is filled with 0 at index -1.
+    Where there are fewer than k, the rest is filled with 0 at index -1. Beside NaN what is chosen is no order, but what
+    Caffe2's queue makes of it.
 
     Args:
-        x: (..., n) float32.
+        x: (..., n, ...) float32.
         k: how many, at least 1.
-        axis: the last.
+        axis: that of the n, counted from the front; -1 is the last.
 
     Returns:
-        values (..., k) float32 and indices (..., k) int64.
+        values (..., k, ...) float32 and indices (..., k, ...) int64.
 
     Raises:
-        OperatorError: no k, another axis, or a scalar.
+        OperatorError: no k, no such axis, or other numbers than float32.
 
     Source: caffe2/operators/top_k.cc, PyTorch 1.10.
     """
     if k < 1:
         raise OperatorError(f"TopK: k is {k}, must be at least 1")
-    if x.dim() < 1 or axis not in (-1, x.dim() - 1):
-        raise OperatorError(f"TopK: axis {axis} of {tuple(x.shape)}; only the last is supported")
-    count = min(k, x.shape[-1])
-    rows = x.reshape(-1, x.shape[-1])
-    values = x.new_zeros(len(rows), k)
-    indices = torch.full((len(rows), k), -1, dtype=torch.int64)
-    for row, row_values, row_indices in zip(rows, values, indices, strict=True):
+    if x.dtype != torch.float32:
+        raise OperatorError(f"TopK: x is of {x.dtype}, must be float32")
+    if not -1 <= axis < x.dim() or x.dim() == 0:
+        raise OperatorError(f"TopK: axis {axis} of {tuple(x.shape)}; must be -1 or that of an axis")
+    last = x.movedim(axis, -1)
+    shape, count = (*last.shape[:-1], k), min(k, last.shape[-1])
+    values = x.new_zeros(shape)
+    indices = torch.full(shape, -1, dtype=torch.int64)
+    # Empty rows have nothing to choose from.
+    rows = last.reshape(-1, last.shape[-1]) if last.numel() else ()
+    for row, row_values, row_indices in zip(rows, values.view(-1, k), indices.view(-1, k), strict=False):
         chosen = _largest(row, count)
         row_values[:count] = row[chosen]
         row_indices[:count] = chosen
-    shape = (*x.shape[:-1], k)
-    return values.reshape(shape), indices.reshape(shape)
+    return values.movedim(-1, axis).contiguous(), indices.movedim(-1, axis).contiguous()
 
 
 def _largest(row: Tensor, count: int) -> Tensor:
     """Indices of the `count` largest of (n,), as a stable sort would give them."""
-    if count == 0:
-        return torch.empty(0, dtype=torch.int64)
+    # NaN is the largest to torch.
+    if bool(row.isnan().any()):
+        return torch.from_numpy(queue_descending(row.detach().numpy(), count))
     least = row.topk(count).values[-1]
     above = (row > least).nonzero()[:, 0]
     equal = (row == least).nonzero()[: count - len(above), 0]

@@ -55,6 +55,11 @@ def decode_maps(outputs: Mapping[str, Tensor], settings: RetinaNetSettings) -> d
     images = {len(logits) for logits, _ in maps}
     if len(images) != 1:
         raise RuntimeFailed(f"the net gave maps of batches of {sorted(images)} images; convert the model again")
+    classes = {
+        logits.shape[1] // len(anchors) for (logits, _), anchors in zip(maps, settings.cell_anchors, strict=True)
+    }
+    if len(classes) != 1:
+        raise RuntimeFailed(f"the net gave levels of {sorted(classes)} classes; convert the model again")
     for image in range(images.pop()):
         found = [
             _candidates(logits[image], deltas[image], anchors, stride, settings)

@@ -34,15 +34,39 @@ class Function(nn.Module):
         return self.function(x, self.parameter)
 
 
+class Slices(nn.Module):
+    """One slice along one axis, and no other that cuts nothing."""
+
+    def __init__(self, axis: int, first: int, last: int) -> None:
+        super().__init__()
+        self.place = (axis, first, last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.slice.Tensor(x, *self.place)
+
+
+class Places(nn.Module):
+    """The places of one axis that a vector names."""
+
+    def __init__(self, axis: int, places: list[int]) -> None:
+        super().__init__()
+        self.axis = axis
+        self.register_buffer("places", torch.tensor(places))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.index.Tensor(x, [None] * self.axis + [self.places])
+
+
 def _netdef(module: nn.Module, x: Tensor) -> Nets:
     module = module.eval().requires_grad_(False)
-    sizes = {0: Dim("n", min=2)} if x.shape[0] > 1 else {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
+    sizes = {0: Dim("n", min=4)} if x.shape[0] > 1 else {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.export.export(module, (x,), dynamic_shapes=(sizes,), strict=False)
         return convert(export_onnx(Traced(program, ("y",), {}), input_names=("data",)))
 
 
+_END = 2**63 - 1
 _IMAGE, _ROIS, _ROWS = (1, 3, 16, 24), (5, 4, 7, 7), (5, 12)
 # ONNX type that is tested, Caffe2 types that it gives, module, input shape.
 _CASES: dict[str, tuple[str, list[str], Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -76,6 +100,58 @@ _CASES: dict[str, tuple[str, list[str], Callable[[], nn.Module], tuple[int, ...]
     "sub": ("Sub", ["Sub"], lambda: Function(lambda x, p: x - p), _IMAGE),
     "mul": ("Mul", ["Mul"], lambda: Function(lambda x, p: x * p), _IMAGE),
     "div": ("Div", ["Div"], lambda: Function(lambda x, p: x / p), _IMAGE),
+    "exp": ("Exp", ["Exp"], lambda: Function(lambda x, p: x.exp()), _IMAGE),
+    "clip": ("Clip", ["Clip"], lambda: Function(lambda x, p: x.clamp(-0.5, 0.25)), _IMAGE),
+    "clip_from_below": ("Clip", ["Clip"], lambda: Function(lambda x, p: x.clamp(min=0.1)), _IMAGE),
+    "clip_from_above": ("Clip", ["Clip"], lambda: Function(lambda x, p: x.clamp(max=0.1)), _IMAGE),
+    "clip_to_whole_bounds": ("Clip", ["Clip"], lambda: Function(lambda x, p: x.clamp(0, 1)), _IMAGE),
+    "clip_from_a_whole_bound": ("Clip", ["Clip"], lambda: Function(lambda x, p: x.clamp(min=0)), _IMAGE),
+    "clip_of_a_relu6": ("Clip", ["Clip"], lambda: nn.Sequential(nn.ReLU6()), _IMAGE),
+    "clip_min": ("Clip", ["Clip"], lambda: Function(lambda x, p: torch.clamp_min(x, 0.1)), _IMAGE),
+    "clip_max": ("Clip", ["Clip"], lambda: Function(lambda x, p: torch.clamp_max(x, 0.1)), _IMAGE),
+    "cast_to_whole": ("Cast", ["Mul", "Cast"], lambda: Function(lambda x, p: (x * p).to(torch.int32)), _IMAGE),
+    "cast_to_int64_and_back": ("Cast", ["Cast", "Cast"], lambda: Function(lambda x, p: x.long().float()), _IMAGE),
+    "cast_to_bool": ("Cast", ["Relu", "Cast"], lambda: Function(lambda x, p: F.relu(x).bool()), _IMAGE),
+    "div_of_whole_numbers": (
+        "Div",
+        ["Cast", "Mul", "Mul", "Cast", "Div"],
+        lambda: Function(lambda x, p: torch.div((x * (20 * p)).long(), -3, rounding_mode="trunc")),
+        _IMAGE,
+    ),
+    "transpose": ("Transpose", ["Transpose"], lambda: Function(lambda x, p: x.permute(0, 2, 3, 1)), _IMAGE),
+    "transpose_two": ("Transpose", ["Transpose"], lambda: Function(lambda x, p: x.transpose(1, -1)), _ROIS),
+    "pad_of_the_edge": (
+        "Pad",
+        ["PadImage"],
+        lambda: Function(lambda x, p: F.pad(x, (1, 2, 3, 0), mode="replicate")),
+        _IMAGE,
+    ),
+    "slice_from": ("Slice", ["Slice"], lambda: Function(lambda x, p: x.narrow(1, 1, 2)), _IMAGE),
+    **{
+        f"slice_{first}_{last}_along_{axis}": (
+            "Slice",
+            ["Slice"],
+            lambda axis=axis, first=first, last=last: Slices(axis, first, last),
+            _IMAGE,
+        )
+        for axis, first, last in [
+            *[(1, 1, 3), (1, -2, _END), (1, 0, -1), (1, -3, -1), (1, -9, 2), (1, 5, _END), (1, 2, 1), (1, 1, 99)],
+            *[(2, 3, 7), (2, -3, _END), (2, 0, -3), (2, -5, -2), (3, 1, _END), (3, -9, -1), (3, 0, 8)],
+        ]
+    },
+    "slice_of_rois": ("Slice", ["Slice"], lambda: Slices(0, 1, 4), _ROIS),
+    "slice_of_rois_from_behind": ("Slice", ["Slice"], lambda: Slices(0, -3, -1), _ROIS),
+    "index_along_1": ("Gather", ["Gather"], lambda: Places(1, [2, 0, 0]), _IMAGE),
+    "index_from_behind_along_1": ("Gather", ["Gather"], lambda: Places(1, [-1, 0, -3]), _IMAGE),
+    "index_from_behind_along_3": ("Gather", ["Gather"], lambda: Places(3, [-1, 5, -16]), _IMAGE),
+    "index_from_behind_along_0": ("Gather", ["Gather"], lambda: Places(0, [-1, 4, 0]), _ROIS),
+    "select_from_behind": ("Gather", ["Gather"], lambda: Function(lambda x, p: x.select(1, -1)), _IMAGE),
+    "index_of_whole_numbers": (
+        "Gather",
+        ["Cast", "Gather"],
+        lambda: nn.Sequential(Function(lambda x, p: x.long()), Places(1, [-1, 0])),
+        _ROIS,
+    ),
     "concat": ("Concat", ["Relu", "Concat"], lambda: Function(lambda x, p: torch.cat([x, F.relu(x)], dim=1)), _IMAGE),
     "resize_nearest": (
         "Resize",
@@ -131,10 +207,30 @@ def test_an_entry_gives_what_pytorch_gives(case: str, runtime: str) -> None:
         (nn.MaxPool2d(3, stride=2, ceil_mode=True), _IMAGE, "rounds the size down"),
         (nn.MaxPool2d(3, dilation=2), _IMAGE, "MaxPool has no dilation"),
         (nn.ConvTranspose2d(3, 3, 3, dilation=2), _IMAGE, "ConvTranspose has no dilation"),
-        (nn.Upsample(scale_factor=2.0, mode="bilinear"), _IMAGE, "bilinear scaling is not PyTorch's"),
+        (nn.Upsample(scale_factor=2.0, mode="bicubic"), _IMAGE, "by the nearest pixel, or bilinearly"),
+        (Function(lambda x, p: F.pad(x, (1, 1, 1, 1))), _IMAGE, "only the border repeated"),
+        (Function(lambda x, p: F.pad(x, (1, 1, 1, 1), mode="reflect")), _IMAGE, "only the border repeated"),
+        (Function(lambda x, p: F.pad(x, (-1, 1, 1, 1), mode="replicate")), _IMAGE, "only height and width padded"),
+        (Function(lambda x, p: x.double()), _IMAGE, "a cast to ONNX's data type 11"),
+        (Function(lambda x, p: x.half()), _IMAGE, "a cast to ONNX's data type 10"),
+        (Function(lambda x, p: x.flip(1)), _IMAGE, "only a part of one axis between constants"),
         (_trained_norm(3), _IMAGE, "BatchNormalization"),
     ],
-    ids=["unknown", "softmax_axis", "ceil_mode", "pool_dilation", "deconv_dilation", "bilinear", "lone_norm"],
+    ids=[
+        "unknown",
+        "softmax_axis",
+        "ceil_mode",
+        "pool_dilation",
+        "deconv_dilation",
+        "bicubic",
+        "pad",
+        "reflect",
+        "crop",
+        "double",
+        "half",
+        "flip",
+        "lone_norm",
+    ],
 )
 def test_what_has_no_caffe2_form_stops_the_conversion_with_a_way_out(
     module: nn.Module, shape: tuple[int, ...], reason: str

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.kernels import fills
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.torch_runtime import TorchRuntime
@@ -174,6 +175,34 @@ def test_an_input_of_any_layout_is_taken(make_nets: MakeNets) -> None:
     locked.flags.writeable = False
     np.testing.assert_array_equal(runtime.run({"data": turned})["y"], turned.clip(0))
     np.testing.assert_array_equal(runtime.run({"data": locked})["y"], X.clip(0))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [("Add", [6.0, 0.0]), ("Sub", [4.0, -2.0]), ("Mul", [5.0, -1.0]), ("Div", [5.0, -1.0])],
+)
+@pytest.mark.parametrize("runtime", [TorchRuntime, pytest.param(Caffe2Runtime, marks=pytest.mark.caffe2)])
+def test_a_parameter_without_axes_is_one_number_for_all(
+    make_nets: MakeNets, runtime: type[TorchRuntime] | type[Caffe2Runtime], function: str, expected: list[float]
+) -> None:
+    """As a traced module's constants are: a GivenTensorFill whose shape is empty."""
+    lines = [(function, ["data", "one"], ["y"], {}), ("Add", ["one", "one"], ["z"], {})]
+    nets = make_nets(lines, outputs=["y", "z"], parameters={"one": np.array(1, np.float32)})
+    with runtime(nets) as running:
+        blobs = running.run({"data": np.array([5, -1], np.float32)})
+    assert blobs["y"].tolist() == expected
+    assert (blobs["z"].shape, blobs["z"].tolist()) == ((), 2.0)
+
+
+def test_a_number_without_axes_is_taken_and_given_as_one(make_nets: MakeNets) -> None:
+    runtime = TorchRuntime(make_nets([("Relu", ["data"], ["r"], {}), ("AliasWithName", ["r"], ["y"], {})]))
+    for data in (np.array(-2.5, np.float32), np.float32(-2.5)):
+        blobs = runtime.run({"data": data}, fetch=["data", "r", "y"])
+        assert {name: (array.shape, float(array)) for name, array in blobs.items()} == {
+            "data": ((), -2.5),
+            "r": ((), 0.0),
+            "y": ((), 0.0),
+        }
 
 
 def test_all_unknown_operators_are_named_at_once(make_nets: MakeNets) -> None:

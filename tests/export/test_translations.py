@@ -1,7 +1,10 @@
 """PyTorch's operators become one ONNX node each, as Caffe2 has them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -51,3 +54,75 @@ def test_a_view_with_two_symbolic_sizes_is_refused() -> None:
 
     with pytest.raises(UnsupportedOperator, match="more than one size that depends on the image"):
         _node_types(Merge(), torch.zeros(1, 3, 16, 24), shapes=_IMAGE)
+
+
+class Function(nn.Module):
+    """A function as the module `part` of a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+_FOUR = {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
+
+
+@pytest.mark.parametrize(
+    ("function", "types"),
+    [
+        (lambda x: x.narrow(1, 1, 2), ["Slice"]),
+        (lambda x: torch.ops.aten.slice.Tensor(x, -1, -5, -2), ["Slice"]),
+        (lambda x: torch.ops.aten.index.Tensor(x, [None, torch.tensor([2, -1])]), ["Identity", "Gather"]),
+        (lambda x: torch.div(x.long(), 3, rounding_mode="trunc"), ["Cast", "Div"]),
+        (lambda x: torch.div(x.int(), x.int(), rounding_mode="trunc"), ["Cast", "Cast", "Div"]),
+        (lambda x: x.clamp(0.25, 0.5), ["Clip"]),
+        (lambda x: x.clamp(min=0.25), ["Clip"]),
+        (lambda x: x.clamp(max=0.5), ["Clip"]),
+        (F.relu6, ["Clip"]),
+        (lambda x: F.hardtanh(x, -1, 2), ["Clip"]),
+    ],
+    ids=[
+        "slice",
+        "slice from behind",
+        "index",
+        "div",
+        "div of int32",
+        "clamp",
+        "from below",
+        "from above",
+        "relu6",
+        "hardtanh",
+    ],
+)
+def test_an_operator_stays_one_node_with_no_arithmetic_around_it(
+    function: Callable[[Tensor], Tensor], types: list[str]
+) -> None:
+    assert _node_types(Function(function), torch.zeros(1, 3, 16, 24), shapes=_FOUR) == types
+
+
+_REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "a slice by steps": (lambda x: x[:, ::2], "a slice from 0 to .* by 2 has no Caffe2 form; cut at constant places"),
+    "a slice to a size": (lambda x: x[:, :, : x.shape[3] // 4], "a slice from 0 to .* by 1 has no Caffe2 form"),
+    "a slice from a size": (lambda x: x[:, :, x.shape[3] // 8 :], "a slice from .* by 1 has no Caffe2 form"),
+    "two vectors": (lambda x: x[:, torch.tensor([0, 1]), torch.tensor([0, 1])], "more than one vector of places"),
+    "a matrix of places": (lambda x: x[:, torch.tensor([[0, 1], [2, 0]])], "more than one vector of places"),
+    "a mask": (lambda x: x.transpose(0, 1)[x[0, :, 0, 0].bool()], "an index by a mask .* index by int64 places"),
+    "floats towards zero": (lambda x: torch.div(x, 3.0, rounding_mode="trunc"), "a division of FLOAT with .* 'trunc'"),
+    "floats down": (lambda x: torch.div(x, 3.0, rounding_mode="floor"), "rounding mode 'floor' has no Caffe2 form"),
+    "whole numbers down": (lambda x: torch.div(x.long(), 3, rounding_mode="floor"), "rounding mode 'floor' has no"),
+    "whole by a float": (lambda x: torch.div(x.long(), 2.5, rounding_mode="trunc"), "a division of FLOAT with"),
+    "whole numbers between": (lambda x: x.long().clamp(0, 5), "whole numbers cannot be clamped .* as float32"),
+    "a clamp to a blob": (lambda x: x.clamp(max=x - 1), "a clamp to what is computed .* clamp to constant numbers"),
+    "whole numbers from below": (lambda x: x.int().clamp(min=0), "whole numbers cannot be clamped"),
+}
+
+
+@pytest.mark.parametrize("case", _REFUSED)
+def test_what_caffe2_has_no_form_for_is_refused_in_one_line(case: str) -> None:
+    function, message = _REFUSED[case]
+    with pytest.raises(UnsupportedOperator, match=message) as refused:
+        _node_types(Function(function), torch.zeros(1, 3, 16, 24), shapes=_FOUR)
+    assert "\n" not in str(refused.value)

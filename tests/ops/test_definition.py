@@ -56,6 +56,7 @@ CAFFE2_DEFAULTS = {
         "legacy_plus_one": True,
     },
     "HeatmapMaxKeypoint": {"should_output_softmax": False},
+    "LengthsToSegmentIds": {},
     "ReplaceNaN": {"value": 0.0},
     "RoIAlign": {
         "order": "NCHW",
@@ -65,7 +66,13 @@ CAFFE2_DEFAULTS = {
         "sampling_ratio": -1,
         "aligned": False,
     },
+    "Shape": {"axes": []},
+    "TopK": {"k": -1, "axis": -1},
 }
+
+
+def test_every_operators_defaults_are_here() -> None:
+    assert set(CAFFE2_DEFAULTS) == set(operators())
 
 
 @pytest.mark.parametrize("name", CAFFE2_DEFAULTS)

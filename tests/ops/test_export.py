@@ -21,7 +21,7 @@ class Apply(nn.Module):
         self.arguments = dict(arguments)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        first = inputs[0] * 1.0
+        first = inputs[0] * 1
         rest = list(inputs[1:])
         outputs = (
             self.operator([first, *rest], **self.arguments)
@@ -108,6 +108,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Tensor, ...], tuple[Any, ...], list
         (ROWS, ROWS),
         [(features(7, 5, 8, 8), rois(7)[:, 1:])],
     ),
+    "LengthsToSegmentIds": (
+        {},
+        (torch.tensor([2, 0, 3], dtype=torch.int32),),
+        (ROWS,),
+        [(torch.tensor([0, 0, 0, 4, 1], dtype=torch.int32),), (torch.tensor([0, 0], dtype=torch.int32),)],
+    ),
     "ReplaceNaN": (
         {"value": -1.5},
         (features(4, 5, 8, 8) / 0,),
@@ -119,6 +125,18 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Tensor, ...], tuple[Any, ...], list
         (features(1, 8, 30, 40), rois(6)),
         (CELLS, ROWS),
         [(features(1, 8, 25, 50), rois(13))],
+    ),
+    "Shape": (
+        {"axes": [3, 0, 2]},
+        (features(1, 8, 30, 40),),
+        (CELLS,),
+        [(features(1, 8, 25, 50),)],
+    ),
+    "TopK": (
+        {"k": 4},
+        (features(2, 3, 6, 9),),
+        (CELLS,),
+        [(features(2, 3, 5, 20),), (features(2, 3, 5, 2),)],
     ),
 }
 

@@ -20,6 +20,8 @@ def _divide_in_place(a: Tensor, b: Tensor) -> Tensor:
     return a.div_(b, rounding_mode=None if a.is_floating_point() else "trunc")
 
 
+_NUMBERS = (torch.float32, torch.float64, torch.int32, torch.int64)
+
 _BINARY: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "Add": (torch.add, Tensor.add_),
     "Sub": (torch.sub, Tensor.sub_),
@@ -39,7 +41,7 @@ def _binary(function: Callable[..., Tensor]) -> Build:
             raise UnsupportedOperator(f"{arguments.owner}: axis_str is not supported; give axis a number")
 
         def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            same_type(a, b)
+            _two_of_a_kind(a, b)
             return (function(a, _fit(a, b, axis) if legacy else b),)
 
         return compute
@@ -67,13 +69,48 @@ def same_type(a: Tensor, b: Tensor) -> None:
         raise OperatorError(f"inputs of two types, {a.dtype} and {b.dtype}")
 
 
+def _two_of_a_kind(a: Tensor, b: Tensor) -> None:
+    same_type(a, b)
+    only_numbers(a)
+
+
+def only_numbers(x: Tensor) -> None:
+    """Caffe2 calculates with and transposes float32, float64, int32 and int64.
+
+    Raises:
+        OperatorError: another type.
+    """
+    if x.dtype not in _NUMBERS:
+        raise OperatorError(f"numbers of {x.dtype}, must be float32, float64, int32 or int64")
+
+
+def _of_floats(function: Callable[[Tensor], Tensor]) -> Compute:
+    """Of one input, which must be of float32, as Caffe2 has them; torch would take others."""
+
+    def compute(x: Tensor) -> tuple[Tensor, ...]:
+        only_floats(x)
+        return (function(x),)
+
+    return compute
+
+
+def only_floats(x: Tensor) -> None:
+    """Caffe2 has most operators for float32 alone.
+
+    Raises:
+        OperatorError: another type.
+    """
+    if x.dtype != torch.float32:
+        raise OperatorError(f"numbers of {x.dtype}, must be float32")
+
+
 def _binary_in_place(function: Callable[..., Tensor], in_place: Callable[..., Tensor]) -> Build:
     def build(arguments: Arguments) -> Compute:
         if arguments.flag("broadcast"):
             return _binary(function)(arguments)
 
         def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            same_type(a, b)
+            _two_of_a_kind(a, b)
             return (in_place(a, b) if a.shape == b.shape else function(a, b),)
 
         return compute
@@ -100,26 +137,26 @@ def build_sum(arguments: Arguments) -> Compute:
 
 
 def _relu_in_place(arguments: Arguments) -> Compute:
-    return lambda x: (x.relu_(),)
+    return _of_floats(torch.relu_)
 
 
 @kernel("Relu", inputs=(1, 1), in_place=_relu_in_place, by_row=True)
 def build_relu(arguments: Arguments) -> Compute:
-    return lambda x: (torch.relu(x),)
+    return _of_floats(torch.relu)
 
 
 def _sigmoid_in_place(arguments: Arguments) -> Compute:
-    return lambda x: (x.sigmoid_(),)
+    return _of_floats(torch.sigmoid_)
 
 
 @kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place, by_row=True)
 def build_sigmoid(arguments: Arguments) -> Compute:
-    return lambda x: (torch.sigmoid(x),)
+    return _of_floats(torch.sigmoid)
 
 
 @kernel("Exp", inputs=(1, 1), by_row=True)
 def build_exp(arguments: Arguments) -> Compute:
-    return lambda x: (torch.exp(x),)
+    return _of_floats(torch.exp)
 
 
 @kernel("Clip", inputs=(1, 1), by_row=True)
@@ -130,7 +167,7 @@ def build_clip(arguments: Arguments) -> Compute:
     """
     limits = torch.finfo(torch.float32)
     low, high = arguments.number("min", limits.min), arguments.number("max", limits.max)
-    return lambda x: (x.clamp(low, high),)
+    return _of_floats(lambda x: x.clamp(low, high))
 
 
 @kernel("Softmax", inputs=(1, 1))
@@ -142,6 +179,7 @@ def build_softmax(arguments: Arguments) -> Compute:
     axis = arguments.integer("axis", 1)
 
     def compute(x: Tensor) -> tuple[Tensor, ...]:
+        only_floats(x)
         first = canonical_axis(axis, x.ndim)
         if x.numel() == 0:
             return (torch.empty_like(x),)

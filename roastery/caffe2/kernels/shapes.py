@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
-from roastery.caffe2.kernels.arithmetic import canonical_axis
+from roastery.caffe2.kernels.arithmetic import canonical_axis, only_numbers
 from roastery.caffe2.kernels.gather import gather_rows
 from roastery.caffe2.kernels.registry import ANY, Compute, Ending, Into, kernel
 from roastery.errors import ModelFileError, OperatorError, UnsupportedOperator
 from roastery.ops import batch_permutation
 
+# What counts places and sizes.
+_PLACES = (torch.int32, torch.int64)
 # TensorProto.DataType
 _TYPES = {
     1: torch.float32,
@@ -81,11 +83,14 @@ def build_split(arguments: Arguments) -> Compute:
 def build_slice(arguments: Arguments) -> Compute:
     """From `starts` to before `ends` along one axis. A negative place counts from behind the last: -1 is the end.
 
-    Both are given for the first axes, and at most one of them may be cut: Caffe2 can do no more.
+    Both are given for the first axes, and at most one of them may be cut: Caffe2 can do no more. A place beyond the end
+    is the end; where there is nothing along an axis, every place is.
 
     Source: caffe2/operators/slice_op.h, PyTorch 1.10.
     """
     starts, ends = arguments.integers("starts", []), arguments.integers("ends", [])
+    if "starts" not in arguments or "ends" not in arguments:
+        raise ModelFileError(f"{arguments.owner}: no starts or no ends")
     if len(starts) != len(ends):
         raise ModelFileError(f"{arguments.owner}: {len(starts)} starts and {len(ends)} ends")
 
@@ -95,13 +100,14 @@ def build_slice(arguments: Arguments) -> Compute:
         y, cut = x, 0
         for axis, (start, end) in enumerate(zip(starts, ends, strict=True)):
             size = x.shape[axis]
-            first = start + size + 1 if start < 0 else start
-            last = end + size + 1 if end < 0 else min(end, size)
-            if not 0 <= first <= last <= size:
+            if size == 0:
+                continue
+            first, last = (min(place + size + 1 if place < 0 else place, size) for place in (start, end))
+            if not 0 <= first <= last:
                 raise OperatorError(f"axis {axis} has no places from {start} to {end}")
             cut += last - first < size
             y = y.narrow(axis, first, last - first)
-        if cut > 1:
+        if cut > 1 and x.numel():
             raise OperatorError("a Slice cuts one axis only")
         return (y,)
 
@@ -126,27 +132,50 @@ def build_flatten(arguments: Arguments) -> Compute:
 
 @kernel("Reshape", inputs=(1, 2), outputs=(1, 2), fresh=False)
 def build_reshape(arguments: Arguments) -> Compute:
-    """To `shape` (or the second input): 0 keeps an axis, one -1 is worked out. Second output: the old shape, int64.
+    """To `shape`, or the second input (n,) int32 or int64: 0 keeps an axis, one -1 is worked out.
+
+    Of no numbers at all 0 and -1 both are 0. Second output: the old shape, of the second input's type, or int64.
 
     Source: caffe2/operators/reshape_op.h, PyTorch 1.10.
     """
-    target = arguments.integers("shape", [])
+    target = arguments.integers("shape", []) if "shape" in arguments else None
 
     def compute(x: Tensor, shape: Tensor | None = None) -> tuple[Tensor, ...]:
-        sizes = target if shape is None else [int(size) for size in shape.flatten().tolist()]
-        if any(size == 0 and axis >= x.ndim for axis, size in enumerate(sizes)):
+        sizes = target if shape is None else _sizes(shape)
+        if sizes is None or (shape is not None and target is not None):
+            raise OperatorError("the shape must be an argument or an input, one of them")
+        if x.numel() == 0:
+            kept = [0 if size == -1 else size for size in sizes]
+            if sizes.count(-1) > 1 or min(kept, default=1) < 0 or 0 not in kept:
+                raise OperatorError(f"no numbers do not make the shape {sizes}")
+        elif any(size == 0 and axis >= x.ndim for axis, size in enumerate(sizes)):
             raise OperatorError(f"shape {sizes} keeps an axis that is not there")
-        kept = [x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
-        return x.reshape(kept), torch.tensor(x.shape, dtype=torch.int64)
+        else:
+            kept = [x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+        return x.reshape(kept), torch.tensor(x.shape, dtype=torch.int64 if shape is None else shape.dtype)
 
     return compute
+
+
+def _sizes(shape: Tensor) -> list[int]:
+    if shape.ndim != 1 or len(shape) == 0 or shape.dtype not in _PLACES:
+        raise OperatorError(f"the shape {list(shape.shape)} of {shape.dtype} must be (n,) int32 or int64")
+    return [int(size) for size in shape.tolist()]
 
 
 @kernel("Transpose", inputs=(1, 1), fresh=False)
 def build_transpose(arguments: Arguments) -> Compute:
     """The axes in the order `axes`, or turned round."""
     axes = arguments.integers("axes", [])
-    return lambda x: (x.permute(axes or list(range(x.ndim))[::-1]),)
+
+    def compute(x: Tensor) -> tuple[Tensor, ...]:
+        only_numbers(x)
+        order = axes or list(range(x.ndim))[::-1]
+        if sorted(order) != list(range(x.ndim)):
+            raise OperatorError(f"axes {axes} are no order of the {x.ndim} axes")
+        return (x.permute(order),)
+
+    return compute
 
 
 @kernel("Squeeze", inputs=(1, 1), fresh=False)
@@ -179,19 +208,28 @@ def build_expand_dims(arguments: Arguments) -> Compute:
 
 @kernel("Gather", inputs=(2, 2))
 def build_gather(arguments: Arguments) -> Compute:
-    """Of the places along `axis` those that the second input (int32 or int64) names; negative ones from behind.
+    """Of the places along `axis` those that the second input (int32 or int64) names.
+
+    With `wrap_indices` negative ones count from behind: by default along axis 0 alone. Where there is nothing along the
+    axis the output is as empty as the input, and where the output is empty no place is looked at.
 
     Source: caffe2/operators/gather_op.h, PyTorch 1.10.
     """
     axis = arguments.integer("axis", 0)
+    wraps = arguments.flag("wrap_indices", axis == 0)
+    if arguments.flag("match_outer"):
+        raise UnsupportedOperator(f"{arguments.owner}: match_outer is not supported; gather along one axis")
 
     def compute(x: Tensor, places: Tensor) -> tuple[Tensor, ...]:
         along = canonical_axis(axis, x.ndim)
-        size = x.shape[along]
-        if not bool(((places >= -size) & (places < size)).all()):
+        if places.dtype not in _PLACES:
+            raise OperatorError(f"places of {places.dtype}, must be int32 or int64")
+        size, shape = x.shape[along], (*x.shape[:along], *places.shape, *x.shape[along + 1 :])
+        if size == 0 or 0 in shape:
+            return (x.new_empty(shape if size else x.shape),)
+        if not bool(((places >= (-size if wraps else 0)) & (places < size)).all()):
             raise OperatorError(f"a place outside of the {size} along axis {axis}")
-        chosen = x.index_select(along, torch.where(places < 0, places + size, places).flatten())
-        return (chosen.reshape(*x.shape[:along], *places.shape, *x.shape[along + 1 :]),)
+        return (x.index_select(along, torch.where(places < 0, places + size, places).flatten()).reshape(shape),)
 
     return compute
 
@@ -201,9 +239,19 @@ def build_copy(arguments: Arguments) -> Compute:
     return lambda x: (x.clone(),)
 
 
-@kernel("AliasWithName", "Alias", "StopGradient", "EnsureCPUOutput", "EnsureDense", inputs=(1, 1), fresh=False)
+@kernel("AliasWithName", "Alias", "StopGradient", "EnsureCPUOutput", inputs=(1, 1), fresh=False)
 def build_alias(arguments: Arguments) -> Compute:
     return lambda x: (x,)
+
+
+@kernel("EnsureDense", inputs=(1, 1), fresh=False)
+def build_ensure_dense(arguments: Arguments) -> Compute:
+    def compute(x: Tensor) -> tuple[Tensor, ...]:
+        if x.ndim == 0:
+            raise OperatorError("a number without axes is no dense tensor")
+        return (x,)
+
+    return compute
 
 
 @kernel("Cast", inputs=(1, 1), fresh=False)

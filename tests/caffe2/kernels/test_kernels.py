@@ -13,7 +13,7 @@ from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.kernels import kernels
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.errors import OperatorError, UnsupportedOperator
+from roastery.errors import ModelFileError, OperatorError, UnsupportedOperator
 
 Array = NDArray[Any]
 MakeNets = Callable[..., Nets]
@@ -84,6 +84,10 @@ CASES = [
     Case("relu", "Relu", [X], expected=lambda x: np.maximum(x, 0)),
     Case("relu_nan", "Relu", [np.array([np.nan, np.inf, -np.inf, 1.0] * 9, np.float32)]),
     Case("sigmoid", "Sigmoid", [30 * X], expected=lambda x: 1 / (1 + np.exp(-x.astype(np.float64)))),
+    Case("exp", "Exp", [X], expected=np.exp),
+    Case("clip", "Clip", [X], {"min": -0.5, "max": 0.25}, expected=lambda x: x.clip(-0.5, 0.25)),
+    Case("clip_from_below", "Clip", [X], {"min": -0.5}, expected=lambda x: x.clip(-0.5)),
+    Case("clip_from_above", "Clip", [X], {"max": 0.25}, expected=lambda x: x.clip(None, 0.25)),
     Case("softmax_last", "Softmax", [M], {"axis": 1}, expected=softmax),
     Case("softmax_all_from_axis", "Softmax", [X], {"axis": 2}),
     Case("softmax_negative_axis", "Softmax", [X], {"axis": -1}),
@@ -195,6 +199,22 @@ CASES = [
     ),
     Case("transpose", "Transpose", [X], {"axes": [0, 2, 3, 1]}, expected=lambda x: x.transpose(0, 2, 3, 1)),
     Case("transpose_all", "Transpose", [X], expected=np.transpose),
+    Case("gather", "Gather", [M, np.array([4, 0, -1, 0])], expected=lambda x, places: x[places]),
+    Case(
+        "gather_along_axis1",
+        "Gather",
+        [X, np.array([[6, 0], [3, 3]], np.int32)],
+        {"axis": 1},
+        expected=lambda x, places: x[:, places],
+    ),
+    Case(
+        "gather_from_behind_along_the_last_axis",
+        "Gather",
+        [X, np.array([-1, 8, -9])],
+        {"axis": 3, "wrap_indices": 1},
+        expected=lambda x, places: x[..., places],
+    ),
+    Case("gather_int64", "Gather", [np.arange(6).reshape(2, 3), np.array(1)], expected=lambda x, place: x[place]),
     Case("squeeze", "Squeeze", [values(1, 3, 1)], {"dims": [0, 2]}, expected=lambda x: x.reshape(3)),
     Case("expand_dims", "ExpandDims", [M], {"dims": [0, 3]}, expected=lambda x: x.reshape(1, 5, 6, 1)),
     Case("copy", "Copy", [X], expected=lambda x: x),
@@ -333,11 +353,28 @@ REFUSED = [
     ("Softmax", [M], {"axis": 2}, OperatorError, "axis 2"),
     ("Flatten", [M], {"axis": 3}, OperatorError, "axis 3"),
     ("Slice", [M], {"starts": [4], "ends": [2]}, OperatorError, "no places"),
+    ("Slice", [M], {"starts": [-7], "ends": [2]}, OperatorError, "no places from -7"),
     ("Slice", [M], {"starts": [1, 1], "ends": [3, 3]}, OperatorError, "one axis only"),
+    ("Slice", [M], {"starts": [0]}, ModelFileError, "no ends"),
     ("Slice", [M], {"starts": [0] * 3, "ends": [-1] * 3}, OperatorError, "3 starts"),
     ("Squeeze", [M], {"dims": [0]}, OperatorError, "size 1"),
     ("ExpandDims", [M], {"dims": [9]}, OperatorError, "gap"),
     ("Reshape", [M], {"shape": [5, 6, 0]}, OperatorError, "not there"),
+    ("Reshape", [M], {}, OperatorError, "an argument or an input"),
+    ("Reshape", [M, np.array([6, 5])], {"shape": [6, 5]}, OperatorError, "an argument or an input"),
+    ("Reshape", [M, np.array([6, 5], np.float32)], {}, OperatorError, "must be .* int32 or int64"),
+    ("Reshape", [M, np.array([[6, 5]])], {}, OperatorError, r"the shape \[1, 2\] of"),
+    # Genuine Caffe2 gives what lay in foreign memory.
+    ("Reshape", [M[:0]], {"shape": [4, 3]}, OperatorError, "no numbers do not make"),
+    ("Transpose", [M], {"axes": [0, 0]}, OperatorError, "no order of the 2 axes"),
+    ("Gather", [M, np.array([5])], {}, OperatorError, "outside of the 5 along axis 0"),
+    ("Gather", [M, np.array([-6])], {}, OperatorError, "outside of the 5 along axis 0"),
+    ("Gather", [M, np.array([-1])], {"axis": 1}, OperatorError, "outside of the 6 along axis 1"),
+    ("Gather", [M, np.array([1.0])], {}, OperatorError, "places of torch.float64"),
+    ("Gather", [M, np.array([[1]])], {"axis": 1, "match_outer": 1}, UnsupportedOperator, "match_outer"),
+    ("Clip", [np.arange(3)], {"min": 1.0}, OperatorError, "must be float32"),
+    ("Mul", [np.ones(3, bool)] * 2, {}, OperatorError, "must be float32, float64"),
+    ("EnsureDense", [np.array(1.0, np.float32)], {}, OperatorError, "no dense tensor"),
     ("Conv", [X, W], {"kernels": [3, 3], "legacy_pad": 1}, UnsupportedOperator, "legacy_pad"),
     ("MaxPool", [X], {"kernels": [2, 2], "dilations": [2, 2]}, UnsupportedOperator, "dilation"),
     ("Conv", [X, W], {"kernels": [3, 3], "order": "NHWC"}, UnsupportedOperator, "NHWC"),

@@ -210,6 +210,50 @@ def roi_alignments(draw: st.DrawFn) -> Any:
     return [features, with_image(counts, rois) if len(counts) > 1 or draw(st.booleans()) else rois], arguments, 1
 
 
+@st.composite
+def shapes(draw: st.DrawFn) -> Any:
+    """Of tensors of any type, empty and without axes too; of some axes, twice the same, now and then of none there."""
+    sizes = draw(st.lists(st.integers(0, 4), max_size=4))
+    dtype = draw(st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]))
+    most = len(sizes) if draw(st.integers(0, 9)) == 6 else len(sizes) - 1
+    axes = draw(st.lists(st.integers(-1 if most == len(sizes) else 0, most), max_size=4)) if most >= 0 else []
+    return [np.ones(sizes, dtype)], {"axes": axes} if axes or draw(st.booleans()) else {}, 1
+
+
+@st.composite
+def lengths(draw: st.DrawFn) -> Any:
+    """Of no part to nine, some of no row. None is negative: genuine Caffe2 would write before its memory."""
+    counts = np.array(draw(st.lists(st.sampled_from([0, 0, 1, 2, 30, 1000]), max_size=9)), np.int32)
+    spoilt = draw(st.sampled_from([*["no"] * 20, "type", "matrix", "number"]))
+    given = {"type": counts.astype(np.int64), "matrix": counts[None], "number": np.array(3, np.int32)}
+    return [given.get(spoilt, counts)], {}, 1
+
+
+@st.composite
+def largest(draw: st.DrawFn) -> Any:
+    """Along any axis of one to three; more than there are; ties, and the disorder that NaN makes."""
+    sizes = draw(st.lists(st.sampled_from([1, 2, 3, 5, 30]), min_size=1, max_size=3))
+    generator = draw(GENERATORS)
+    if draw(st.integers(0, 9)) == 6:
+        sizes[draw(st.integers(0, len(sizes) - 1))] = 0
+    x = draw(scores(*sizes)) * draw(st.sampled_from([-3, 1]))
+    if draw(st.integers(0, 3)) == 0:
+        strange = generator.choice([np.nan, np.inf, -np.inf], sizes)
+        x = np.where(generator.random(sizes) < 0.2, strange, x).astype(np.float32)
+    axis = draw(st.sampled_from([-1, -1, *range(len(sizes))]))
+    arguments = {"k": draw(st.integers(1, max(1, sizes[axis]) + 2))}
+    if axis != -1 or draw(st.booleans()):
+        arguments["axis"] = axis
+    spoilt = draw(st.sampled_from([*["no"] * 30, "k", "axis", "type"]))
+    if spoilt == "k":
+        arguments["k"] = draw(st.integers(-1, 0))
+    elif spoilt == "axis":
+        arguments["axis"] = draw(st.sampled_from([-2, len(sizes)]))
+    elif spoilt == "type":
+        return [np.ones(sizes, draw(st.sampled_from([np.int64, np.float64])))], arguments, 2
+    return [x], arguments, 2
+
+
 CASES = {
     "BBoxTransform": bbox_transforms(),
     "BatchPermutation": permutations(),
@@ -218,8 +262,11 @@ CASES = {
     "DistributeFpnProposals": distributions(),
     "GenerateProposals": proposals(),
     "HeatmapMaxKeypoint": keypoint_heatmaps(),
+    "LengthsToSegmentIds": lengths(),
     "ReplaceNaN": nan_replacements(),
     "RoIAlign": roi_alignments(),
+    "Shape": shapes(),
+    "TopK": largest(),
 }
 
 

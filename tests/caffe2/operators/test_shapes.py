@@ -20,7 +20,7 @@ def numbers(generator: np.random.Generator, shape: Any, dtype: Any = np.float32)
 
 @st.composite
 def copies(draw: st.DrawFn, **arguments: Any) -> Any:
-    shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=4))
+    shape = draw(st.lists(st.integers(0, 5), min_size=0, max_size=4))
     return [numbers(draw(GENERATORS), shape, draw(st.sampled_from(TYPES)))], arguments, 1
 
 
@@ -56,15 +56,32 @@ def splits(draw: st.DrawFn) -> Any:
 
 @st.composite
 def slices(draw: st.DrawFn) -> Any:
-    """One axis cut, from either end; the rest whole."""
+    """One axis cut, from either end, perhaps to nothing or from beyond its end; the rest whole, one of it empty."""
     shape = draw(SHAPES)
     axis = draw(st.integers(0, len(shape) - 1))
-    first = draw(st.integers(0, shape[axis] - 1))
-    last = draw(st.integers(first + 1, shape[axis]))
+    size = shape[axis]
+    first = draw(st.integers(0, size))
+    last = draw(st.integers(first, size))
     starts, ends = [0] * len(shape), [-1] * len(shape)
-    starts[axis] = first
-    ends[axis] = last - shape[axis] - 1 if draw(st.booleans()) else last
-    return [numbers(draw(GENERATORS), shape)], {"starts": starts, "ends": ends}, 1
+    # Caffe2's -1 is the end itself.
+    starts[axis] = draw(st.sampled_from([first, first, first - size - 1]))
+    ends[axis] = draw(st.sampled_from([last, last - size - 1]))
+    strange = draw(st.sampled_from([*["no"] * 12, "beyond", "beyond", "before", "turned", "two", "none"]))
+    if strange == "beyond":
+        starts[axis], ends[axis] = size + draw(st.integers(0, 9)), draw(st.sampled_from([size, size + 20, 2**40, -1]))
+    elif strange == "before":
+        starts[axis] = -size - 2
+    elif strange == "turned":
+        starts[axis], ends[axis] = last + 1, first
+    elif strange == "two":
+        starts = [min(1, size - 1) for size in shape]
+    if draw(st.integers(0, 4)) == 0:
+        shape[draw(st.integers(0, len(shape) - 1))] = 0
+    x = numbers(draw(GENERATORS), shape, draw(st.sampled_from(TYPES)))
+    if strange == "none":
+        return [x], {}, 1
+    kept = draw(st.integers(axis + 1, len(shape)))
+    return [x], {"starts": starts[:kept], "ends": ends[:kept]}, 1
 
 
 @st.composite
@@ -76,25 +93,34 @@ def flattenings(draw: st.DrawFn) -> Any:
 
 @st.composite
 def reshapings(draw: st.DrawFn) -> Any:
-    """Axes joined, one kept by 0, one left to be worked out."""
-    shape = draw(SHAPES)
-    cut = draw(st.integers(0, len(shape)))
-    target = [math.prod(shape[:cut]), math.prod(shape[cut:])]
+    """Up to four axes joined or parted, some kept by 0, one left to be worked out; of no numbers too."""
+    shape = draw(st.lists(st.integers(1, 4), min_size=0, max_size=4))
+    if draw(st.integers(0, 4)) == 0:
+        shape[draw(st.integers(0, max(0, len(shape) - 1))) :] = [0]
+    cuts = sorted(draw(st.lists(st.integers(0, len(shape)), max_size=3)))
+    target = [math.prod(shape[a:b]) for a, b in zip([0, *cuts], [*cuts, len(shape)], strict=True)]
     if draw(st.booleans()):
-        target[draw(st.integers(0, 1))] = -1
-    elif cut == 1:
-        target[0] = 0
+        target[draw(st.integers(0, len(target) - 1))] = -1
+    for axis, size in enumerate(shape[: len(target)]):
+        if target[axis] == size and draw(st.booleans()):
+            target[axis] = 0
+    if draw(st.integers(0, 15)) == 9:
+        # Refused, unless it is of one number alone.
+        target = draw(st.sampled_from([[-1, -1], [7, 5], [*target, 11]])) if math.prod(shape) else [-1, -1]
     x = numbers(draw(GENERATORS), shape)
-    if draw(st.booleans()):
-        return [x], {"shape": target}, 2
-    return [x, np.array(target, np.int64)], {}, 2
+    form = draw(st.sampled_from([None, None, np.int64, np.int32]))
+    return ([x], {"shape": target}, 2) if form is None else ([x, np.array(target, form)], {}, 2)
 
 
 @st.composite
 def transpositions(draw: st.DrawFn) -> Any:
-    shape = draw(SHAPES)
+    shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=4))
     axes = draw(st.permutations(range(len(shape))))
-    return [numbers(draw(GENERATORS), shape)], {"axes": axes} if draw(st.booleans()) else {}, 1
+    if draw(st.integers(0, 15)) == 9:
+        # Those of another tensor: refused, but for none.
+        axes = draw(st.sampled_from([axes[1:], [*axes, len(axes)], [axes[0]] * len(axes)]))
+    x = numbers(draw(GENERATORS), shape, draw(st.sampled_from([*TYPES[:3] * 5, np.uint8])))
+    return [x], {"axes": axes} if draw(st.booleans()) else {}, 1
 
 
 @st.composite
@@ -116,11 +142,40 @@ def expansions(draw: st.DrawFn) -> Any:
 @st.composite
 def casts(draw: st.DrawFn) -> Any:
     """Between the types that Caffe2 casts, by number and by name; fractions go towards zero."""
-    shape = draw(SHAPES)
-    dtype = draw(st.sampled_from([np.float32, np.float64, np.int32, np.int64]))
-    x = draw(GENERATORS).uniform(-90, 90, shape).astype(dtype)
-    to = draw(st.sampled_from([(1, "float"), (2, "int32"), (10, "int64"), (13, "double")]))
-    return [x], {"to": draw(st.sampled_from(to))}, 1
+    shape = draw(st.lists(st.integers(0, 5), min_size=0, max_size=4))
+    dtype = draw(st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]))
+    generator = draw(GENERATORS)
+    least = 0 if np.dtype(dtype).kind in "ub" else -90
+    x = np.array(generator.uniform(least, 90, shape)).astype(dtype)
+    if dtype == np.int64 and draw(st.booleans()):
+        # More than float32 tells apart, and than int32 holds.
+        x = generator.integers(-(2**62), 2**62, shape)
+    to = [(1, "float"), (10, "int64"), (13, "double"), (5, "bool")]
+    if np.abs(x.astype(np.float64)).max(initial=0) < 2**31:
+        to.append((2, "int32"))
+    return [np.array(x)], {"to": draw(st.sampled_from(draw(st.sampled_from(to))))}, 1
+
+
+@st.composite
+def gatherings(draw: st.DrawFn) -> Any:
+    """Along any axis by int32 or int64 places of none to two axes; from behind, of nothing, seldom outside."""
+    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    axis = draw(st.integers(0, len(shape) - 1))
+    size = shape[axis]
+    arguments = {} if axis == 0 and draw(st.booleans()) else {"axis": axis - draw(st.sampled_from([0, len(shape)]))}
+    if draw(st.booleans()):
+        arguments["wrap_indices"] = draw(st.integers(0, 1))
+    # By default those from behind are for axis 0 alone, and not where that is written from behind.
+    wraps = arguments.get("wrap_indices", int(arguments.get("axis", 0) == 0))
+    generator = draw(GENERATORS)
+    least, most = (-size if wraps else 0), size
+    if draw(st.integers(0, 9)) == 6:
+        least, most = draw(st.sampled_from([(-size - 1, size), (-size, size), (0, size + 1)]))
+    places = np.array(generator.integers(least, most, draw(st.lists(st.integers(0, 4), max_size=2))))
+    if draw(st.integers(0, 5)) == 0:
+        shape[draw(st.integers(0, len(shape) - 1))] = 0
+    x = numbers(generator, shape, draw(st.sampled_from(TYPES)))
+    return [x, places.astype(draw(st.sampled_from([*[np.int32, np.int64] * 10, np.float32])))], arguments, 1
 
 
 @st.composite
@@ -152,6 +207,7 @@ CASES = {
     "Squeeze": squeezings(),
     "ExpandDims": expansions(),
     "Cast": casts(),
+    "Gather": gatherings(),
     "GivenTensorFill": fills("float"),
     "GivenTensorDoubleFill": fills("float"),
     "GivenTensorIntFill": fills("int32"),
