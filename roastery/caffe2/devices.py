@@ -7,7 +7,14 @@ from roastery.caffe2.nets import Nets
 from roastery.errors import ModelFileError
 
 CPU_ONLY = frozenset(
-    {"BBoxTransform", "BoxWithNMSLimit", "CollectRpnProposals", "DistributeFpnProposals", "HeatmapMaxKeypoint"}
+    {
+        "BBoxTransform",
+        "BoxWithNMSLimit",
+        "CollectRpnProposals",
+        "DistributeFpnProposals",
+        "HeatmapMaxKeypoint",
+        "LengthsToSegmentIds",
+    }
 )
 """Operators without a CUDA kernel in Caffe2 (PyTorch 1.10), of those that our nets have."""
 COPIES = {"gpu": "CopyCPUToGPU", "cpu": "CopyGPUToCPU"}

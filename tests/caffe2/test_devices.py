@@ -27,6 +27,7 @@ WITHOUT_CUDA = {
     "CollectRpnProposals",
     "DistributeFpnProposals",
     "HeatmapMaxKeypoint",
+    "LengthsToSegmentIds",
 }
 CUDA = caffe2_pb2.DeviceOption(device_type=1, device_id=0)
 RUNTIMES = (TorchRuntime, pytest.param(Caffe2Runtime, marks=pytest.mark.caffe2))
