@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,6 +56,15 @@ def test_the_share_is_of_the_heatmap_before_it_was_stretched(side):
     # A flat one: each of its cells has a sixteenth, each of the pixels would have less.
     found = decode_keypoints(torch.zeros(1, 1, 4, 4), torch.tensor([[3.0, 5.0, 3.0 + side, 5.0 + side]]))
     assert found.tolist() == [[[3.5, 5.5, 1 / 16]]]
+
+
+def test_the_heatmap_is_stretched_bicubically():
+    # By hand: a quarter of a cell from the peak's middle on either side (a = -0.75).
+    found = decode_keypoints(heatmaps_with_peak(3, 4, height=8.0), torch.tensor([[0.0, 0.0, 16.0, 16.0]]))
+    t = 0.25
+    peak = 8 * (1.25 * t**3 - 2.25 * t**2 + 1) ** 2
+    share = 1 / (63 * math.exp(-peak) + math.exp(8 - peak))
+    assert found[0, 0, 2].item() == pytest.approx(share, rel=1e-4)
 
 
 def test_each_object_and_keypoint_has_its_own_heatmap_and_box():

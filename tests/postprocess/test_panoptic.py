@@ -93,6 +93,9 @@ def test_a_thing_without_a_pixel_is_no_segment_and_the_next_one_is():
 def test_of_equal_scores_the_one_that_comes_first_is_in_front():
     found = things((0.75, 1, (0, 4), (0, 3)), (0.75, 2, (0, 4), (2, 6)))
     assert merge_segments(found, nothing(), EXACT)[0][0].tolist() == [1, 1, 1, 2, 2, 2]
+    # So many that a sort may leave their order.
+    many = things(*[(0.75, each, (0, 1), (each, each + 1)) for each in range(500)], size=(1, 500))
+    assert merge_segments(many, nothing((1, 500)), EXACT)[0].tolist() == [list(range(1, 501))]
 
 
 def test_label_0_stands_for_things_and_is_never_a_segment():
