@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MOST_PIXELS = 1 << 28
-"""Of a box, to which its heatmaps are stretched: more is no box of an image."""
+"""Of a box's heatmaps together, once they are stretched over it: more is no box of an image."""
 
 
 def decode_keypoints(heatmaps: Tensor, boxes: Tensor) -> Tensor:
@@ -28,8 +28,8 @@ def decode_keypoints(heatmaps: Tensor, boxes: Tensor) -> Tensor:
     keypoints = heatmaps.new_zeros(*heatmaps.shape[:2], 3)
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
     pixels = sides.ceil()
-    if not bool((pixels.prod(dim=1) <= MOST_PIXELS).all()):
-        raise ValueError("heatmaps cannot be stretched over a box of more than 2^28 pixels")
+    if not bool((pixels.prod(dim=1) * heatmaps.shape[1] <= MOST_PIXELS).all()):
+        raise ValueError(f"{heatmaps.shape[1]} heatmaps cannot be stretched to more than 2^28 pixels together")
     for found, maps, box, side, size in zip(keypoints, heatmaps, boxes, sides, pixels, strict=True):
         width, height = (int(length) for length in size)
         stretched = F.interpolate(maps[None], size=(height, width), mode="bicubic", align_corners=False)[0]

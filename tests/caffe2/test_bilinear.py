@@ -113,6 +113,13 @@ def test_upsamplings_of_one_channel_count_and_factor_share_one_weight() -> None:
     assert sorted(nets.init_net.external_output) == sorted({first, other})
 
 
+@pytest.mark.parametrize("others", [(4.0, 3.0), (2.0, 4.0)])
+def test_upsamplings_that_differ_in_one_factor_have_weights_of_their_own(others: tuple[float, float]) -> None:
+    nets = converted(Upsample({"scale_factor": (2.0, 3.0)}, {"scale_factor": others}))
+    first, second = (operator.input[1] for operator in nets.predict_net.op if operator.type == "ConvTranspose")
+    assert first != second
+
+
 def test_what_comes_before_and_after_keeps_its_place_and_the_output_its_name() -> None:
     module = nn.Sequential(nn.ReLU(), Upsample({"scale_factor": 2}), nn.Sigmoid())
     nets = converted(module)

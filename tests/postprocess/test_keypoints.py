@@ -97,7 +97,7 @@ def test_a_box_that_is_shifted_has_its_keypoints_shifted(right, down, seed):
 @pytest.mark.parametrize("value", [1e6, 1e30, float("inf"), float("nan")])
 def test_a_box_that_no_image_holds_is_refused_before_it_fills_the_memory(value):
     boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, value, 1000.0]])
-    with pytest.raises(ValueError, match=r"a box of more than 2\^28 pixels"):
+    with pytest.raises(ValueError, match=r"to more than 2\^28 pixels together"):
         decode_keypoints(torch.zeros(2, 1, 4, 4), boxes)
 
 
@@ -106,3 +106,6 @@ def test_a_box_of_the_most_pixels_is_taken(monkeypatch):
     assert decode_keypoints(heatmaps_with_peak(0, 0), torch.tensor([[0.0, 0.0, 4.5, 7.0]])).shape == (1, 1, 3)
     with pytest.raises(ValueError, match="cannot be stretched"):
         decode_keypoints(heatmaps_with_peak(0, 0), torch.tensor([[0.0, 0.0, 5.5, 7.0]]))
+    # Each keypoint has a heatmap of its own, and all of a box are stretched together.
+    with pytest.raises(ValueError, match="2 heatmaps cannot be stretched"):
+        decode_keypoints(torch.zeros(1, 2, 4, 4), torch.tensor([[0.0, 0.0, 4.5, 7.0]]))
