@@ -26,6 +26,7 @@ from roastery.evaluation.side_by_side import Found, judge_side_by_side
 from roastery.report.curves import draw_curves
 from roastery.report.pictures import draw_comparisons
 from roastery.report.write import write_report
+from roastery.results import Measures
 from roastery.spec import load_datasets, load_models, load_pipeline
 
 HOSTILE = [
@@ -223,7 +224,7 @@ def test_nothing_of_a_datasets_names_runs_where_its_report_is_looked_at(
         "original": Found(detections, [1.0], [], len(all_ids)),
         "torch": Found(detections[1:], [1.0], [f"{file}: cannot be read" for file in files[:1]], len(all_ids)),
     }
-    judged = judge_side_by_side("a_model", dataset, ["bbox"], found, [], GatePolicy())
+    judged = judge_side_by_side("a_model", dataset, Measures(iou_types=("bbox",)), found, [], GatePolicy())
     shown = {target: each.detections for target, each in found.items()}
     pictures = draw_comparisons(report, dataset, all_ids, shown, len(files))
     before = sorted(report.parent.rglob("*"))
