@@ -73,5 +73,5 @@ def traced_mask_model(mask_model):
 def already_traced(traced_mask_model, monkeypatch):
     """`roastery convert` of the example with masks takes its trace and its ONNX from `traced_mask_model`."""
     traced, proto = traced_mask_model
-    monkeypatch.setattr(roastery.conversion, "trace", lambda detector, arguments: traced)
+    monkeypatch.setattr(roastery.conversion, "trace", lambda detector, arguments, batch: traced)
     monkeypatch.setattr(roastery.conversion, "export_onnx", lambda traced: ir.from_proto(proto))
