@@ -1,5 +1,7 @@
 """The dataset of a run: pinned when the run begins, and the same ever after."""
 
+from dataclasses import replace
+
 from roastery.data.coco import CocoDataset
 from roastery.data.dataset import load_dataset, load_sampled_from
 from roastery.errors import DatasetError
@@ -7,13 +9,18 @@ from roastery.results import PinnedDataset
 from roastery.spec import DatasetSpec
 
 
-def pin_dataset(spec: DatasetSpec) -> PinnedDataset:
+def pin_dataset(spec: DatasetSpec, *, decode: bool) -> PinnedDataset:
     """The dataset's digests as they are now.
+
+    Args:
+        decode: whether panoptic PNGs are looked at too; their digests alone are much sooner had.
 
     Raises:
         DatasetError: see `roastery.data.dataset.load_dataset`.
     """
-    dataset, sampled = load_dataset(spec), load_sampled_from(spec)
+    dataset = load_dataset(spec, decode=decode)
+    same = spec.sampled_from == (spec.images, spec.annotations)
+    sampled = replace(dataset, panoptic=None) if same else load_sampled_from(spec)
     return PinnedDataset(
         name=spec.name, sha256=dataset.digest, images=len(dataset.images), sample_sha256=sampled.digest
     )

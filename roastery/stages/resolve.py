@@ -29,7 +29,8 @@ class ResolveRequest(Request):
     dataset: DatasetSpec
 
     def inputs(self) -> Mapping[str, JSON]:
-        dataset = pin_dataset(self.dataset)
+        # The key is asked for at every run, and needs digests alone.
+        dataset = pin_dataset(self.dataset, decode=False)
         return {
             "config": dump_config(pinned_config(self.spec)),
             "source_sha256": weights_sha256(self.spec),
@@ -80,7 +81,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
         measures=measures(config),
-        dataset=pin_dataset(request.dataset),
+        dataset=pin_dataset(request.dataset, decode=True),
     )
 
 

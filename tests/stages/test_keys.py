@@ -388,7 +388,7 @@ def test_a_dataset_that_changes_during_a_run_is_refused(registered: ResolveReque
     from roastery.errors import DatasetError
     from roastery.stages.dataset import load_evaluated, load_sampled, pin_dataset
 
-    pinned = pin_dataset(registered.dataset)
+    pinned = pin_dataset(registered.dataset, decode=True)
     assert len(load_evaluated(registered.dataset, pinned).images) == pinned.images
     change_an_image(registered)
     for load in (load_evaluated, load_sampled):
