@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from yacs.config import CfgNode
@@ -12,7 +12,6 @@ from roastery.data.preprocess import to_input
 from roastery.errors import DatasetError, OperatorError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
 from roastery.evaluation.segments import segment_rows
-from roastery.structures import Instances
 
 Model = Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
 """Takes [{"image", "height", "width"}] and gives [{"instances": Instances, ...}]: a Reference, Caffe2Model."""
@@ -75,17 +74,26 @@ def detect(
     unknown = [image_id for image_id in image_ids if image_id not in records]
     if unknown:
         raise DatasetError(f"{dataset.annotations}: no image with id {unknown[0]}; sample from this dataset")
-    detected = Detected([], (), (), [])
+    detections: list[dict[str, Any]] = []
+    milliseconds: list[float] = []
+    failures: list[FailedImage] = []
+    segments: list[dict[str, Any]] = []
     # More than one batch, so that images of one size find each other.
     together = 1 if batch == 1 else _BATCHES_TOGETHER * batch
     for start in range(0, len(image_ids), together):
         chosen = [records[image_id] for image_id in image_ids[start : start + together]]
         for part in _attempt(model, chosen, config):
-            detected = _add(detected, part, dataset, category_ids)
+            if part.failure is not None:
+                failures.append(FailedImage(part.records[0].id, part.records[0].path.name, part.failure))
+                continue
+            milliseconds += [part.milliseconds] * len(part.records)
+            for record, output in zip(part.records, part.outputs, strict=True):
+                detections += to_coco_results(record.id, output["instances"], category_ids)
+                segments += _segment_rows(record, output, dataset)
         if on_image is not None:
             for record in chosen:
                 on_image(record)
-    return detected
+    return Detected(detections, tuple(milliseconds), tuple(failures), segments)
 
 
 @dataclass(frozen=True)
@@ -115,19 +123,12 @@ def _attempt(model: Model, records: Sequence[ImageRecord], config: CfgNode) -> I
         yield _Attempt(records, outputs, elapsed * 1000.0 / len(records))
 
 
-def _add(detected: Detected, part: _Attempt, dataset: CocoDataset, category_ids: Sequence[int]) -> Detected:
-    if part.failure is not None:
-        (record,) = part.records
-        failed = FailedImage(record.id, record.path.name, part.failure)
-        return replace(detected, failures=(*detected.failures, failed))
-    for record, output in zip(part.records, part.outputs, strict=True):
-        instances: Instances = output["instances"]
-        detected.detections.extend(to_coco_results(record.id, instances, category_ids))
-        if "panoptic_seg" in output and dataset.panoptic is not None:
-            ids, segments = output["panoptic_seg"]
-            labels = output["sem_seg"].argmax(dim=0).numpy()
-            detected.segments.extend(segment_rows(record.id, ids.numpy(), segments, labels, dataset.panoptic))
-    return replace(detected, milliseconds=(*detected.milliseconds, *[part.milliseconds] * len(part.records)))
+def _segment_rows(record: ImageRecord, output: Mapping[str, Any], dataset: CocoDataset) -> list[dict[str, Any]]:
+    if "panoptic_seg" not in output or dataset.panoptic is None:
+        return []
+    ids, segments = output["panoptic_seg"]
+    labels = output["sem_seg"].argmax(dim=0).numpy()
+    return segment_rows(record.id, ids.numpy(), segments, labels, dataset.panoptic)
 
 
 def _first_line(error: Exception) -> str:
