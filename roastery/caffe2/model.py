@@ -20,7 +20,7 @@ from roastery.data.preprocess import pad_and_batch, padded_size
 from roastery.errors import RuntimeFailed
 from roastery.metadata import BATCH_ARGUMENT
 from roastery.postprocess.instances import assemble_instances, resize_to_original
-from roastery.postprocess.panoptic import merge_segments, resize_logits
+from roastery.postprocess.panoptic import panoptic_answer
 from roastery.postprocess.retinanet import decode_maps
 
 RuntimeName = Literal["torch", "caffe2"]
@@ -148,15 +148,17 @@ class Caffe2Model:
             outputs = decode_maps(outputs, settings)
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
         found = assemble_instances(outputs, sizes)
+        panoptic = panoptic_settings(self.predict_net)
         answers: list[dict[str, Any]] = []
         # What filled the batch up comes last, and is not asked for.
         for index, single in enumerate(inputs):
             height, width = single.get("height", sizes[index][0]), single.get("width", sizes[index][1])
-            answers.append({"instances": resize_to_original(found[index], height, width)})
-            if panoptic := panoptic_settings(self.predict_net):
-                logits = resize_logits(_of_image(outputs, index, sizes[index]), sizes[index], height, width)
-                merged = merge_segments(answers[-1]["instances"], logits.argmax(dim=0), panoptic)
-                answers[-1] |= {"sem_seg": logits, "panoptic_seg": merged}
+            instances = resize_to_original(found[index], height, width)
+            if panoptic is None:
+                answers.append({"instances": instances})
+            else:
+                logits = _of_image(outputs, index, sizes[index])
+                answers.append(panoptic_answer(instances, logits, sizes[index], panoptic))
         return answers
 
 

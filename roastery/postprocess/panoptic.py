@@ -42,6 +42,20 @@ def resize_logits(logits: Tensor, seen: tuple[int, int], height: int, width: int
     return resized
 
 
+def panoptic_answer(
+    instances: Instances, logits: Tensor, seen: tuple[int, int], settings: PanopticSettings
+) -> dict[str, Any]:
+    """A panoptic model's answer: "instances", "sem_seg" (C, height, width) logits, and "panoptic_seg".
+
+    Args:
+        instances: of the original image's size, with masks.
+        logits: (C, H, W) of the padded image, of which `seen`, height and width, is no padding.
+    """
+    resized = resize_logits(logits, seen, *instances.image_size)
+    merged = merge_segments(instances, resized.argmax(dim=0), settings)
+    return {"instances": instances, "sem_seg": resized, "panoptic_seg": merged}
+
+
 def merge_segments(instances: Instances, labels: Tensor, settings: PanopticSettings) -> Panoptic:
     """Things first, by falling score, then what no thing has.
 

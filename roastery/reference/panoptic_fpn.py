@@ -9,7 +9,7 @@ from torch import Tensor
 
 from roastery.detectors.panoptic_fpn import PanopticFPN
 from roastery.postprocess.instances import resize_to_original
-from roastery.postprocess.panoptic import PanopticSettings, merge_segments, resize_logits
+from roastery.postprocess.panoptic import PanopticSettings, panoptic_answer
 from roastery.reference.rcnn import ReferenceRCNN
 
 
@@ -24,10 +24,8 @@ class ReferencePanopticFPN(ReferenceRCNN):
     def answer(self, image: Tensor, height: int, width: int) -> dict[str, Any]:
         features, seen = self.features(image), (int(image.shape[1]), int(image.shape[2]))
         instances = resize_to_original(self.detect_in(features, seen), height, width)
-        logits = resize_logits(self.detector.sem_seg_head(features)[0], seen, height, width)
         combine = self.config.MODEL.PANOPTIC_FPN.COMBINE
         settings = PanopticSettings(
             combine.OVERLAP_THRESH, combine.STUFF_AREA_LIMIT, combine.INSTANCES_CONFIDENCE_THRESH
         )
-        merged = merge_segments(instances, logits.argmax(dim=0), settings)
-        return {"instances": instances, "sem_seg": logits, "panoptic_seg": merged}
+        return panoptic_answer(instances, self.detector.sem_seg_head(features)[0], seen, settings)
