@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from roastery.caffe2.passes import constant_value
+from roastery.caffe2.passes import add_parameter, constant_value
 from roastery.metadata import MODULE_KEY
 
 
@@ -83,8 +83,4 @@ def _triangle(factor: int) -> NDArray[np.float64]:
 
 def _parameter(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """An initializer of this name, made the first time."""
-    if name not in graph.initializers:
-        tensor = ir.Tensor(array, name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
-        graph.initializers.add(value)
-    return graph.initializers[name]
+    return graph.initializers[name] if name in graph.initializers else add_parameter(graph, name, array)

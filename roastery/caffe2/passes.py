@@ -110,7 +110,12 @@ def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floa
         graph.initializers.pop(name)
     while name in graph.initializers:
         name = f"{name}_folded"
-    tensor = ir.Tensor(np.ascontiguousarray(array, dtype=np.float32), name=name)
+    return add_parameter(graph, name, np.ascontiguousarray(array, dtype=np.float32))
+
+
+def add_parameter(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """A new initializer; there must be none of that name."""
+    tensor = ir.Tensor(array, name=name)
     value = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
     graph.initializers.add(value)
     return value

@@ -3,17 +3,13 @@
 Source: detectron2 0.5, modeling/meta_arch/retinanet.py (inference_single_image), for what is computed.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from roastery.detectors.anchors import AnchorGenerator
 from roastery.detectors.batch import each_image
 from roastery.ops import box_with_nms_limit, shape, top_k
-
-LARGEST_LOG_SCALE = math.log(1000.0 / 16)
-"""A side grows at most from 16 to 1000 pixels."""
+from roastery.ops.boxes import MAX_LOG_SCALE
 
 
 class RetinaNetDecoder(nn.Module):
@@ -109,7 +105,7 @@ class RetinaNetDecoder(nn.Module):
         if any(weight != 1.0 for weight in self.box_weights):
             deltas = deltas / deltas.new_tensor(self.box_weights)
         centres = deltas[:, :2] * sides + centres
-        halves = 0.5 * (deltas[:, 2:].clamp(max=LARGEST_LOG_SCALE).exp() * sides)
+        halves = 0.5 * (deltas[:, 2:].clamp(max=MAX_LOG_SCALE).exp() * sides)
         return torch.cat([centres - halves, centres + halves], dim=1)
 
 
