@@ -443,7 +443,7 @@ _PYTHON_TYPES |= {list[float]: AttributeProto.FLOATS, list[int]: AttributeProto.
 
 # Inputs and attributes with which each has a Caffe2 form. `c` is what a first convolution gives.
 _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
-    **dict.fromkeys(("Relu", "Sigmoid", "Identity", "Dropout", "Flatten"), (["c"], {})),
+    **dict.fromkeys(("Relu", "Sigmoid", "Exp", "Identity", "Dropout", "Flatten"), (["c"], {})),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), (["c", "c"], {})),
     "Conv": (["data", "w", "b"], {}),
     "ConvTranspose": (["c", "w"], {}),
@@ -459,6 +459,12 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     ),
     "Constant": ([], {"value_floats": [0.5, 1.5]}),
+    "Clip": (["c", "low", "high"], {}),
+    "Pad": (["c", "p"], {"mode": "edge"}),
+    "Transpose": (["c"], {"perm": [0, 2, 3, 1]}),
+    "Cast": (["c"], {"to": TensorProto.INT64}),
+    "Gather": (["c", "zero"], {"axis": 1}),
+    "Slice": (["c", "zero", "one", "one", "one"], {}),
     **{kind: (["c"] * len(defined.inputs), {}) for kind, defined in operators().items()},
 }
 
@@ -472,6 +478,9 @@ def fitted(
     shape = helper.make_tensor("s", TensorProto.INT64, [2], numbers)
     scales = helper.make_tensor("h", TensorProto.FLOAT, [4], [1, 1, *sizes])
     weights = [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), tensor("g", [2, 2]), shape, scales]
+    weights += [tensor("low", []), tensor("high", [])]
+    places = {"p": [0, 0, 1, 1, 0, 0, 1, 1], "zero": [0], "one": [1]}
+    weights += [helper.make_tensor(name, TensorProto.INT64, [len(of)], of) for name, of in places.items()]
     model = model_of([first, *nodes, last], weights)
     model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
     model.graph.input.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, size]))
@@ -481,7 +490,7 @@ def fitted(
 @st.composite
 def _fitting_models(draw: st.DrawFn) -> bytes:
     """Operators that have a Caffe2 form, each changed in one thing at most: they come past the checker."""
-    there = ["data", "m", "v", "w", "b", "s", "h", "c", ""]
+    there = ["data", "m", "v", "w", "b", "s", "h", "c", "low", "p", "zero", ""]
     nodes = []
     for index in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from([*table(), *operators(), "BatchNormalization", "Constant", "Identity", "Dropout"]))
@@ -555,6 +564,7 @@ def test_hostile_operators_in_an_onnx_file_are_converted_or_refused_in_one_line(
     fuzz: Any, mutated: Changed, mixed: Mixed
 ) -> None:
     fitting = _fitting_models()
+    assert _FITTING.keys() >= {*table(), *operators()}
     known = []
     for kind, (reads, attributes) in _FITTING.items():
         domain = ONNX_DOMAIN if kind in operators() else ""
