@@ -21,14 +21,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    TaskRunFilter,
-    TaskRunFilterFlowRunId,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectException
 from prefect.states import Crashed
+
+from flows.lost_runs import UNFINISHED, end_runs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,23 +84,10 @@ def end_lost_runs(home: Path) -> None:
 
 
 def _end(client: SyncPrefectClient, fleet: UUID) -> None:
-    states = [StateType.PENDING, StateType.RUNNING]
     models = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[fleet]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
         )
     )
-    runs = [*(model.id for model in models), fleet]
-    tasks = client.read_task_runs(
-        task_run_filter=TaskRunFilter(
-            flow_run_id=TaskRunFilterFlowRunId(any_=runs),
-            state=TaskRunFilterState(type=TaskRunFilterStateType(any_=states)),
-        )
-    )
-    for task in tasks:
-        client.set_task_run_state(task.id, Crashed(message=_MESSAGE), force=True)
-    for run in runs:
-        # The user may have deleted it.
-        with suppress(ObjectNotFound):
-            client.set_flow_run_state(run, Crashed(message=_MESSAGE), force=True)
+    end_runs(client, [*(model.id for model in models), fleet], Crashed(message=_MESSAGE))

@@ -13,12 +13,12 @@ from cli.environment import HOME, prepare_environment
 from cli.plain import plain
 from cli.prefect_server import prefect_server
 from roastery.errors import ConfigError
-from roastery.evaluation.gate import main_metric
+from roastery.project import Project
 from roastery.provenance import source_digest
 from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
-from roastery.results import FleetSummary, ModelOutcome
-from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+from roastery.results import FleetSummary, ModelSummary
+from roastery.spec import ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
 from roastery.stages import STAGES
 from roastery.store import Store
 
@@ -67,10 +67,13 @@ def run(
     chosen = choose(names or [], load_models(models), models)
     if runtime is not None:
         chosen = [model.model_copy(update={"runtimes": runtime}) for model in chosen]
-    known = load_datasets(datasets or _beside(models, "datasets"))
-    config = _configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri})
-    summary = convert(chosen, list(known.values()), config)
-    if any(outcome.failure and outcome.failure.mistake for outcome in summary.outcomes):
+    project = Project(
+        models={model.name: model for model in chosen},
+        datasets=load_datasets(datasets or _beside(models, "datasets")),
+        pipeline=_configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri}),
+    )
+    summary = convert(project)
+    if any(model.failure and model.failure.mistake for model in summary.models):
         raise typer.Exit(MISTAKE)
     if summary.failed:
         raise typer.Exit(FAILED)
@@ -90,8 +93,8 @@ def choose(names: Sequence[str], registered: Mapping[str, ModelSpec], folder: Pa
     return [registered[name] for name in dict.fromkeys(names or registered)]
 
 
-def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config: PipelineConfig) -> FleetSummary:
-    """Run the fleet flow with its progress on the console, and print the table."""
+def convert(project: Project) -> FleetSummary:
+    """Run the fleet flow over the project's models with its progress on the console, and print the table."""
     prepare_environment(HOME)
     from rich.console import Console
 
@@ -105,18 +108,24 @@ def convert(models: Sequence[ModelSpec], datasets: Sequence[DatasetSpec], config
     with prefect_server() as wait_for_server:
         with console.status("starting Prefect"):
             from cli.prefect_runs import end_lost_runs, kept
+            from flows.asked import using
             from flows.convert_fleet import convert_fleet
 
-            _get_ready(config)
+            _get_ready(project.pipeline)
             wait_for_server()
             home = Path(os.environ["PREFECT_HOME"])
             end_lost_runs(home)
-        with ConsoleProgress(console) as progress, listening(progress), kept(home, convert_fleet) as fleet:
-            state = fleet(models, datasets, config, return_state=True)
+        with (
+            ConsoleProgress(console) as progress,
+            listening(progress),
+            kept(home, convert_fleet) as fleet,
+            using(project),
+        ):
+            state = fleet(list(project.models), only="all", where="this machine", return_state=True)
     summary = state.result(raise_on_failure=False)
     if not isinstance(summary, FleetSummary):
         raise summary if isinstance(summary, BaseException) else RuntimeError(f"the fleet ended as {state!r}")
-    show(console, summary, config)
+    show(console, summary, project.pipeline)
     return summary
 
 
@@ -141,59 +150,54 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
         table.add_column(
             heading, justify="right" if figure else "left", no_wrap=not wraps, min_width=9 if wraps else None
         )
-    for outcome in summary.outcomes:
-        for row in _rows(outcome):
+    for model in summary.models:
+        for row in _rows(model):
             table.add_row(*row)
     console.print(table)
-    for outcome in summary.outcomes:
-        _explain(console, outcome)
+    for model in summary.models:
+        _explain(console, model)
     console.print(f"MLflow: {_absolute(config.tracking_uri)}", soft_wrap=True)
     console.print(f"store:  {Store(config.store).url}", soft_wrap=True)
 
 
-def _rows(outcome: ModelOutcome) -> list[list[str]]:
-    seconds = f"{outcome.seconds:.1f}"
-    if outcome.conversion is None:
-        assert outcome.failure is not None
-        return [[outcome.model, "", "", "", "", f"[red]failed in {outcome.failure.stage}[/red]", seconds, ""]]
-    evaluation = outcome.conversion.evaluation
-    verdict = "[green]passed[/green]" if evaluation.passed else "[red]FAILED[/red]"
-    version = str(outcome.registered.version) if outcome.registered else ""
+def _rows(model: ModelSummary) -> list[list[str]]:
+    seconds = "unchanged" if model.unchanged else f"{model.seconds:.1f}"
+    if not model.figures:
+        ended = f"failed in {model.failure.stage}" if model.ended == "failed" and model.failure else model.ended
+        return [[model.model, "", "", "", "", f"[red]{ended}[/red]", seconds, ""]]
+    verdict = "[green]passed[/green]" if model.passed else "[red]FAILED[/red]"
+    version = str(model.registered.version) if model.registered else ""
     rows: list[list[str]] = []
-    for iou_type in evaluation.metrics["original"]:
-        main = main_metric(iou_type)
-        before, after = (evaluation.metrics[target][iou_type][main] for target in ("original", evaluation.judged_by))
-        difference = "-" if before is None or after is None else f"{after - before:+.2f}"
-        name = iou_type if main == "AP" else main
-        figures = [_figure(before), _figure(after), difference]
+    for figure in model.figures:
+        difference = "-" if figure.difference is None else f"{figure.difference:+.2f}"
+        name = figure.iou_type if figure.metric == "AP" else figure.metric
+        figures = [_figure(figure.original), _figure(figure.converted), difference]
         if rows:
             rows.append(["", name, *figures, "", "", ""])
         else:
-            rows.append([outcome.model, name, *figures, f"{verdict} ({evaluation.judged_by})", seconds, version])
+            rows.append([model.model, name, *figures, f"{verdict} ({model.judged_by})", seconds, version])
     return rows
 
 
-def _explain(console: "Console", outcome: ModelOutcome) -> None:
-    failure = outcome.failure
+def _explain(console: "Console", model: ModelSummary) -> None:
+    failure = model.failure
     if failure is not None:
-        text = f"{outcome.model}: failed in {failure.stage}: {failure.reason}"
+        text = f"{model.model}: failed in {failure.stage}: {failure.reason}"
         console.print(plain(text), style="red", soft_wrap=True)
         if failure.look and failure.command:
             console.print(f"  look here:  {failure.look}", markup=False, soft_wrap=True)
             console.print(f"  try alone:  {failure.command}", markup=False, soft_wrap=True)
-    if outcome.conversion is None:
+    for reason in model.reasons:
+        console.print(plain(f"{model.model}: {reason}"), style="red", soft_wrap=True)
+    if model.report is None:
         return
-    conversion = outcome.conversion
-    for runtime, verdict in conversion.evaluation.verdicts.items():
-        for reason in verdict.reasons:
-            console.print(plain(f"{outcome.model}: {runtime}: {reason}"), style="red", soft_wrap=True)
-    console.print(f"{outcome.model}", markup=False)
-    if outcome.registered is not None:
-        registered = outcome.registered
+    console.print(f"{model.model}", markup=False)
+    if model.registered is not None:
+        registered = model.registered
         alias = f", {registered.alias}" if registered.alias else ""
         console.print(f"  registered: {registered.name} version {registered.version}{alias}", markup=False)
-    console.print(f"  report:     {conversion.report.uri}/{PAGE_FILE}", markup=False, soft_wrap=True)
-    console.print(f"  artifacts:  {conversion.converted.uri}", markup=False, soft_wrap=True)
+    console.print(f"  report:     {model.report}/{PAGE_FILE}", markup=False, soft_wrap=True)
+    console.print(f"  artifacts:  {model.artifacts}", markup=False, soft_wrap=True)
 
 
 def _figure(value: float | None) -> str:

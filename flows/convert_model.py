@@ -9,9 +9,23 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from flows.asked import (
+    AS_REGISTERED,
+    DEFAULT_CONFIGS,
+    ApPoints,
+    Folder,
+    ModelName,
+    RuntimesChoice,
+    SampleImages,
+    asked_project,
+    run_name,
+)
+from flows.fleet_ties import tell_fleet
 from flows.shown import show_failure, show_outcome, showing_progress
-from flows.stage_runs import StageRuns
-from roastery.errors import ArtifactMissing, RoasteryError
+from flows.stage_runs import Runs, StageRuns
+from roastery.errors import ArtifactMissing, ConfigError, RoasteryError
+from roastery.outcome import gate_reasons, summarised
+from roastery.project import Project
 from roastery.results import ArtifactRef, Conversion, ModelOutcome, Registered, StageFailure, Target
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.convert_caffe2 import ConvertCaffe2Request
@@ -44,19 +58,43 @@ _ATTEMPTS = 3
 
 @flow(
     name="convert_model",
-    flow_run_name="convert {model.name}",
+    flow_run_name=run_name("{model} to Caffe2"),
     persist_result=True,
     result_serializer="json",
     validate_parameters=True,
 )
-def convert_model(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) -> State[Any]:
-    """Convert a registered model, measure it beside its original, and file it.
+def convert_model(
+    model: ModelName,
+    runtimes: RuntimesChoice = AS_REGISTERED,
+    max_ap_delta: ApPoints | None = None,
+    sample_images: SampleImages | None = None,
+    configs: Folder = DEFAULT_CONFIGS,
+) -> State[Any]:
+    """Convert a registered model to Caffe2, measure it beside its original, and file it in the MLflow registry.
 
-    Call it with `return_state=True`: the state's data is a ModelOutcome, `state.result(raise_on_failure=False)`. The
-    state is failed where the model was not converted or did not pass its gate; a conversion that failed its gate is
-    filed all the same, as such.
+    What an earlier run left whole in the store is not done again. Called from Python with `return_state=True`, the
+    state's data is a ModelOutcome. The state is failed where the model was not converted or did not pass its gate; a
+    conversion that failed its gate is filed all the same, as such.
+
+    Args:
+        model: A registered model's name: that of a YAML in `<configs>/models`.
+        runtimes: Which runtimes judge the converted model. `auto`: genuine Caffe2 too, where it is installed.
+        max_ap_delta: How many AP points (0..100) the converted model may differ by. Empty: as its gate says.
+        sample_images: On how many images its outputs are compared one by one. Empty: as pipeline.yaml says.
+        configs: The folder of models/, datasets/ and pipeline.yaml, on the machine that runs this.
     """
     started = time.perf_counter()
+    project = asked_project(configs, runtimes, max_ap_delta, sample_images)
+    try:
+        spec = project.model(model)
+        dataset = project.dataset_of(spec)
+    except ConfigError as error:
+        failure = StageFailure(stage="flow", reason=str(error), mistake=True)
+        return _ended(ModelOutcome(model=model, failure=failure, seconds=time.perf_counter() - started), project)
+    return _ended(_converted(spec, dataset, project.pipeline, started), project)
+
+
+def _converted(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, started: float) -> ModelOutcome:
     with ExitStack() as stack:
         # It goes to every task of this run.
         stack.enter_context(tags(f"model:{model.name}"))
@@ -71,20 +109,28 @@ def convert_model(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConf
             failure = runs.failure or StageFailure(stage="flow", reason=reason_of(error), mistake=False)
             if not isinstance(error, RoasteryError):
                 get_run_logger().exception("%s: a fault of the program", model.name)
-            outcome = ModelOutcome(model=model.name, failure=failure, seconds=time.perf_counter() - started)
-            show_failure(outcome)
-            return Failed(message=f"{failure.stage}: {failure.reason}", data=outcome)
+            return ModelOutcome(model=model.name, failure=failure, seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
-        outcome = ModelOutcome(model=model.name, conversion=conversion, registered=registered, seconds=seconds)
-        show_outcome(outcome, open_store(pipeline.store))
+        return ModelOutcome(model=model.name, conversion=conversion, registered=registered, seconds=seconds)
+
+
+def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:
+    """Show it, tell a fleet that waits for it, and give the run's state."""
+    tell_fleet(summarised(outcome), project.pipeline.store)
+    if outcome.conversion is None or outcome.registered is None:
+        assert outcome.failure is not None
+        show_failure(outcome)
+        return Failed(message=f"{outcome.failure.stage}: {outcome.failure.reason}", data=outcome)
+    show_outcome(outcome, open_store(project.pipeline.store))
     if not outcome.passed:
-        return Failed(message=f"the gate failed: {'; '.join(_reasons(conversion))}", data=outcome)
+        return Failed(message=f"the gate failed: {'; '.join(gate_reasons(outcome.conversion))}", data=outcome)
+    registered = outcome.registered
     return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
 
 
 @retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
 def convert_and_file(
-    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: StageRuns
+    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs
 ) -> tuple[Conversion, Registered]:
     """Every stage. What an earlier run, or an earlier attempt, left whole in the store is not done again.
 
@@ -101,7 +147,7 @@ def convert_and_file(
     return conversion, runs.file(log, request)
 
 
-def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: StageRuns) -> Conversion:
+def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs) -> Conversion:
     """The stages up to the verdict, each a task.
 
     Raises:
@@ -197,8 +243,3 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         timings=tuple(runs.timings),
         versions=versions(),
     )
-
-
-def _reasons(conversion: Conversion) -> list[str]:
-    evaluation = conversion.evaluation
-    return [f"{runtime}: {reason}" for runtime, verdict in evaluation.verdicts.items() for reason in verdict.reasons]

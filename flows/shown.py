@@ -30,7 +30,7 @@ from prefect.exceptions import PrefectException
 
 from flows.progress import Progress, listening
 from roastery.report.files import MARKDOWN_FILE
-from roastery.results import Evaluation, FleetSummary, ModelOutcome, StageFailure
+from roastery.results import Evaluation, ModelOutcome, StageFailure
 from roastery.stages import STAGES
 from roastery.store import Store
 
@@ -53,20 +53,20 @@ def slug(name: str) -> str:
 def showing_progress(model: str) -> Iterator[None]:
     """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request."""
     shown: list[UUID] = []
-    with _unimportant():
+    with unimportant():
         shown.append(cast(UUID, create_progress_artifact(0.0, f"progress-{slug(model)}", f"{model}: begins")))
 
     def show(progress: Progress) -> None:
         tell_before(progress)
         if not shown or progress.cached or (progress.event == "begins" and progress.stage != _STEPS[0]):
             return
-        with _unimportant():
+        with unimportant():
             done = 100.0 * (_STEPS.index(progress.stage) + (progress.event == "done")) / len(_STEPS)
             update_progress_artifact(shown[0], done, f"{model}: {progress.stage} {progress.event}")
 
     with listening(show) as tell_before:
         yield
-        with _unimportant():
+        with unimportant():
             if shown:
                 update_progress_artifact(shown[0], 100.0, f"{model}: done")
 
@@ -78,7 +78,7 @@ def show_outcome(outcome: ModelOutcome, store: Store) -> None:
     key, evaluation = slug(outcome.model), outcome.conversion.evaluation
     registered = outcome.registered
     report = (store.fetch(outcome.conversion.report) / MARKDOWN_FILE).read_text(encoding="utf-8")
-    with _unimportant():
+    with unimportant():
         create_table_artifact(
             _rows(evaluation), key=f"evaluation-{key}", description=f"{outcome.model}: {_verdict(evaluation)}"
         )
@@ -98,34 +98,12 @@ def show_outcome(outcome: ModelOutcome, store: Store) -> None:
 def show_failure(outcome: ModelOutcome) -> None:
     """Where and why a run failed."""
     assert outcome.failure is not None
-    with _unimportant():
+    with unimportant():
         create_markdown_artifact(
             _explanation(outcome.model, outcome.failure),
             key=f"report-{slug(outcome.model)}",
             description=f"{outcome.model}: failed in {outcome.failure.stage}",
         )
-
-
-def show_fleet(summary: FleetSummary) -> None:
-    """How each model of a fleet ended: of those that failed the stage, the reason and where to look."""
-    with _unimportant():
-        create_table_artifact(
-            [_ended(outcome) for outcome in summary.outcomes],
-            key="fleet",
-            description=f"{len(summary.outcomes) - len(summary.failed)} of {len(summary.outcomes)} models passed.",
-        )
-
-
-def _ended(outcome: ModelOutcome) -> dict[str, str | float | int | None]:
-    failure = outcome.failure
-    return {
-        "model": outcome.model,
-        "ended": "passed" if outcome.passed else f"failed in {failure.stage}" if failure else "failed its gate",
-        "version": outcome.registered.version if outcome.registered else None,
-        "seconds": round(outcome.seconds, 1),
-        "reason": failure.reason if failure else None,
-        "look": failure.look if failure else outcome.conversion.report.uri if outcome.conversion else None,
-    }
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
@@ -154,7 +132,8 @@ def _verdict(evaluation: Evaluation) -> str:
 
 
 @contextmanager
-def _unimportant() -> Iterator[None]:
+def unimportant() -> Iterator[None]:
+    """What the server does not take is logged, and hinders nothing."""
     try:
         yield
     except (httpx.HTTPError, PrefectException) as error:

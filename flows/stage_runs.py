@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from prefect import Task
 from prefect.client.schemas.objects import State
@@ -13,9 +13,24 @@ from roastery.results import Registered, StageFailure, StageResult, StageTiming
 from roastery.spec import PipelineConfig
 from roastery.stages.failure import failure_of
 from roastery.stages.stage import Request
+from tasks.log import LogRequest
 from tasks.policy import configured, open_store
 
 ResultT = TypeVar("ResultT", bound=StageResult)
+
+
+class Runs(Protocol):
+    """Who is asked for the stages of a model, in their order."""
+
+    timings: list[StageTiming]
+
+    def restart(self) -> None: ...
+
+    def run(self, task: Task[..., ResultT], request: Request) -> ResultT: ...
+
+    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]: ...
+
+    def file(self, task: Task[..., Registered], request: LogRequest) -> Registered: ...
 
 
 class StageRuns:
@@ -45,7 +60,7 @@ class StageRuns:
         with self._explained(request):
             prepared = configured(task, request.stage, self.pipeline)
             done = cast("State[ResultT]", prepared(request, self.pipeline, return_state=True)).result()
-        self._end(request.stage, started, [done.timing])
+        self._end(request.stage, started, [done])
         return done
 
     def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
@@ -68,10 +83,10 @@ class StageRuns:
         for request, future in futures:
             with self._explained(request):
                 done.append(future.result())
-        self._end(label, started, [each.timing for each in done])
+        self._end(label, started, done)
         return done
 
-    def file(self, task: Task[..., Registered], request: Request) -> Registered:
+    def file(self, task: Task[..., Registered], request: LogRequest) -> Registered:
         """Run the last task, which makes a registered version and no artifact.
 
         Raises:
@@ -95,12 +110,18 @@ class StageRuns:
         tell(Progress(self.model, stage, "begins"))
         return time.perf_counter()
 
-    def _end(self, stage: str, started: float, timings: Sequence[StageTiming]) -> None:
-        timing = StageTiming(
-            stage=stage,
-            seconds=round(sum(each.seconds for each in timings), 3),
-            peak_memory_mb=max(each.peak_memory_mb for each in timings),
-            cached=all(each.cached for each in timings),
-        )
+    def _end(self, stage: str, started: float, done: Sequence[StageResult]) -> None:
+        timing = timed(stage, done)
         self.timings.append(timing)
         tell(Progress(self.model, stage, "done", time.perf_counter() - started, timing.cached))
+
+
+def timed(label: str, done: Sequence[StageResult]) -> StageTiming:
+    """What stages that were run side by side cost, as one."""
+    timings = [each.timing for each in done]
+    return StageTiming(
+        stage=label,
+        seconds=round(sum(each.seconds for each in timings), 3),
+        peak_memory_mb=max(each.peak_memory_mb for each in timings),
+        cached=all(each.cached for each in timings),
+    )

@@ -95,3 +95,7 @@ class OperatorError(RoasteryError):
 
 class RuntimeFailed(RoasteryError):
     """A runtime died, hung or failed while it ran a net; its last words are in the message."""
+
+
+class RuntimeTimedOut(RuntimeFailed):
+    """A process did not answer in time, and was killed."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
-from roastery.errors import RuntimeFailed
+from roastery.errors import RuntimeFailed, RuntimeTimedOut
 from roastery.peer_child import LENGTH_BYTES, MAGIC, MAX_FRAME, frame_header
 
 _CHUNK = 1 << 20
@@ -33,15 +33,23 @@ class Peer:
     raises.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, name: str = "worker") -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        name: str = "worker",
+        inherits: Sequence[int] = (),
+    ) -> None:
         """Say what to start.
 
         Args:
             command: program and arguments; no shell is involved.
             env: variables that are set over this process's own.
             name: how errors name the child.
+            inherits: further file descriptors that the child has, under the same numbers.
         """
         self.name = name
+        self._inherits = tuple(inherits)
         self._command = [str(part) for part in command]
         self._env = dict(env or {})
         self._lock = threading.Lock()
@@ -67,8 +75,9 @@ class Peer:
             timeout: seconds for the whole call, the child's start with it; None waits for ever.
 
         Raises:
-            RuntimeFailed: the child could not be started, died, did not answer in time (it is killed then) or answered
-                with what is not a frame. The message ends with its last words. The next call starts a new child.
+            RuntimeTimedOut: the child did not answer in time; it is killed.
+            RuntimeFailed: that, or the child could not be started, died or answered with what is not a frame. The
+                message ends with its last words. The next call starts a new child.
         """
         if len(payload) > MAX_FRAME:
             raise RuntimeFailed(f"{self.name}: a request of {len(payload)} bytes is over the limit of {MAX_FRAME}")
@@ -83,14 +92,21 @@ class Peer:
             except _NoReplyError as failure:
                 child = self._drop()
                 words = child.end(grace=0.0 if failure.kill else _GRACE_SECONDS)
-                reason = failure.reason or child.ending()
                 if isinstance(failure, _LateError):
-                    reason = f"did not answer within {timeout:g} s and was killed"
-                raise RuntimeFailed(f"{self.name} {reason}; {words}") from None
+                    raise RuntimeTimedOut(
+                        f"{self.name} did not answer within {timeout:g} s and was killed; {words}"
+                    ) from None
+                raise RuntimeFailed(f"{self.name} {failure.reason or child.ending()}; {words}") from None
             except BaseException:
                 # A half-sent request would be continued by the next one.
                 self._drop().end(grace=0.0)
                 raise
+
+    def await_end(self, seconds: float) -> None:
+        """Let a child that ends by itself after its answer do so, for so long; `close` ends it in any case."""
+        child = self._child
+        if child is not None:
+            child.await_end(seconds)
 
     def kill(self) -> None:
         """Kill the child, and all that it started, at once."""
@@ -127,6 +143,7 @@ class Peer:
                 env=os.environ | self._env,
                 # A group of its own, so that killing it reaches what it started.
                 start_new_session=True,
+                pass_fds=self._inherits,
             )
         except OSError as error:
             raise RuntimeFailed(f"{self.name} could not be started: {error}") from error
@@ -216,6 +233,11 @@ class _Child:
             return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return True
 
+    def await_end(self, seconds: float) -> None:
+        give_up = time.monotonic() + seconds
+        while not self.has_ended() and time.monotonic() < give_up:
+            time.sleep(0.01)
+
     def kill(self) -> None:
         # The group outlives its leader where something that it started runs on.
         if self.process.returncode is None:
@@ -226,9 +248,7 @@ class _Child:
         """Let the child end, or make it; returns its last words."""
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
-        give_up = time.monotonic() + grace
-        while not self.has_ended() and time.monotonic() < give_up:
-            time.sleep(0.01)
+        self.await_end(grace)
         self._forced = not self.has_ended()
         self.kill()
         self.process.wait()

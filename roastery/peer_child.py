@@ -27,6 +27,19 @@ def serve(handle: Callable[[bytes], bytes]) -> None:
     process ends at once when stdin ends, whatever it is at: nobody is left to take the answer. What `handle` raises
     ends the process too, with its traceback as last words.
     """
+    requests, replies = _open()
+    while True:
+        _reply(replies, handle(requests.get()))
+
+
+def serve_once(handle: Callable[[bytes], bytes]) -> None:
+    """Answer one request, as `serve` does, and return."""
+    requests, replies = _open()
+    _reply(replies, handle(requests.get()))
+
+
+def _open() -> "tuple[queue.SimpleQueue[bytes], int]":
+    """Where requests come from, and the descriptor that replies go to."""
     asked, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -34,10 +47,12 @@ def serve(handle: Callable[[bytes], bytes]) -> None:
     os.dup2(2, 1)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(asked, requests), daemon=True).start()
-    while True:
-        reply = handle(requests.get())
-        _write(replies, frame_header(len(reply)))
-        _write(replies, reply)
+    return requests, replies
+
+
+def _reply(replies: int, reply: bytes) -> None:
+    _write(replies, frame_header(len(reply)))
+    _write(replies, reply)
 
 
 def _receive(asked: int, requests: "queue.SimpleQueue[bytes]") -> None:

@@ -188,12 +188,55 @@ class ModelOutcome(_Frozen):
         return self.conversion is not None and self.conversion.evaluation.passed
 
 
+class Figure(_Frozen):
+    """The main figure of an IoU type, of the original and of the converted model: 0..100, None where there is none."""
+
+    iou_type: str
+    metric: str
+    original: float | None
+    converted: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """Converted minus original."""
+        return None if self.original is None or self.converted is None else self.converted - self.original
+
+
+Ending = Literal["passed", "failed its gate", "failed", "crashed", "timed out", "cancelled"]
+"""How a model's run ended. `failed`: a stage did; `crashed`: its process died, and no stage could say why."""
+
+
+class ModelSummary(_Frozen):
+    """How a model's run ended, in a few hundred bytes: what a fleet keeps of each of its models."""
+
+    model: str
+    ended: Ending
+    unchanged: bool = False
+    """Whether its conversion was found whole in the store and filed, so that nothing was run."""
+    figures: tuple[Figure, ...] = ()
+    judged_by: Literal["torch", "caffe2"] | None = None
+    reasons: tuple[str, ...] = ()
+    """Why its gate failed."""
+    failure: StageFailure | None = None
+    registered: Registered | None = None
+    report: str | None = None
+    """Where the report's artifact lies."""
+    artifacts: str | None = None
+    """Where the converted model lies."""
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model was converted and its gate passed."""
+        return self.ended == "passed"
+
+
 class FleetSummary(_Frozen):
     """How each model of a fleet ended, in the order in which they were asked for."""
 
-    outcomes: tuple[ModelOutcome, ...]
+    models: tuple[ModelSummary, ...]
 
     @property
     def failed(self) -> tuple[str, ...]:
         """The models that were not converted, or failed their gate."""
-        return tuple(outcome.model for outcome in self.outcomes if not outcome.passed)
+        return tuple(each.model for each in self.models if not each.passed)

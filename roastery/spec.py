@@ -115,6 +115,7 @@ class Timeouts(_Spec):
     evaluate: float = Field(1800, gt=0, description="COCO's figures and the verdict")
     report: float = Field(600, gt=0, description="pictures, curves and pages")
     log: float = Field(300, gt=0, description="filing it in the registry")
+    model: float = Field(21600, gt=0, description="a model's whole run in a fleet")
 
     def of(self, stage: str) -> float:
         return float(getattr(self, stage))
@@ -135,6 +136,14 @@ class PipelineConfig(_Spec):
     tracking_uri: str = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
     experiment: str = Field("roastery", pattern=_EXPERIMENT, description="MLflow's experiment")
     shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
+    processes: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="how many models are converted at a time on one machine; default: one for each core that memory "
+        "allows",
+    )
+    threads: int | None = Field(None, ge=1, le=256, description="threads of each; default: the cores, shared")
     sample: SampleSpec = SampleSpec()
     gate: GateSpec = GateSpec()
     timeouts: Timeouts = Timeouts()

@@ -81,15 +81,35 @@ class Catalog:
                 for name, value in version_tags(conversion).items():
                     if version.tags.get(name) != value:
                         client.set_model_version_tag(version.name, version.version, name, value)
-                return Registered(
-                    run_id=version.run_id,
-                    run_url=self._url(client.get_run(str(version.run_id))),
-                    name=version.name,
-                    version=int(version.version),
-                    alias=self._set_aliases(conversion, int(version.version)),
-                    tracking_uri=self.tracking_uri,
-                    created=created,
-                )
+                return self._registered(version, self._set_aliases(conversion, int(version.version)), created)
+
+    def find(self, conversion: Conversion) -> Registered | None:
+        """Where a conversion was filed, whole; None where `log` has something to do.
+
+        Raises:
+            RegistryRefused, RegistryUnavailable: as `log`.
+        """
+        with registry_errors(self.tracking_uri):
+            versions = self._versions(conversion)
+            if len(versions) != 1 or not version_tags(conversion).items() <= versions[0].tags.items():
+                return None
+            (version,) = versions
+            held = self._held_aliases(version.name)
+            number = int(version.version)
+            if any(held.get(alias, 0) < number for alias in aliases(conversion)):
+                return None
+            return self._registered(version, _highest(conversion, held, number), created=False)
+
+    def _registered(self, version: "ModelVersion", alias: str | None, created: bool) -> Registered:
+        return Registered(
+            run_id=version.run_id,
+            run_url=self._url(self._client.get_run(str(version.run_id))),
+            name=version.name,
+            version=int(version.version),
+            alias=alias,
+            tracking_uri=self.tracking_uri,
+            created=created,
+        )
 
     def _url(self, run: "Run") -> str:
         """Where a person sees a run: on a server in its UI, else in the report's page."""
@@ -144,10 +164,7 @@ class Catalog:
         """The one version with the conversion's key. Others that a writer elsewhere made at the same time go."""
         from mlflow.exceptions import MlflowException
 
-        name = registered_name(conversion)
-        # Only the key, which has no quote in it, is in the filter: a model's name may have.
-        found = self._client.search_model_versions(_with_key(conversion))
-        ours = sorted((version for version in found if version.name == name), key=lambda version: int(version.version))
+        name, ours = registered_name(conversion), self._versions(conversion)
         for surplus in ours[1:]:
             try:
                 self._client.delete_model_version(name, surplus.version)
@@ -155,6 +172,13 @@ class Catalog:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
         return ours[0] if ours else None
+
+    def _versions(self, conversion: Conversion) -> list["ModelVersion"]:
+        """Those with the conversion's key, the lowest first."""
+        name = registered_name(conversion)
+        # Only the key, which has no quote in it, is in the filter: a model's name may have.
+        found = self._client.search_model_versions(_with_key(conversion))
+        return sorted((version for version in found if version.name == name), key=lambda version: int(version.version))
 
     def _run(self, conversion: Conversion) -> "Run":
         experiment = self._experiment_id()
@@ -228,13 +252,21 @@ class Catalog:
     def _set_aliases(self, conversion: Conversion, version: int) -> str | None:
         """Give the version its aliases, but never take one from a later version. Returns the highest that it holds."""
         name = registered_name(conversion)
-        held = {alias: int(holder) for alias, holder in self._client.get_registered_model(name).aliases.items()}
+        held = self._held_aliases(name)
         for alias in aliases(conversion):
             if held.get(alias, 0) < version:
                 self._client.set_registered_model_alias(name, alias, str(version))
                 held[alias] = version
-        mine = [alias for alias in aliases(conversion) if held[alias] == version]
-        return mine[-1] if mine else None
+        return _highest(conversion, held, version)
+
+    def _held_aliases(self, name: str) -> dict[str, int]:
+        return {alias: int(holder) for alias, holder in self._client.get_registered_model(name).aliases.items()}
+
+
+def _highest(conversion: Conversion, held: Mapping[str, int], version: int) -> str | None:
+    """The highest of a conversion's aliases that its version holds."""
+    mine = [alias for alias in aliases(conversion) if held[alias] == version]
+    return mine[-1] if mine else None
 
 
 def _report_files(report: Path) -> list[Path]:

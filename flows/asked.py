@@ -1,0 +1,82 @@
+"""What the forms of the Prefect UI ask, and the project that their answers mean.
+
+Parameters are seen by all who see a run. So they are names, figures and folders, and never a registered model's whole
+spec, an address or a secret: each machine reads those from its own configs and environment.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import prefect.runtime
+from pydantic import Field
+
+from roastery.project import Project, load_project
+from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
+
+AS_REGISTERED: Literal["as registered"] = "as registered"
+DEFAULT_CONFIGS = "configs"
+
+ModelName = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
+RuntimesChoice = Literal["as registered", "auto", "torch", "caffe2", "both"]
+ApPoints = Annotated[float, Field(ge=0, le=100)]
+SampleImages = Annotated[int, Field(ge=1, le=1000)]
+Folder = Annotated[str, Field(min_length=1, max_length=4000)]
+
+_project: ContextVar[Project] = ContextVar("project")
+
+
+@contextmanager
+def using(project: Project) -> Iterator[Project]:
+    """Let flows that are run in this context have this project, and not look into a folder of configs."""
+    token = _project.set(project)
+    try:
+        yield project
+    finally:
+        _project.reset(token)
+
+
+def asked_project(
+    configs: str,
+    runtimes: RuntimesChoice = AS_REGISTERED,
+    max_ap_delta: float | None = None,
+    sample_images: int | None = None,
+) -> Project:
+    """The project, with what was asked for over what is registered.
+
+    Raises:
+        ConfigError: what is not in the folder of configs, or not what it should be.
+    """
+    project = _project.get(None) or load_project(Path(configs))
+    pipeline = project.pipeline
+    if sample_images is not None:
+        sample = pipeline.sample.model_copy(update={"n": sample_images})
+        pipeline = pipeline.model_copy(update={"sample": sample})
+    models = {
+        name: _asked(model, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
+        for name, model in project.models.items()
+    }
+    return Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
+
+
+def _asked(model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None) -> ModelSpec:
+    over: dict[str, Any] = {}
+    if runtimes is not None:
+        over["runtimes"] = runtimes
+    if max_ap_delta is not None:
+        over["gate"] = (model.gate or project.pipeline.gate).model_copy(update={"max_ap_delta": max_ap_delta})
+    return model.model_copy(update=over) if over else model
+
+
+def run_name(pattern: str) -> Callable[[], str]:
+    """A run's name from its parameters; of runtimes that were chosen, those too."""
+
+    def name() -> str:
+        parameters: Mapping[str, Any] = prefect.runtime.flow_run.parameters
+        runtimes = parameters.get("runtimes", AS_REGISTERED)
+        judged = "" if runtimes == AS_REGISTERED else f", judged by {runtimes}"
+        return pattern.format(**parameters) + judged
+
+    return name

@@ -1,0 +1,70 @@
+"""What the Prefect UI shows of a fleet, under keys that stay: `fleet`, a table, and `progress-fleet`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from flows.shown import unimportant
+from roastery.results import Figure, FleetSummary, ModelSummary
+
+TABLE_KEY = "fleet"
+PROGRESS_KEY = "progress-fleet"
+_NO_FIGURE = Figure(iou_type="", metric="AP", original=None, converted=None)
+
+
+@contextmanager
+def showing_fleet(models: int, key: str = PROGRESS_KEY) -> Iterator[Callable[[ModelSummary], None]]:
+    """Show how many of a fleet's models have ended. Gives what is to be told of each."""
+    shown: list[UUID] = []
+    with unimportant():
+        shown.append(cast(UUID, create_progress_artifact(0.0, key, f"0 of {models} models")))
+    ended: list[bool] = []
+
+    def show(summary: ModelSummary) -> None:
+        ended.append(summary.passed)
+        if shown:
+            with unimportant():
+                said = f"{len(ended)} of {models} models, {ended.count(False)} failed; last {summary.model}"
+                update_progress_artifact(shown[0], 100.0 * len(ended) / models, said)
+
+    yield show
+
+
+def show_fleet(summary: FleetSummary, key: str = TABLE_KEY) -> None:
+    """How each model of a fleet ended: its figures, or the stage that failed, the reason and where to look."""
+    passed = len(summary.models) - len(summary.failed)
+    with unimportant():
+        create_table_artifact(
+            [row for each in summary.models for row in _rows(each)],
+            key=key,
+            description=f"{passed} of {len(summary.models)} models passed.",
+        )
+
+
+def _rows(summary: ModelSummary) -> list[dict[str, Any]]:
+    """A row for each kind of figure; of a model without figures, one."""
+    return [_row(summary, figure) for figure in summary.figures or (_NO_FIGURE,)]
+
+
+def _row(summary: ModelSummary, figure: Figure) -> dict[str, Any]:
+    registered, failure = summary.registered, summary.failure
+    verdict = summary.ended if failure is None or summary.ended != "failed" else f"failed in {failure.stage}"
+    return {
+        "model": summary.model,
+        "figure": figure.iou_type if figure.metric == "AP" else f"{figure.iou_type} {figure.metric}",
+        "AP original": _rounded(figure.original),
+        "AP converted": _rounded(figure.converted),
+        "difference": _rounded(figure.difference),
+        "verdict": f"{verdict} ({summary.judged_by})" if summary.judged_by else verdict,
+        "seconds": "unchanged" if summary.unchanged else round(summary.seconds, 1),
+        "version": registered.version if registered else None,
+        "reason": "; ".join(summary.reasons) or (failure.reason if failure else None),
+        "link": registered.run_url if registered else failure.look if failure else None,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,0 +1,80 @@
+"""How a model's run ended, in short, and how it is told to a fleet that may wait on another machine: by the store."""
+
+import logging
+
+from pydantic import ValidationError
+
+from roastery.evaluation.gate import main_metric
+from roastery.filesystem import faults, make_folder, open_filesystem, read
+from roastery.results import Conversion, Figure, ModelOutcome, ModelSummary, Registered
+from roastery.store import Store
+
+FOLDER = "outcomes"
+
+_logger = logging.getLogger(__name__)
+
+
+def summarised(outcome: ModelOutcome) -> ModelSummary:
+    """What a fleet keeps of it."""
+    conversion = outcome.conversion
+    if conversion is None:
+        return ModelSummary(model=outcome.model, ended="failed", failure=outcome.failure, seconds=outcome.seconds)
+    return summary_of(outcome.model, conversion, outcome.registered, seconds=outcome.seconds)
+
+
+def summary_of(
+    model: str, conversion: Conversion, registered: Registered | None, *, seconds: float = 0.0, unchanged: bool = False
+) -> ModelSummary:
+    """Of a conversion that went through to its verdict."""
+    evaluation = conversion.evaluation
+    figures = []
+    for iou_type, original in evaluation.metrics["original"].items():
+        main = main_metric(iou_type)
+        converted = evaluation.metrics[evaluation.judged_by].get(iou_type, {})
+        figures.append(
+            Figure(iou_type=iou_type, metric=main, original=original.get(main), converted=converted.get(main))
+        )
+    return ModelSummary(
+        model=model,
+        ended="passed" if evaluation.passed else "failed its gate",
+        unchanged=unchanged,
+        figures=tuple(figures),
+        judged_by=evaluation.judged_by,
+        reasons=gate_reasons(conversion),
+        registered=registered,
+        report=conversion.report.uri,
+        artifacts=conversion.converted.uri,
+        seconds=seconds,
+    )
+
+
+def gate_reasons(conversion: Conversion) -> tuple[str, ...]:
+    """Why the gate failed, by runtime."""
+    verdicts = conversion.evaluation.verdicts
+    return tuple(f"{runtime}: {reason}" for runtime, verdict in verdicts.items() for reason in verdict.reasons)
+
+
+def leave(store: Store, run: str, summary: ModelSummary) -> None:
+    """Leave it in the store for who waits for that run. That it cannot be left is logged: the run's state says the
+    most important of it.
+    """
+    filesystem, folder = open_filesystem(f"{store.url}/{FOLDER}")
+    try:
+        make_folder(filesystem, folder)
+        filesystem.pipe_file(f"{folder}/{run}.json", summary.model_dump_json().encode())
+    except faults(filesystem) as error:
+        _logger.warning("%s: how the run ended cannot be left in the store: %s", summary.model, error)
+
+
+def take(store: Store, run: str) -> ModelSummary | None:
+    """What that run left, once: it is removed. None where it left nothing."""
+    filesystem, folder = open_filesystem(f"{store.url}/{FOLDER}")
+    path = f"{folder}/{run}.json"
+    wrong: tuple[type[Exception], ...] = (*faults(filesystem), ValidationError)
+    try:
+        content = read(filesystem, path)
+        filesystem.rm_file(path)
+        return ModelSummary.model_validate_json(content)
+    except wrong as error:
+        _logger.warning("%s: no run left there how it ended: %s", path, error)
+        return None

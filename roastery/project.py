@@ -1,0 +1,57 @@
+"""A project: what is registered and how it is treated, read from one folder of configs."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from roastery.errors import ConfigError
+from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, load_datasets, load_models, load_pipeline
+
+
+class Project(BaseModel):
+    """Registered models and datasets by name, and the pipeline's configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: dict[str, ModelSpec]
+    datasets: dict[str, DatasetSpec]
+    pipeline: PipelineConfig
+
+    def model(self, name: str) -> ModelSpec:
+        """A registered model.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.models:
+            raise ConfigError(f"no model {name!r} is registered; add it to configs/models")
+        return self.models[name]
+
+    def dataset_of(self, model: ModelSpec) -> DatasetSpec:
+        """The dataset that a model is evaluated on.
+
+        Raises:
+            ConfigError: it is not registered.
+        """
+        if model.dataset not in self.datasets:
+            raise ConfigError(f"dataset: {model.dataset!r} is not registered; add it to configs/datasets")
+        return self.datasets[model.dataset]
+
+    def only(self, name: str) -> "Project":
+        """The same for one model: what its own process is given."""
+        model = self.model(name)
+        datasets = {model.dataset: self.datasets[model.dataset]} if model.dataset in self.datasets else {}
+        return Project(models={name: model}, datasets=datasets, pipeline=self.pipeline)
+
+
+def load_project(configs: Path) -> Project:
+    """Read `models/`, `datasets/` and `pipeline.yaml` of a folder.
+
+    Raises:
+        ConfigError: what is not there, or not what it should be.
+    """
+    return Project(
+        models=load_models(configs / "models"),
+        datasets=load_datasets(configs / "datasets"),
+        pipeline=load_pipeline(configs / "pipeline.yaml"),
+    )
