@@ -4,6 +4,7 @@ Parameters are seen by all who see a run. So they are names, figures and folders
 spec, an address or a secret: each machine reads those from its own configs and environment.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,13 +18,14 @@ from roastery.project import Project, load_project
 from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
 
 AS_REGISTERED: Literal["as registered"] = "as registered"
+CONFIGS_VARIABLE = "ROASTERY_CONFIGS"
 DEFAULT_CONFIGS = "configs"
 
 ModelName = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
 RuntimesChoice = Literal["as registered", "auto", "torch", "caffe2", "both"]
 ApPoints = Annotated[float, Field(ge=0, le=100)]
 SampleImages = Annotated[int, Field(ge=1, le=1000)]
-Folder = Annotated[str, Field(min_length=1, max_length=4000)]
+Folder = Annotated[str, Field(max_length=4000)]
 
 _project: ContextVar[Project] = ContextVar("project")
 
@@ -49,7 +51,9 @@ def asked_project(
     Raises:
         ConfigError: what is not in the folder of configs, or not what it should be.
     """
-    project = _project.get(None) or load_project(Path(configs))
+    project = _project.get(None) or load_project(
+        Path(configs or os.environ.get(CONFIGS_VARIABLE) or DEFAULT_CONFIGS).absolute()
+    )
     pipeline = project.pipeline
     if sample_images is not None:
         sample = pipeline.sample.model_copy(update={"n": sample_images})

@@ -11,7 +11,6 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from flows.asked import (
     AS_REGISTERED,
-    DEFAULT_CONFIGS,
     ApPoints,
     Folder,
     ModelName,
@@ -21,19 +20,18 @@ from flows.asked import (
     run_name,
 )
 from flows.fleet_ties import tell_fleet
+from flows.judged import judged
 from flows.shown import show_failure, show_outcome, showing_progress
 from flows.stage_runs import Runs, StageRuns
 from roastery.errors import ArtifactMissing, ConfigError, RoasteryError
 from roastery.outcome import gate_reasons, summarised
 from roastery.project import Project
-from roastery.results import ArtifactRef, Conversion, ModelOutcome, Registered, StageFailure, Target
+from roastery.results import Conversion, ModelOutcome, Registered, StageFailure
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.convert_caffe2 import ConvertCaffe2Request
-from roastery.stages.evaluate import EvaluateRequest
 from roastery.stages.export_onnx import ExportOnnxRequest
 from roastery.stages.failure import reason_of
 from roastery.stages.genuine import chosen_runtimes
-from roastery.stages.predict import PredictRequest
 from roastery.stages.process import StageWorker
 from roastery.stages.report import ReportRequest
 from roastery.stages.resolve import ResolveRequest
@@ -41,12 +39,10 @@ from roastery.stages.sample import SampleRequest
 from roastery.stages.trace import TraceRequest
 from roastery.versions import versions
 from tasks.convert_caffe2 import convert_caffe2
-from tasks.evaluate import evaluate
 from tasks.export_onnx import export_onnx
 from tasks.log import LogRequest, log
 from tasks.performer import has_performer, performing
 from tasks.policy import forget_stores, open_store
-from tasks.predict import predict
 from tasks.report import report
 from tasks.resolve import resolve
 from tasks.sample import sample
@@ -68,7 +64,7 @@ def convert_model(
     runtimes: RuntimesChoice = AS_REGISTERED,
     max_ap_delta: ApPoints | None = None,
     sample_images: SampleImages | None = None,
-    configs: Folder = DEFAULT_CONFIGS,
+    configs: Folder = "",
 ) -> State[Any]:
     """Convert a registered model to Caffe2, measure it beside its original, and file it in the MLflow registry.
 
@@ -81,7 +77,8 @@ def convert_model(
         runtimes: Which runtimes judge the converted model. `auto`: genuine Caffe2 too, where it is installed.
         max_ap_delta: How many AP points (0..100) the converted model may differ by. Empty: as its gate says.
         sample_images: On how many images its outputs are compared one by one. Empty: as pipeline.yaml says.
-        configs: The folder of models/, datasets/ and pipeline.yaml, on the machine that runs this.
+        configs: The folder of models/, datasets/ and pipeline.yaml, on the machine that runs this. Empty: what
+            ROASTERY_CONFIGS says there, else configs.
     """
     started = time.perf_counter()
     project = asked_project(configs, runtimes, max_ap_delta, sample_images)
@@ -123,7 +120,8 @@ def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:
         return Failed(message=f"{outcome.failure.stage}: {outcome.failure.reason}", data=outcome)
     show_outcome(outcome, open_store(project.pipeline.store))
     if not outcome.passed:
-        return Failed(message=f"the gate failed: {'; '.join(gate_reasons(outcome.conversion))}", data=outcome)
+        reasons = "; ".join(gate_reasons(outcome.conversion.evaluation))
+        return Failed(message=f"the gate failed: {reasons}", data=outcome)
     registered = outcome.registered
     return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
 
@@ -144,7 +142,7 @@ def convert_and_file(
     request = LogRequest(
         model=model.name, conversion=conversion, tracking_uri=pipeline.tracking_uri, experiment=pipeline.experiment
     )
-    return conversion, runs.file(log, request)
+    return conversion, runs.call(log, request)
 
 
 def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs) -> Conversion:
@@ -180,39 +178,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             runtimes=runtimes,
         ),
     )
-    targets: tuple[Target, ...] = ("original", *runtimes)
-    shards: dict[Target, tuple[ArtifactRef, ...]] = {}
-    for target in targets:
-        requests = [
-            PredictRequest(
-                model=name,
-                target=target,
-                shard=number,
-                shards=pipeline.shards,
-                resolved=resolved,
-                dataset=dataset,
-                pinned=data,
-                converted=None if target == "original" else converted.artifact,
-            )
-            for number in range(1, pipeline.shards + 1)
-        ]
-        predicted = runs.run_all(predict, requests, f"predict {target}")
-        shards[target] = tuple(shard.artifact for shard in predicted)
-    gate = model.gate or pipeline.gate
-    evaluated = runs.run(
-        evaluate,
-        EvaluateRequest(
-            model=name,
-            resolved=resolved,
-            dataset=dataset,
-            pinned=data,
-            measures=pinned.facts.measures,
-            shards=shards,
-            converted=converted.artifact,
-            parity=converted.facts.parity,
-            gate=gate,
-        ),
-    )
+    evaluated = judged(model, dataset, pipeline, runs, pinned, converted.artifact, converted.facts.parity, runtimes)
     reported = runs.run(
         report,
         ReportRequest(
@@ -225,7 +191,7 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
             onnx=exported.artifact,
             operators=converted.facts.operators,
             export=model.export,
-            gate=gate,
+            gate=model.gate or pipeline.gate,
             timings=tuple(runs.timings),
             versions=versions(),
         ),
@@ -241,5 +207,6 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         evaluated=evaluated.artifact,
         report=reported.artifact,
         timings=tuple(runs.timings),
+        export=model.export,
         versions=versions(),
     )

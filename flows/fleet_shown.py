@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a fleet, under keys that stay: `fleet`, a table, and `progress-fleet`."""
+"""What the Prefect UI shows of a fleet, under keys that stay: `<fleet>`, a table, and `progress-<fleet>`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,17 +10,15 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from flows.shown import unimportant
 from roastery.results import Figure, FleetSummary, ModelSummary
 
-TABLE_KEY = "fleet"
-PROGRESS_KEY = "progress-fleet"
 _NO_FIGURE = Figure(iou_type="", metric="AP", original=None, converted=None)
 
 
 @contextmanager
-def showing_fleet(models: int, key: str = PROGRESS_KEY) -> Iterator[Callable[[ModelSummary], None]]:
+def showing_fleet(models: int, key: str) -> Iterator[Callable[[ModelSummary], None]]:
     """Show how many of a fleet's models have ended. Gives what is to be told of each."""
     shown: list[UUID] = []
     with unimportant():
-        shown.append(cast(UUID, create_progress_artifact(0.0, key, f"0 of {models} models")))
+        shown.append(cast(UUID, create_progress_artifact(0.0, f"progress-{key}", f"0 of {models} models")))
     ended: list[bool] = []
 
     def show(summary: ModelSummary) -> None:
@@ -33,7 +31,7 @@ def showing_fleet(models: int, key: str = PROGRESS_KEY) -> Iterator[Callable[[Mo
     yield show
 
 
-def show_fleet(summary: FleetSummary, key: str = TABLE_KEY) -> None:
+def show_fleet(summary: FleetSummary, key: str) -> None:
     """How each model of a fleet ended: its figures, or the stage that failed, the reason and where to look."""
     passed = len(summary.models) - len(summary.failed)
     with unimportant():

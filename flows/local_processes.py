@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -56,7 +56,7 @@ class LocalProcesses:
         parameters: its other parameters.
     """
 
-    def __init__(self, flow: Flow[..., Any], project: Project, parameters: dict[str, Any]) -> None:
+    def __init__(self, flow: Flow[..., Any], project: Project, parameters: Mapping[str, Any]) -> None:
         self._flow = flow
         self._project = project
         self._parameters = parameters

@@ -14,7 +14,7 @@ from roastery.project import Project
 from roastery.results import ModelSummary
 
 MODULE = "flows.model_process"
-FLOWS = {"convert_model": "flows.convert_model"}
+FLOWS = {"convert_model": "flows.convert_model", "reevaluate_model": "flows.reevaluate"}
 """The flows of one model, and where they are."""
 
 

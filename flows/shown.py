@@ -50,15 +50,22 @@ def slug(name: str) -> str:
 
 
 @contextmanager
-def showing_progress(model: str) -> Iterator[None]:
-    """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request."""
+def showing_progress(model: str, kind: str = "") -> Iterator[None]:
+    """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request.
+
+    Args:
+        kind: of another run than a conversion; the key is `progress-<model>-<kind>` then.
+    """
+    key = "-".join(filter(None, ("progress", slug(model), kind)))
     shown: list[UUID] = []
     with unimportant():
-        shown.append(cast(UUID, create_progress_artifact(0.0, f"progress-{slug(model)}", f"{model}: begins")))
+        shown.append(cast(UUID, create_progress_artifact(0.0, key, f"{model}: begins")))
 
     def show(progress: Progress) -> None:
         tell_before(progress)
-        if not shown or progress.cached or (progress.event == "begins" and progress.stage != _STEPS[0]):
+        if not shown or progress.cached or progress.stage not in _STEPS:
+            return
+        if progress.event == "begins" and progress.stage != _STEPS[0]:
             return
         with unimportant():
             done = 100.0 * (_STEPS.index(progress.stage) + (progress.event == "done")) / len(_STEPS)

@@ -13,10 +13,10 @@ from roastery.results import Registered, StageFailure, StageResult, StageTiming
 from roastery.spec import PipelineConfig
 from roastery.stages.failure import failure_of
 from roastery.stages.stage import Request
-from tasks.log import LogRequest
 from tasks.policy import configured, open_store
 
 ResultT = TypeVar("ResultT", bound=StageResult)
+AnyT = TypeVar("AnyT")
 
 
 class Runs(Protocol):
@@ -30,7 +30,7 @@ class Runs(Protocol):
 
     def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]: ...
 
-    def file(self, task: Task[..., Registered], request: LogRequest) -> Registered: ...
+    def call(self, task: Task[..., AnyT], request: Request) -> AnyT: ...
 
 
 class StageRuns:
@@ -86,16 +86,17 @@ class StageRuns:
         self._end(label, started, done)
         return done
 
-    def file(self, task: Task[..., Registered], request: LogRequest) -> Registered:
-        """Run the last task, which makes a registered version and no artifact.
+    def call(self, task: Task[..., AnyT], request: Request) -> AnyT:
+        """Run a task that makes no artifact.
 
         Raises:
             What the task raises, after its retries.
         """
         started = self._begin(request.stage)
         with self._explained(request):
-            done = cast(Registered, configured(task, request.stage, self.pipeline)(request, self.pipeline))
-        tell(Progress(self.model, request.stage, "done", time.perf_counter() - started, not done.created))
+            done = cast(AnyT, configured(task, request.stage, self.pipeline)(request, self.pipeline))
+        cached = isinstance(done, Registered) and not done.created
+        tell(Progress(self.model, request.stage, "done", time.perf_counter() - started, cached))
         return done
 
     @contextmanager

@@ -15,14 +15,14 @@ from roastery.errors import RoasteryError
 from roastery.outcome import summary_of
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
-from roastery.results import ModelSummary, Registered, StageResult, StageTiming
+from roastery.results import ModelSummary, StageResult, StageTiming
 from roastery.spec import ModelSpec
 from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
 from roastery.store import Store
-from tasks.log import LogRequest
 
 ResultT = TypeVar("ResultT", bound=StageResult)
+AnyT = TypeVar("AnyT")
 
 
 def unchanged(model: ModelSpec, project: Project, catalog: Catalog) -> ModelSummary | None:
@@ -34,7 +34,16 @@ def unchanged(model: ModelSpec, project: Project, catalog: Catalog) -> ModelSumm
         registered = catalog.find(conversion)
     except (_NotThereError, RoasteryError):
         return None
-    return None if registered is None else summary_of(model.name, conversion, registered, unchanged=True)
+    if registered is None:
+        return None
+    return summary_of(
+        model.name,
+        conversion.evaluation,
+        registered,
+        report=conversion.report.uri,
+        artifacts=conversion.converted.uri,
+        unchanged=True,
+    )
 
 
 class _NotThereError(Exception):
@@ -59,7 +68,7 @@ class _Recalled:
         self.timings.append(timed(label, done))
         return done
 
-    def file(self, task: Task[..., Registered], request: LogRequest) -> Registered:
+    def call(self, task: Task[..., AnyT], request: Request) -> AnyT:
         raise _NotThereError
 
     def _recalled(self, request: Request) -> StageResult:

@@ -77,6 +77,10 @@ class RegistryRefused(UserError):
     """The registry refuses what it is asked: a bad address, a name or a right that is wanting."""
 
 
+class RegistryDamaged(UserError):
+    """What the registry holds of a version is not what was filed."""
+
+
 class StoreUnavailable(RoasteryError):
     """The artifact store did not answer: it may answer when asked again."""
 

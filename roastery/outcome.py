@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from roastery.evaluation.gate import main_metric
 from roastery.filesystem import faults, make_folder, open_filesystem, read
-from roastery.results import Conversion, Figure, ModelOutcome, ModelSummary, Registered
+from roastery.results import Evaluation, Figure, ModelOutcome, ModelSummary, Registered
 from roastery.store import Store
 
 FOLDER = "outcomes"
@@ -19,14 +19,27 @@ def summarised(outcome: ModelOutcome) -> ModelSummary:
     conversion = outcome.conversion
     if conversion is None:
         return ModelSummary(model=outcome.model, ended="failed", failure=outcome.failure, seconds=outcome.seconds)
-    return summary_of(outcome.model, conversion, outcome.registered, seconds=outcome.seconds)
+    return summary_of(
+        outcome.model,
+        conversion.evaluation,
+        outcome.registered,
+        report=conversion.report.uri,
+        artifacts=conversion.converted.uri,
+        seconds=outcome.seconds,
+    )
 
 
 def summary_of(
-    model: str, conversion: Conversion, registered: Registered | None, *, seconds: float = 0.0, unchanged: bool = False
+    model: str,
+    evaluation: Evaluation,
+    registered: Registered | None,
+    *,
+    artifacts: str,
+    report: str | None = None,
+    seconds: float = 0.0,
+    unchanged: bool = False,
 ) -> ModelSummary:
-    """Of a conversion that went through to its verdict."""
-    evaluation = conversion.evaluation
+    """Of a model that went through to its verdict."""
     figures = []
     for iou_type, original in evaluation.metrics["original"].items():
         main = main_metric(iou_type)
@@ -40,18 +53,19 @@ def summary_of(
         unchanged=unchanged,
         figures=tuple(figures),
         judged_by=evaluation.judged_by,
-        reasons=gate_reasons(conversion),
+        reasons=gate_reasons(evaluation),
         registered=registered,
-        report=conversion.report.uri,
-        artifacts=conversion.converted.uri,
+        report=report,
+        artifacts=artifacts,
         seconds=seconds,
     )
 
 
-def gate_reasons(conversion: Conversion) -> tuple[str, ...]:
+def gate_reasons(evaluation: Evaluation) -> tuple[str, ...]:
     """Why the gate failed, by runtime."""
-    verdicts = conversion.evaluation.verdicts
-    return tuple(f"{runtime}: {reason}" for runtime, verdict in verdicts.items() for reason in verdict.reasons)
+    return tuple(
+        f"{runtime}: {reason}" for runtime, verdict in evaluation.verdicts.items() for reason in verdict.reasons
+    )
 
 
 def leave(store: Store, run: str, summary: ModelSummary) -> None:

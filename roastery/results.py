@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from roastery.spec import ExportSpec
+
 Target = Literal["original", "torch", "caffe2"]
 """Whose detections: the original model's, or the converted model's in one of its runtimes."""
 
@@ -139,6 +141,8 @@ class Conversion(_Frozen):
     report: ArtifactRef
     """`report.html`, `report.md` and its pictures."""
     timings: tuple[StageTiming, ...]
+    export: ExportSpec = ExportSpec()
+    """What kind of net was made."""
     versions: dict[str, str]
     """Of roastery, python, torch, onnx, numpy, ..."""
 
@@ -155,6 +159,16 @@ class Registered(_Frozen):
     tracking_uri: str
     created: bool
     """False where an earlier attempt had made the version already."""
+
+
+class ConvertedSource(_Frozen):
+    """The newest converted version of a model, and what it was made of, as its tags say."""
+
+    version: int
+    source_sha256: str | None
+    config_sha256: str | None
+    export: str | None
+    """The ExportSpec as canonical JSON; None of versions from before it was told."""
 
 
 class StageFailure(_Frozen):

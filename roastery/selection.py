@@ -1,17 +1,90 @@
-"""TEMPORARY"""
+"""Which registered models a fleet takes: by name, by tag, and by what the registry holds of them already."""
 
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+
+from roastery.digest import canonical_json
+from roastery.errors import ConfigError, UserError
+from roastery.results import ConvertedSource
+from roastery.spec import ModelSpec
+from roastery.stages.resolve import config_sha256, weights_sha256
 
 Only = Literal["all", "new", "changed", "new or changed"]
+"""`new`: no converted version is filed. `changed`: the newest one is of other weights, config or export."""
+
+_GLOB = frozenset("*?[")
 
 
 class Selection(BaseModel):
-    names: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    only: Only = "all"
+    """What is asked of a registered model to be taken. Empty: all are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = Field((), description="names of registered models, or globs such as `mask_*`")
+    tags: tuple[str, ...] = Field((), description="tags that a model must carry, all of them")
+    only: Only = Field("all", description="what the registry must not hold of a model yet")
 
 
-def select(models, selection, converted):
-    return [models[name] for name in selection.names or models]
+def select(
+    models: Mapping[str, ModelSpec], selection: Selection, converted: Callable[[], Mapping[str, ConvertedSource]]
+) -> list[ModelSpec]:
+    """The models that are taken: in the order of the names that were asked for, each once; a glob's by name.
+
+    Args:
+        models: all that are registered, by name.
+        converted: asks the registry for the newest converted version of each. Called at most once, and only where
+            that matters.
+
+    Raises:
+        ConfigError: a name, a glob or tags that no registered model has. That `only` leaves none is no error.
+        RegistryUnavailable, RegistryRefused: what `converted` raises.
+    """
+    named = list(dict.fromkeys(name for asked in selection.names or ("*",) for name in _named(asked, models)))
+    chosen = [models[name] for name in named if set(selection.tags) <= set(models[name].tags)]
+    if not chosen and models:
+        there = sorted({tag for name in named for tag in models[name].tags})
+        way = f"there are {_few(there)}" if there else "none of them has tags"
+        raise ConfigError(f"no model carries the tags {', '.join(selection.tags)}; {way}")
+    if selection.only == "all":
+        return chosen
+    filed = converted()
+    return [model for model in chosen if _state(model, filed.get(model.name)) in selection.only.split(" or ")]
+
+
+def export_tag(model: ModelSpec) -> str:
+    """What kind of net is made of a model, as the registry says it of a version."""
+    return canonical_json(model.export.model_dump(mode="json"))
+
+
+def _named(asked: str, models: Mapping[str, ModelSpec]) -> Iterator[str]:
+    if asked in models:
+        yield asked
+        return
+    found = [name for name in sorted(models) if fnmatchcase(name, asked)] if _GLOB & set(asked) else []
+    if not found:
+        close = difflib.get_close_matches(asked, models, n=3, cutoff=0.5)
+        way = f"did you mean {' or '.join(close)}?" if close else f"there are {_few(list(models))}"
+        raise ConfigError(f"no model {asked!r} is registered; {way}")
+    yield from found
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
+
+
+def _state(model: ModelSpec, filed: ConvertedSource | None) -> str:
+    if filed is None:
+        return "new"
+    try:
+        # A digest that the spec says itself is checked when the model is run.
+        weights = model.weights_sha256 or weights_sha256(model)
+        source = (weights, config_sha256(model), export_tag(model))
+    except UserError:
+        # Its own run says what is wrong with it.
+        return "changed"
+    return "unchanged" if source == (filed.source_sha256, filed.config_sha256, filed.export) else "changed"

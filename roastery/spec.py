@@ -8,7 +8,7 @@ places in PipelineConfig (store, registry) start at the folder that a run is sta
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -56,6 +56,9 @@ class ExportSpec(_Spec):
     )
 
 
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:=/-]{0,63}$")]
+
+
 class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
@@ -68,6 +71,7 @@ class ModelSpec(_Spec):
     source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
     runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
     export: ExportSpec = Field(ExportSpec(), description="what kind of net is made")
+    tags: tuple[Tag, ...] = Field((), description="words of the team's own, by which fleets are selected")
     gate: GateSpec | None = Field(None, description="a gate of its own, instead of the pipeline's")
 
 
@@ -115,6 +119,7 @@ class Timeouts(_Spec):
     evaluate: float = Field(1800, gt=0, description="COCO's figures and the verdict")
     report: float = Field(600, gt=0, description="pictures, curves and pages")
     log: float = Field(300, gt=0, description="filing it in the registry")
+    recall: float = Field(300, gt=0, description="taking a converted model out of the registry")
     model: float = Field(21600, gt=0, description="a model's whole run in a fleet")
 
     def of(self, stage: str) -> float:

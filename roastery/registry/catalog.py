@@ -6,7 +6,7 @@ Writers on one machine take turns; writers on several machines agree afterwards 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,18 @@ from urllib.parse import urlsplit
 from roastery.errors import RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
 from roastery.registry.database import make_database
-from roastery.registry.record import KEY_TAG, aliases, metrics, parameters, registered_name, version_tags
+from roastery.registry.record import (
+    CONVERTED_SUFFIX,
+    EXPORT_TAG,
+    KEY_TAG,
+    aliases,
+    metrics,
+    parameters,
+    registered_name,
+    version_tags,
+)
 from roastery.report.files import CONFIG_FILE, PAGE_FILE, PICTURE_SUFFIXES, STEM
-from roastery.results import Conversion, Registered
+from roastery.results import Conversion, ConvertedSource, Registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +40,7 @@ CONVERSION_FILE = "conversion.json"
 MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+_PAGE = 1000
 _BATCH = 100
 """Parameters that MLflow takes at once."""
 
@@ -72,7 +82,7 @@ class Catalog:
             RegistryUnavailable: the registry did not answer or was busy; log again.
         """
         with sole_writer(self.tracking_uri, conversion.key):
-            client = self._client
+            client = self.client
             with registry_errors(self.tracking_uri):
                 version = self._agreed_version(conversion)
                 created = version is None
@@ -100,10 +110,39 @@ class Catalog:
                 return None
             return self._registered(version, _highest(conversion, held, number), created=False)
 
+    def converted(self) -> dict[str, ConvertedSource]:
+        """The newest converted version of each model, by the model's name: what a fleet selects by.
+
+        Raises:
+            RegistryRefused, RegistryUnavailable: as `log`.
+        """
+        newest: dict[str, ConvertedSource] = {}
+        with registry_errors(self.tracking_uri):
+            for version in self._all_versions(f"name LIKE '%{CONVERTED_SUFFIX}'"):
+                name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
+                if name not in newest or newest[name].version < number:
+                    newest[name] = ConvertedSource(
+                        version=number,
+                        source_sha256=version.tags.get("source_sha256"),
+                        config_sha256=version.tags.get("config_sha256"),
+                        export=version.tags.get(EXPORT_TAG),
+                    )
+        return newest
+
+    def _all_versions(self, wanted: str) -> Iterator["ModelVersion"]:
+        """Page by page."""
+        token = None
+        while True:
+            page = self.client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
     def _registered(self, version: "ModelVersion", alias: str | None, created: bool) -> Registered:
         return Registered(
             run_id=version.run_id,
-            run_url=self._url(self._client.get_run(str(version.run_id))),
+            run_url=self.url(self.client.get_run(str(version.run_id))),
             name=version.name,
             version=int(version.version),
             alias=alias,
@@ -111,7 +150,7 @@ class Catalog:
             created=created,
         )
 
-    def _url(self, run: "Run") -> str:
+    def url(self, run: "Run") -> str:
         """Where a person sees a run: on a server in its UI, else in the report's page."""
         address = urlsplit(self.tracking_uri)
         if address.scheme not in ("http", "https"):
@@ -122,7 +161,12 @@ class Catalog:
         return f"{root}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
     @cached_property
-    def _client(self) -> "MlflowClient":
+    def client(self) -> "MlflowClient":
+        """MLflow's own, made when it is first needed.
+
+        Raises:
+            RegistryRefused, RegistryUnavailable: as `log`.
+        """
         quiet_mlflow()
         from mlflow import MlflowClient
 
@@ -144,10 +188,10 @@ class Catalog:
         except (MlflowException, OSError):
             # So that nobody takes it for a run that goes on. The next attempt takes it up again, and ends it anew.
             with suppress(MlflowException, OSError):
-                self._client.set_terminated(run.info.run_id, "FAILED")
+                self.client.set_terminated(run.info.run_id, "FAILED")
             raise
-        self._client.set_terminated(run.info.run_id, "FINISHED")
-        self._client.create_model_version(
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+        self.client.create_model_version(
             name=registered_name(conversion),
             source=f"{run.info.artifact_uri}/{MODEL_FOLDER}",
             run_id=run.info.run_id,
@@ -167,7 +211,7 @@ class Catalog:
         name, ours = registered_name(conversion), self._versions(conversion)
         for surplus in ours[1:]:
             try:
-                self._client.delete_model_version(name, surplus.version)
+                self.client.delete_model_version(name, surplus.version)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -177,25 +221,27 @@ class Catalog:
         """Those with the conversion's key, the lowest first."""
         name = registered_name(conversion)
         # Only the key, which has no quote in it, is in the filter: a model's name may have.
-        found = self._client.search_model_versions(_with_key(conversion))
+        found = self.client.search_model_versions(_with_key(conversion.key))
         return sorted((version for version in found if version.name == name), key=lambda version: int(version.version))
 
     def _run(self, conversion: Conversion) -> "Run":
+        return self.keyed_run(
+            conversion.key, conversion.resolved.name, {"family": conversion.resolved.meta_architecture}
+        )
+
+    def keyed_run(self, key: str, name: str, tags: Mapping[str, str]) -> "Run":
+        """The one run of that key; it is begun where it is not there."""
         experiment = self._experiment_id()
-        found = self._client.search_runs([experiment], _with_key(conversion))
+        found = self.client.search_runs([experiment], _with_key(key))
         if not found:
-            self._client.create_run(
-                experiment,
-                run_name=conversion.resolved.name,
-                tags={KEY_TAG: conversion.key, "family": conversion.resolved.meta_architecture},
-            )
-            found = self._client.search_runs([experiment], _with_key(conversion))
+            self.client.create_run(experiment, run_name=name, tags={KEY_TAG: key, **tags})
+            found = self.client.search_runs([experiment], _with_key(key))
         return min(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _experiment_id(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(self.experiment)
+        found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
             database = sqlite_file(self.tracking_uri)
             if database is not None and not _FOLDER.fullmatch(self.experiment):
@@ -205,11 +251,11 @@ class Catalog:
                 )
             location = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
             try:
-                return self._client.create_experiment(self.experiment, artifact_location=location)
+                return self.client.create_experiment(self.experiment, artifact_location=location)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = self._client.get_experiment_by_name(self.experiment)
+                found = self.client.get_experiment_by_name(self.experiment)
         if found is None or found.lifecycle_stage == "deleted":
             raise RegistryRefused(
                 f"{self.tracking_uri}: experiment {self.experiment!r} is deleted; restore it or name another"
@@ -224,27 +270,27 @@ class Catalog:
         points = [Metric(name, value, run.info.start_time, 0) for name, value in metrics(conversion).items()]
         # A parameter cannot be changed; one that an earlier attempt logged stays.
         missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
-        self._client.log_batch(run.info.run_id, metrics=points)
+        self.client.log_batch(run.info.run_id, metrics=points)
         for start in range(0, len(missing), _BATCH):
-            self._client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
+            self.client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
 
     def _file(self, run: "Run", conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> None:
         run_id = run.info.run_id
-        self._client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+        self.client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
         for name, path in sorted(files.items()):
             if name in MODEL_FILES:
-                self._client.log_artifact(run_id, str(path), MODEL_FOLDER)
+                self.client.log_artifact(run_id, str(path), MODEL_FOLDER)
             elif name.endswith(".json"):
-                self._client.log_artifact(run_id, str(path))
+                self.client.log_artifact(run_id, str(path))
         if report is not None:
             for path in _report_files(report):
-                self._client.log_artifact(run_id, str(path), REPORT_FOLDER)
+                self.client.log_artifact(run_id, str(path), REPORT_FOLDER)
 
     def _register_name(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(name)
+            self.client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -255,12 +301,12 @@ class Catalog:
         held = self._held_aliases(name)
         for alias in aliases(conversion):
             if held.get(alias, 0) < version:
-                self._client.set_registered_model_alias(name, alias, str(version))
+                self.client.set_registered_model_alias(name, alias, str(version))
                 held[alias] = version
         return _highest(conversion, held, version)
 
     def _held_aliases(self, name: str) -> dict[str, int]:
-        return {alias: int(holder) for alias, holder in self._client.get_registered_model(name).aliases.items()}
+        return {alias: int(holder) for alias, holder in self.client.get_registered_model(name).aliases.items()}
 
 
 def _highest(conversion: Conversion, held: Mapping[str, int], version: int) -> str | None:
@@ -277,7 +323,7 @@ def _report_files(report: Path) -> list[Path]:
     return [report, *(path for path in beside if path.is_file())]
 
 
-def _with_key(conversion: Conversion) -> str:
-    if not _KEY.fullmatch(conversion.key):
-        raise ValueError(f"a conversion's key is letters, digits, '-', '_' and '.', not {conversion.key!r}")
-    return f"tags.`{KEY_TAG}` = '{conversion.key}'"
+def _with_key(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"a conversion's key is letters, digits, '-', '_' and '.', not {key!r}")
+    return f"tags.`{KEY_TAG}` = '{key}'"

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from roastery.digest import canonical_json
 from roastery.evaluation.gate import main_metric
-from roastery.results import Conversion, Target
+from roastery.results import Conversion, Evaluation, Target
 
 Value = TypeVar("Value")
 
 KEY_TAG = "roastery.key"
+EXPORT_TAG = "export"
 CONVERTED_SUFFIX = ".caffe2"
 CANDIDATE = "candidate"
 VALIDATED = "validated"
@@ -49,6 +51,7 @@ def version_tags(conversion: Conversion) -> dict[str, str]:
         "roastery_version": conversion.versions.get("roastery", "unknown"),
         "dataset": evaluation.dataset,
         "original": evaluation.original_kind,
+        EXPORT_TAG: canonical_json(conversion.export.model_dump(mode="json")),
     }
     verdict = evaluation.verdicts.get(evaluation.judged_by)
     for name, delta in sorted(verdict.deltas.items()) if verdict else ():
@@ -78,8 +81,16 @@ def parameters(conversion: Conversion) -> dict[str, str]:
 
 
 def metrics(conversion: Conversion) -> dict[str, float]:
-    """What the run measured. What COCO does not define (None, NaN) is left out: it is no number."""
-    evaluation = conversion.evaluation
+    """What the run measured, and what its stages cost."""
+    values: dict[str, float] = {}
+    for timing in conversion.timings:
+        values[f"seconds/{timing.stage}"] = timing.seconds
+        values[f"peak_memory_mb/{timing.stage}"] = timing.peak_memory_mb
+    return legal_names(evaluation_metrics(conversion.evaluation) | values)
+
+
+def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """What was measured. What COCO does not define (None, NaN) is left out: it is no number."""
     values: dict[str, float | None] = {
         "images": float(evaluation.images),
         "failed_images": float(len(evaluation.failed_images)),
@@ -94,9 +105,6 @@ def metrics(conversion: Conversion) -> dict[str, float]:
     for parity in evaluation.parity:
         values[f"parity/{parity.runtime}/passed"] = float(parity.passed)
         values |= {f"parity/{parity.runtime}/{name}": value for name, value in parity.largest.items()}
-    for timing in conversion.timings:
-        values[f"seconds/{timing.stage}"] = timing.seconds
-        values[f"peak_memory_mb/{timing.stage}"] = timing.peak_memory_mb
     numbers = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
     return legal_names(numbers)
 

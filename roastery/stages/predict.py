@@ -40,6 +40,8 @@ class PredictRequest(Request):
     dataset: DatasetSpec
     pinned: PinnedDataset
     converted: ArtifactRef | None = None
+    occasion: str = ""
+    """Detections of one occasion do not serve for another: so a re-evaluation measures anew."""
 
     @property
     def label(self) -> str:
@@ -57,6 +59,7 @@ class PredictRequest(Request):
             "dataset_sha256": self.pinned.sha256,
             "shard": [self.shard, self.shards],
             "caffe2": caffe2_identity() if self.target == "caffe2" else None,
+            "occasion": self.occasion,
         }
 
     def net(self) -> ArtifactRef:

@@ -1,5 +1,6 @@
 """Resolve: pin what a registered model is now: its whole config, and the digests of its checkpoint and its images."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
     (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
     return ResolveFacts(
         meta_architecture=config.MODEL.META_ARCHITECTURE,
-        config_sha256=known_file_sha256(directory / CONFIG_FILE),
+        config_sha256=config_sha256(request.spec),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
         measures=measures(config),
@@ -92,6 +93,15 @@ def pinned_config(spec: ModelSpec) -> "CfgNode":
         ConfigError: see `roastery.config.load_config`.
     """
     return load_config(spec.config, [*spec.overrides, "MODEL.WEIGHTS", "", "OUTPUT_DIR", ""])
+
+
+def config_sha256(spec: ModelSpec) -> str:
+    """The digest of the model's whole config, as `config.yaml` holds it.
+
+    Raises:
+        ConfigError: as `pinned_config`.
+    """
+    return hashlib.sha256(dump_config(pinned_config(spec)).encode()).hexdigest()
 
 
 def weights_sha256(spec: ModelSpec) -> str:

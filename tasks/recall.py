@@ -1,0 +1,71 @@
+"""The task that takes a converted model out of the registry, into the store."""
+
+import shutil
+from collections.abc import Mapping
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from roastery.digest import JSON, json_sha256
+from roastery.errors import RegistryDamaged
+from roastery.registry.catalog import Catalog
+from roastery.registry.filed import fetched
+from roastery.results import ArtifactRef, Conversion
+from roastery.spec import PipelineConfig
+from roastery.stages.predict import NET_FILES
+from roastery.stages.stage import Request
+from roastery.store import Store
+from tasks.policy import TASK_OPTIONS, open_store
+
+
+class RecallRequest(Request):
+    """Take the newest converted version of this model."""
+
+    stage = "recall"
+    packages = ()
+
+    tracking_uri: str
+    experiment: str
+
+    def inputs(self) -> Mapping[str, JSON]:
+        return {"model": self.model, "registry": [self.tracking_uri, self.experiment]}
+
+
+class Recalled(BaseModel):
+    """A registered version: what was said when it was filed, and its net as the registry holds it now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    conversion: Conversion
+    net: ArtifactRef
+
+
+@task(name="recall", task_run_name="recall {request.model}", **TASK_OPTIONS)
+def recall(request: RecallRequest, pipeline: PipelineConfig) -> Recalled:
+    """Take a converted model out of the registry."""
+    return recall_version(request, open_store(pipeline.store))
+
+
+def recall_version(request: RecallRequest, store: Store) -> Recalled:
+    """The newest version, its files in the store.
+
+    Raises:
+        ConfigError: the model has no converted version.
+        RegistryDamaged: the registry's files are not those that were filed.
+        RegistryRefused, RegistryUnavailable: see `roastery.registry.catalog.Catalog`.
+    """
+    with fetched(Catalog(request.tracking_uri, request.experiment), request.model) as filed:
+        said = filed.conversion.converted.files
+        for name in NET_FILES:
+            if filed.digests.get(name) != said.get(name):
+                raise RegistryDamaged(
+                    f"{request.model}: {name} of version {filed.version} in the registry is not the file that was "
+                    "filed; convert the model again"
+                )
+        key = json_sha256({name: filed.digests[name] for name in NET_FILES})
+        with store.build("recall", key) as build:
+            if build.found is None:
+                for name in NET_FILES:
+                    shutil.copyfile(filed.folder / name, build.directory / name)
+        return Recalled(version=filed.version, conversion=filed.conversion, net=build.ref)
