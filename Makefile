@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test caffe2 lint format types contracts proto bench cpp docs fuzz operators clean
+.PHONY: help setup demo up test caffe2 lint format types contracts proto bench cpp docs fuzz operators clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: setup ## convert the demo zoo through the Prefect flow and print the table
 	$(BIN)/roastery run
+
+up: setup ## start a Prefect server, an MLflow server and the deployments on this machine (UP="--home DIR --prefect-port N ...")
+	$(BIN)/roastery up $(UP)
 
 test: setup ## pass the tests (those of genuine Caffe2 where `make caffe2` was run)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup

@@ -15,6 +15,7 @@ from roastery.errors import RoasteryError, UserError
 
 COMMANDS = {
     "convert": "Convert one model: a config and a checkpoint to a folder with its Caffe2 model.",
+    "up": "Start a Prefect server, an MLflow server and the deployments on this machine.",
     "run": "Convert registered models, measure them beside their originals, and file them.",
     "predict": "Run a converted model on images, and draw what it finds.",
     "stage": "Run one stage of a conversion alone, on what it failed on.",

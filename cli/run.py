@@ -1,8 +1,7 @@
 """`roastery run`: the fleet flow over the registered models, and one table of how they ended."""
 
-import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +11,13 @@ from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
 from cli.plain import plain
 from cli.prefect_server import prefect_server
-from roastery.errors import ConfigError
 from roastery.project import Project
 from roastery.provenance import source_digest
 from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
-from roastery.results import FleetSummary, ModelSummary
-from roastery.spec import ModelSpec, PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline
+from roastery.results import ConvertedSource, FleetSummary, ModelSummary
+from roastery.selection import Only, Selection, select
+from roastery.spec import PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline, over_pipeline
 from roastery.stages import STAGES
 from roastery.store import Store
 
@@ -40,7 +39,19 @@ _COLUMNS = {
 
 
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Registered models. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Registered models, or globs such as 'mask_*'. Default: all."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Models that carry this tag; given twice, both.", show_default=False)
+    ] = None,
+    only: Annotated[
+        Only,
+        typer.Option(
+            help="'new': without a converted version; 'changed': with one of other weights, config or export."
+        ),
+    ] = "all",
     models: Annotated[Path, typer.Option(help="Folder of the registered models' YAML.")] = MODELS,
     datasets: Annotated[
         Path | None, typer.Option(help="Folder of the datasets' YAML.  [default: beside --models]")
@@ -62,35 +73,33 @@ def run(
 
     roastery run mask_rcnn_fpn --runtime both
 
+    roastery run 'mask_*' --tag team=vision --only "new or changed"
+
     roastery run --models /srv/configs/models --store /srv/store --tracking-uri http://127.0.0.1:5000
     """
-    chosen = choose(names or [], load_models(models), models)
-    if runtime is not None:
-        chosen = [model.model_copy(update={"runtimes": runtime}) for model in chosen]
     project = Project(
-        models={model.name: model for model in chosen},
+        models=load_models(models),
         datasets=load_datasets(datasets or _beside(models, "datasets")),
         pipeline=_configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri}),
     )
-    summary = convert(project)
+    selection = Selection(names=tuple(names or ()), tags=tuple(tag or ()), only=only)
+    # Before anything is started, which takes seconds.
+    chosen = select(project.models, selection, lambda: _converted(project.pipeline))
+    if not chosen:
+        typer.echo(f"nothing to convert: no model is {only}")
+        return
+    if runtime is not None:
+        chosen = [model.model_copy(update={"runtimes": runtime}) for model in chosen]
+    summary = convert(project.model_copy(update={"models": {model.name: model for model in chosen}}))
     if any(model.failure and model.failure.mistake for model in summary.models):
         raise typer.Exit(MISTAKE)
     if summary.failed:
         raise typer.Exit(FAILED)
 
 
-def choose(names: Sequence[str], registered: Mapping[str, ModelSpec], folder: Path) -> list[ModelSpec]:
-    """The models of these names, in this order, each once; all of them for no names.
-
-    Raises:
-        ConfigError: a name that is not registered, with those that are close to it.
-    """
-    for name in names:
-        if name not in registered:
-            close = difflib.get_close_matches(name, registered, n=3, cutoff=0.5)
-            way = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(registered)}"
-            raise ConfigError(f"no model {name!r} is registered in {folder}; {way}")
-    return [registered[name] for name in dict.fromkeys(names or registered)]
+def _converted(config: PipelineConfig) -> Mapping[str, ConvertedSource]:
+    prepare_environment(HOME)
+    return Catalog(config.tracking_uri, config.experiment).converted()
 
 
 def convert(project: Project) -> FleetSummary:
@@ -221,4 +230,4 @@ def _beside(models: Path, name: str) -> Path:
 
 def _configured(path: Path | None, models: Path, over: Mapping[str, str | None]) -> PipelineConfig:
     config = load_pipeline(path or _beside(models, "pipeline.yaml"))
-    return config.model_copy(update={key: value for key, value in over.items() if value is not None})
+    return over_pipeline(config, {key: value for key, value in over.items() if value is not None})

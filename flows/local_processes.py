@@ -15,6 +15,7 @@ from uuid import UUID
 import psutil
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed, Failed, Pending
 
 from flows.fan_out import Ended, Lost
@@ -89,10 +90,9 @@ class LocalProcesses:
             parent_task_run_id=parent_task_run(self._client, self._flow.name, f"{model}-{attempt}"),
             state=Pending(),
         )
-        threads = str(self._threads)
         peer = Peer(
             [sys.executable, "-P", "-m", MODULE],
-            env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
+            env=self._environment(),
             name=f"the process of {model}",
             inherits=(self._progress.writing,),
         )
@@ -104,6 +104,12 @@ class LocalProcesses:
         self._threads_running = [each for each in self._threads_running if each.is_alive()] + [thread]
         thread.start()
         return run.id
+
+    def _environment(self) -> dict[str, str]:
+        """This process's own settings of Prefect, wherever they come from, and as many threads as are its share."""
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self._threads))
+        return settings | threads
 
     def ended(self) -> Sequence[Ended]:
         ended = [self._ended.get()]

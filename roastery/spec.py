@@ -6,13 +6,15 @@ the `configs` folder in which the YAML lies; the paths of a YAML that lies in no
 places in PipelineConfig (store, registry) start at the folder that a run is started in.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from roastery.address import SECRET_ERROR, Address
 from roastery.errors import ConfigError
 from roastery.home import at_home
 from roastery.safe_yaml import read_yaml
@@ -31,12 +33,16 @@ _DATASET_PATHS = (
     *("panoptic", "panoptic_masks", "sem_seg"),
 )
 
+PLACE_VARIABLES = {"store": "ROASTERY_STORE", "tracking_uri": "ROASTERY_TRACKING_URI"}
+"""Keys of PipelineConfig, and the variables of the environment that go over them: each machine has its own places."""
+
 DEFAULT_STORE = ".roastery/store"
 DEFAULT_TRACKING_URI = "sqlite:///.roastery/mlflow.db"
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An address that is refused for the secret in it must not be told with it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class GateSpec(_Spec):
@@ -64,7 +70,7 @@ class ModelSpec(_Spec):
 
     name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
     config: Path = Field(description="detectron2's YAML: dumped whole, or with `_BASE_`")
-    weights: str = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
+    weights: Address = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
     weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
     dataset: str = Field(pattern=SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
     overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
@@ -137,8 +143,8 @@ class RetrySpec(_Spec):
 class PipelineConfig(_Spec):
     """Where artifacts and versions go, and how stages are run and judged."""
 
-    store: str = Field(DEFAULT_STORE, min_length=1, description="folder or fsspec URL of the artifacts")
-    tracking_uri: str = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
+    store: Address = Field(DEFAULT_STORE, min_length=1, description="folder or fsspec URL of the artifacts")
+    tracking_uri: Address = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
     experiment: str = Field("roastery", pattern=_EXPERIMENT, description="MLflow's experiment")
     shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
     processes: int | None = Field(
@@ -177,12 +183,25 @@ def load_datasets(directory: Path) -> dict[str, DatasetSpec]:
 
 
 def load_pipeline(path: Path) -> PipelineConfig:
-    """The pipeline's configuration.
+    """The pipeline's configuration. ROASTERY_STORE and ROASTERY_TRACKING_URI go over what the file says.
 
     Raises:
         ConfigError: no such file, or not a PipelineConfig.
     """
-    return _parse(path, _read(path), PipelineConfig)
+    content = _read(path)
+    for key, variable in PLACE_VARIABLES.items():
+        if os.environ.get(variable):
+            content[key] = os.environ[variable]
+    return _parse(path, content, PipelineConfig)
+
+
+def over_pipeline(config: PipelineConfig, over: Mapping[str, Any]) -> PipelineConfig:
+    """The configuration with some of its keys changed.
+
+    Raises:
+        ConfigError: a value that is none of a PipelineConfig.
+    """
+    return _parse(Path("options"), config.model_dump() | dict(over), PipelineConfig)
 
 
 def project_root(path: Path) -> Path:
@@ -252,6 +271,7 @@ def _describe(problem: Any, kind: type[_Spec]) -> str:
     ways: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key; a {kind.__name__} has {', '.join(kind.model_fields)}",
         "missing": lambda: "is missing; add it",
+        SECRET_ERROR: lambda: str(problem["msg"]),
     }
     way = ways.get(problem["type"])
     text = way() if way else f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"

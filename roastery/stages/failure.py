@@ -28,6 +28,7 @@ SUMMARY_FILE = "failure.md"
 FOLDER = "failures"
 
 _LAST_WORDS = "; its last words:"
+_NO_WORDS = "; it left no last words"
 _LONGEST_VALUE = 300
 _MOST_BYTES = 64 << 20
 
@@ -55,7 +56,7 @@ def command_of(stage: str, folder: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """An error in one line. The last words of a process are in the log."""
-    text = str(error).split(_LAST_WORDS)[0].strip()
+    text = str(error).split(_LAST_WORDS)[0].strip().removesuffix(_NO_WORDS)
     line = " ".join(text.split())
     if isinstance(error, RoasteryError):
         return line or type(error).__name__

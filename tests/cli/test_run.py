@@ -10,11 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.run import choose, show
+from cli.run import show
 from roastery import __version__
-from roastery.errors import ConfigError
-from roastery.results import FleetSummary, ModelOutcome, StageFailure
-from roastery.spec import PipelineConfig, load_models
+from roastery.results import FleetSummary, ModelSummary, StageFailure
+from roastery.spec import PipelineConfig
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -58,21 +57,34 @@ def test_an_unknown_model_is_one_line_with_the_close_names_and_exit_code_2(regis
     done = CliRunner().invoke(app, ["run", "mask_rcn_r50", "--models", str(registered_models)])
     assert done.exit_code == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("roastery: no model 'mask_rcn_r50' is registered in ")
-    assert "did you mean mask_rcnn_r50" in line
+    assert line == "roastery: no model 'mask_rcn_r50' is registered; did you mean mask_rcnn_r50 or faster_rcnn_r50?"
 
 
-def test_a_model_like_no_other_is_answered_with_all_there_are(registered_models: Path) -> None:
-    registered = load_models(registered_models)
-    with pytest.raises(ConfigError, match="there are faster_rcnn_r50, mask_rcnn_r50"):
-        choose(["zzz"], registered, registered_models)
+def test_what_no_model_is_takes_no_time_and_is_no_failure(registered_models: Path, tmp_path: Path) -> None:
+    registry = f"sqlite:///{tmp_path}/mlflow.db"
+    arguments = ["run", "--models", str(registered_models), "--datasets", str(CONFIGS / "datasets")]
+    done = CliRunner().invoke(app, [*arguments, "--tracking-uri", registry, "--only", "changed"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "nothing to convert: no model is changed"
 
 
-def test_models_come_in_the_order_asked_for_each_once(registered_models: Path) -> None:
-    registered = load_models(registered_models)
-    chosen = choose(["mask_rcnn_r50", "faster_rcnn_r50", "mask_rcnn_r50"], registered, registered_models)
-    assert [model.name for model in chosen] == ["mask_rcnn_r50", "faster_rcnn_r50"]
-    assert [model.name for model in choose([], registered, registered_models)] == list(registered)
+def test_a_glob_or_a_tag_that_no_model_has_is_one_line(registered_models: Path) -> None:
+    for options, said in (
+        (["cascade_*"], "no model 'cascade_*' is registered; there are faster_rcnn_r50, mask_rcnn_r50"),
+        (["--tag", "team=a"], "no model carries the tags team=a; none of them has tags"),
+    ):
+        done = CliRunner().invoke(app, ["run", *options, "--models", str(registered_models)])
+        assert done.exit_code == 2
+        assert done.stderr == f"roastery: {said}\n"
+
+
+@pytest.mark.parametrize("option", ["--store", "--tracking-uri"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(registered_models: Path, option: str) -> None:
+    address = "s3://key:planted@bucket" if option == "--store" else "http://user:planted@host:5000"
+    done = CliRunner().invoke(app, ["run", "--models", str(registered_models), option, address])
+    assert done.exit_code == 2
+    assert "holds a password; keep it out of configs" in done.stderr
+    assert "planted" not in done.output
 
 
 def test_a_folder_without_models_is_the_users_to_mend(tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_a_reason_out_of_a_strangers_file_is_neither_markup_nor_obeyed_by_the_te
     failure = StageFailure(stage="trace", reason="ValueError: [/red] \x1b[2J \u202e [bold]", mistake=False)
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     config = PipelineConfig(store=str(tmp_path))
-    show(console, FleetSummary(outcomes=(ModelOutcome(model="m", failure=failure, seconds=1.0),)), config)
+    show(console, FleetSummary(models=(ModelSummary(model="m", ended="failed", failure=failure, seconds=1.0),)), config)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert "m: failed in trace: ValueError: [/red] \ufffd[2J \ufffd [bold]\n" in said

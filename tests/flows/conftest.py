@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from roastery.project import Project
 from roastery.results import StageResult
 from roastery.spec import DatasetSpec, GateSpec, ModelSpec, PipelineConfig, RetrySpec, SampleSpec
 from roastery.stages.process import InProcess
@@ -35,6 +36,19 @@ class Watched:
     @property
     def counts(self) -> Counter[str]:
         return Counter(self.asked)
+
+
+@pytest.fixture(scope="session")
+def run_model() -> Callable[[ModelSpec, DatasetSpec, PipelineConfig], Any]:
+    """`run_model(model, dataset, pipeline)`: the flow of one model, in this process; gives its state."""
+    from flows.asked import using
+    from flows.convert_model import convert_model
+
+    def run(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) -> Any:
+        with using(Project(models={model.name: model}, datasets={dataset.name: dataset}, pipeline=pipeline)):
+            return convert_model(model.name, return_state=True)
+
+    return run
 
 
 @pytest.fixture
@@ -91,10 +105,13 @@ def pipeline_in(folder: Path) -> PipelineConfig:
 
 @pytest.fixture(scope="session")
 def converted(
-    prefect_server: None, model: ModelSpec, few: DatasetSpec, tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    model: ModelSpec,
+    few: DatasetSpec,
+    run_model: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[PipelineConfig, object, list[str]]:
     """One cold conversion in which every stage met a fault that passes: its pipeline, its state, what was asked for."""
-    from flows.convert_model import convert_model
     from roastery.errors import RuntimeFailed, StoreUnavailable
     from roastery.stages import STAGES
     from tasks.performer import performing
@@ -104,7 +121,7 @@ def converted(
         assert isinstance(performer, Watched)
         kinds = (RuntimeFailed, StoreUnavailable)
         performer.faults = {stage: [kinds[number % 2]("it passes")] for number, stage in enumerate(STAGES)}
-        state = convert_model(model, few, pipeline, return_state=True)
+        state = run_model(model, few, pipeline)
     return pipeline, state, performer.asked
 
 

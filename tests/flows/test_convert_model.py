@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.convert_model import convert_model
 from flows.progress import Progress, listening
 from roastery.errors import CheckpointError, RegistryUnavailable, RuntimeFailed
 from roastery.results import ModelOutcome
@@ -80,12 +79,12 @@ def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, m
 
 
 def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
     pipeline, first, _ = converted
     told: list[Progress] = []
     with listening(told.append):
-        second = outcome_of(convert_model(model, few, pipeline, return_state=True))
+        second = outcome_of(run_model(model, few, pipeline))
     assert watched.asked == []
     done = {progress.stage: progress.cached for progress in told if progress.event == "done"}
     assert set(done) == {*STAGES, "predict original", "predict torch", "log"} - {"predict"}
@@ -104,7 +103,7 @@ def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
 
 @pytest.mark.parametrize("damage", ["manifest.json", "model.onnx"])
 def test_an_artifact_missing_or_damaged_is_built_again_alone(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, damage: str
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, damage: str
 ) -> None:
     pipeline, state, _ = converted
     before = outcome_of(state).conversion
@@ -114,17 +113,17 @@ def test_an_artifact_missing_or_damaged_is_built_again_alone(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    after = outcome_of(convert_model(model, few, pipeline, return_state=True)).conversion
+    after = outcome_of(run_model(model, few, pipeline)).conversion
     assert after is not None
     assert watched.asked == ["export_onnx"]
     assert after.onnx.files["model.onnx"] == before.onnx.files["model.onnx"]
 
 
 def test_a_users_mistake_is_not_retried_and_fails_the_run_with_its_one_line(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
 ) -> None:
     watched.faults = {"resolve": [CheckpointError("x.pkl: truncated; fetch it again")] * 3}
-    state = convert_model(model, few, pipeline, return_state=True)
+    state = run_model(model, few, pipeline)
     outcome = outcome_of(state)
     assert watched.asked == ["resolve"]
     assert state.is_failed()
@@ -135,10 +134,10 @@ def test_a_users_mistake_is_not_retried_and_fails_the_run_with_its_one_line(
 
 
 def test_missing_weights_are_the_users_mistake(
-    prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+    run_model: Any, prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
 ) -> None:
     lost = model.model_copy(update={"weights": "/nowhere/w.pkl"})
-    outcome = outcome_of(convert_model(lost, few, pipeline, return_state=True))
+    outcome = outcome_of(run_model(lost, few, pipeline))
     assert outcome.failure is not None
     assert outcome.failure.mistake
     assert outcome.failure.reason.startswith("/nowhere/w.pkl: no such checkpoint")
@@ -147,10 +146,10 @@ def test_missing_weights_are_the_users_mistake(
 
 
 def test_a_fault_that_stays_fails_the_run_after_its_retries(
-    prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+    run_model: Any, prefect_server: None, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
 ) -> None:
     watched.faults = {"resolve": [RuntimeFailed("the worker died; its last words: out of memory")] * 5}
-    state = convert_model(model, few, pipeline, return_state=True)
+    state = run_model(model, few, pipeline)
     assert watched.asked == ["resolve"] * (1 + pipeline.retries.times)
     failure = outcome_of(state).failure
     assert failure is not None
@@ -166,6 +165,7 @@ def copied(pipeline: PipelineConfig, folder: Path) -> PipelineConfig:
 
 
 def test_a_busy_registry_is_asked_again_alone(
+    run_model: Any,
     converted: Converted,
     model: ModelSpec,
     few: DatasetSpec,
@@ -185,7 +185,7 @@ def test_a_busy_registry_is_asked_again_alone(
 
     monkeypatch.setattr(Catalog, "log", busy_once)
     elsewhere = copied(converted[0], tmp_path)
-    outcome = outcome_of(convert_model(model, few, elsewhere, return_state=True))
+    outcome = outcome_of(run_model(model, few, elsewhere))
     assert len(calls) == 2
     assert watched.asked == [], "the store remembers, wherever it lies"
     assert outcome.registered is not None
@@ -193,7 +193,7 @@ def test_a_busy_registry_is_asked_again_alone(
 
 
 def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     """One of the evaluated images is cut short; those that are sampled from are whole."""
     images = tmp_path / "images"
@@ -210,7 +210,7 @@ def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
         sample_annotations=few.annotations,
     )
     elsewhere = copied(converted[0], tmp_path)
-    state = convert_model(model, damaged, elsewhere, return_state=True)
+    state = run_model(model, damaged, elsewhere)
     outcome = outcome_of(state)
     assert state.is_failed()
     assert (outcome.passed, outcome.failure) == (False, None)
@@ -223,7 +223,7 @@ def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
 
 
 def test_an_artifact_damaged_after_it_was_found_is_built_again_in_the_same_run(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     elsewhere = copied(converted[0], tmp_path)
     shutil.rmtree(tmp_path / "store" / "convert_caffe2")
@@ -235,7 +235,7 @@ def test_an_artifact_damaged_after_it_was_found_is_built_again_in_the_same_run(
             onnx.write_bytes(whole[:-1] + b"\0")
 
     with listening(damage):
-        outcome = outcome_of(convert_model(model, few, elsewhere, return_state=True))
+        outcome = outcome_of(run_model(model, few, elsewhere))
     assert watched.asked == ["convert_caffe2", "export_onnx", "convert_caffe2"]
     assert onnx.read_bytes() == whole
     assert outcome.passed
@@ -243,7 +243,7 @@ def test_an_artifact_damaged_after_it_was_found_is_built_again_in_the_same_run(
 
 
 def test_a_model_that_differs_in_one_weight_shares_the_sample_alone(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     """The last bit of one number of many."""
     content = pickle.loads(Path(model.weights).read_bytes())
@@ -254,7 +254,7 @@ def test_a_model_that_differs_in_one_weight_shares_the_sample_alone(
     other = model.model_copy(update={"weights": str(tmp_path / "w.pkl")})
     pipeline, state, _ = converted
     before = {folder.name for folder in Path(pipeline.store).glob("*/*") if (folder / "manifest.json").exists()}
-    outcome = outcome_of(convert_model(other, few, pipeline, return_state=True))
+    outcome = outcome_of(run_model(other, few, pipeline))
     assert watched.counts == Counter(
         {stage: 1 for stage in STAGES if stage not in ("sample", "predict")} | {"predict": 4}
     )
@@ -267,3 +267,15 @@ def test_a_model_that_differs_in_one_weight_shares_the_sample_alone(
         assert one.files != two.files
     assert outcome.registered is not None
     assert outcome.registered.created
+
+
+def test_a_fault_of_the_program_is_that_models_failure_and_not_retried(
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+) -> None:
+    watched.faults = {"resolve": [ZeroDivisionError("division by zero")]}
+    odd = model.model_copy(update={"name": "odd", "overrides": ("MODEL.DEVICE", "cuda")})
+    failure = outcome_of(run_model(odd, few, converted[0])).failure
+    assert failure is not None
+    assert (failure.stage, failure.reason) == ("resolve", "ZeroDivisionError: division by zero")
+    assert not failure.mistake
+    assert watched.asked.count("resolve") == 1

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from flows.convert_model import convert_model
 from roastery.filesystem import open_filesystem
 from roastery.results import Conversion, ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
@@ -49,11 +48,11 @@ def names_in(url: str) -> list[str]:
 
 
 def test_a_conversion_whose_writes_are_refused_and_then_allowed_is_the_one_that_a_folder_gets(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, on_s3: PipelineConfig, s3_gate: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, on_s3: PipelineConfig, s3_gate: Any
 ) -> None:
     """A stage's upload is refused at two of its three attempts."""
     s3_gate.stop("PUT", "/models/trace/", "AccessDenied", times=2)
-    outcome = outcome_of(convert_model(model, few, on_s3, return_state=True))
+    outcome = outcome_of(run_model(model, few, on_s3))
     assert s3_gate.stopped == 2
     assert outcome.failure is None
     assert outcome.passed
@@ -70,19 +69,19 @@ def test_a_conversion_whose_writes_are_refused_and_then_allowed_is_the_one_that_
 
 
 def test_a_store_that_was_copied_to_s3_serves_there_and_an_object_damaged_in_it_is_built_again_alone(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, on_s3: PipelineConfig, watched: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, on_s3: PipelineConfig, watched: Any
 ) -> None:
     before = outcome_of(converted[1]).conversion
     assert before is not None
     filesystem, root = open_filesystem(on_s3.store)
     filesystem.put(converted[0].store, root, recursive=True)
-    assert outcome_of(convert_model(model, few, on_s3, return_state=True)).passed
+    assert outcome_of(run_model(model, few, on_s3)).passed
     assert watched.asked == []
 
     damaged = f"{root}/export_onnx/{before.onnx.key}/model.onnx"
     content = filesystem.cat_file(damaged)
     filesystem.pipe_file(damaged, content[:-1] + bytes([content[-1] ^ 1]))
-    after = outcome_of(convert_model(model, few, on_s3, return_state=True))
+    after = outcome_of(run_model(model, few, on_s3))
     assert watched.asked == ["export_onnx"]
     assert filesystem.cat_file(damaged) == content
     assert after.conversion is not None

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.convert_model import convert_model
 from flows.shown import slug
 from roastery.errors import CheckpointError
 from roastery.spec import SAFE_NAME, DatasetSpec, ModelSpec, PipelineConfig
@@ -70,21 +69,21 @@ def test_a_conversion_shows_its_figures_its_report_its_progress_and_where_it_is_
 
 
 def test_the_same_model_again_is_the_same_keys(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
     name = slug(model.name)
     before = len(shown(f"report-{name}"))
-    convert_model(model, few, converted[0], return_state=True)
+    run_model(model, few, converted[0])
     assert len(shown(f"report-{name}")) == before + 1
     assert [each.data for each in shown(f"progress-{name}")][-1] == 100.0
 
 
 def test_a_failure_shows_its_stage_its_reason_and_where_to_look(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
+    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, pipeline: PipelineConfig, watched: Any
 ) -> None:
     watched.faults = {"sample": [CheckpointError("<script>x</script>\n# no heading")]}
     named = model.model_copy(update={"name": "fails.here"})
-    outcome = convert_model(named, few, pipeline, return_state=True).result(raise_on_failure=False)
+    outcome = run_model(named, few, pipeline).result(raise_on_failure=False)
     (said,) = shown(f"report-{slug('fails.here')}")
     assert said.description == "fails.here: failed in sample"
     lines = said.data.splitlines()

@@ -71,7 +71,7 @@ def make_conversion():
 def empty_database(tmp_path_factory):
     """MLflow's empty tables: making them anew would cost each test seconds."""
     database = tmp_path_factory.mktemp("registry") / "empty.db"
-    client = Catalog(f"sqlite:///{database}")._client
+    client = Catalog(f"sqlite:///{database}").client
     client.search_registered_models()
     return database
 

@@ -26,7 +26,7 @@ from roastery.results import Conversion
 uri, conversion_file, start, model = sys.argv[1:]
 conversion = Conversion.model_validate_json(Path(conversion_file).read_text())
 catalog = Catalog(uri)
-catalog._client
+catalog.client
 Path(start + f".ready-{time.monotonic_ns()}").touch()
 while not Path(start).exists():
     time.sleep(0.01)
@@ -35,11 +35,11 @@ print(catalog.log(conversion, {"model.pb": Path(model)}).model_dump_json())
 
 
 def versions_of(catalog, name):
-    return [version for version in catalog._client.search_model_versions() if version.name == name]
+    return [version for version in catalog.client.search_model_versions() if version.name == name]
 
 
 def runs_of(catalog):
-    client = catalog._client
+    client = catalog.client
     return client.search_runs([client.get_experiment_by_name(catalog.experiment).experiment_id])
 
 
@@ -55,7 +55,7 @@ def test_a_conversion_becomes_a_finished_run_and_a_version_with_tags_and_alias(c
 
     assert (registered.name, registered.version) == ("mask_rcnn_r50.caffe2", 1)
     assert (registered.alias, registered.created) == ("candidate", True)
-    client = catalog._client
+    client = catalog.client
     version = client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate")
     assert (int(version.version), version.run_id) == (1, registered.run_id)
     assert (version.tags["verdict"], version.tags["judged_by"]) == ("passed", "torch")
@@ -71,7 +71,7 @@ def test_no_pickle_is_filed_and_the_report_goes_with_its_page_pictures_and_confi
 ):
     registered = catalog.log(make_conversion(), files, report)
 
-    assert paths_under(catalog._client, registered.run_id) == [
+    assert paths_under(catalog.client, registered.run_id) == [
         "conversion.json",
         "evaluation.json",
         "model/model.onnx",
@@ -98,9 +98,9 @@ def test_beside_a_database_a_run_is_seen_in_its_reports_page(catalog, make_conve
 def test_a_version_can_be_fetched_by_its_alias(catalog, make_conversion, files, tmp_path):
     catalog.log(make_conversion(), files)
 
-    version = catalog._client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate")
+    version = catalog.client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate")
     folder = mlflow.artifacts.download_artifacts(
-        artifact_uri=catalog._client.get_model_version_download_uri(version.name, version.version),
+        artifact_uri=catalog.client.get_model_version_download_uri(version.name, version.version),
         dst_path=str(tmp_path / "fetched"),
     )
 
@@ -142,14 +142,14 @@ def test_an_earlier_conversion_logged_again_does_not_take_the_alias_back(catalog
     again = catalog.log(make_conversion(), files)
 
     assert (again.version, again.created, again.alias) == (1, False, None)
-    assert int(catalog._client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate").version) == 2
+    assert int(catalog.client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate").version) == 2
 
 
 def test_genuine_caffe2s_word_earns_both_aliases(catalog, make_conversion, files):
     registered = catalog.log(make_conversion(judged_by="caffe2"), files)
 
     assert registered.alias == "validated"
-    held = catalog._client.get_registered_model(registered.name).aliases
+    held = catalog.client.get_registered_model(registered.name).aliases
     assert {alias: int(version) for alias, version in held.items()} == {"candidate": 1, "validated": 1}
 
 
@@ -159,7 +159,7 @@ def test_a_failed_gate_is_on_record_without_an_alias(catalog, make_conversion, f
     assert registered.alias is None
     (version,) = versions_of(catalog, registered.name)
     assert version.tags["verdict"] == "failed"
-    assert catalog._client.get_registered_model(registered.name).aliases == {}
+    assert catalog.client.get_registered_model(registered.name).aliases == {}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_name_that_mlflow_refuses_is_the_users_to_mend_and_leaves_no_run(catal
     with pytest.raises(RegistryRefused, match="Names cannot contain"):
         catalog.log(make_conversion(name=name), files)
 
-    assert catalog._client.get_experiment_by_name(catalog.experiment) is None
+    assert catalog.client.get_experiment_by_name(catalog.experiment) is None
 
 
 def test_a_key_that_could_break_a_filter_is_refused(catalog, make_conversion, files):
@@ -207,7 +207,7 @@ def test_a_fault_before_or_after_any_step_ends_in_one_right_version(
     catalog, make_conversion, files, report, monkeypatch, step, when
 ):
     with monkeypatch.context() as faulty:
-        _fail_once(faulty, catalog._client, step, when)
+        _fail_once(faulty, catalog.client, step, when)
         with pytest.raises(RegistryUnavailable, match="injected"):
             catalog.log(make_conversion(), files, report)
 
@@ -219,8 +219,8 @@ def test_a_fault_before_or_after_any_step_ends_in_one_right_version(
     assert registered.alias == "candidate"
     (run,) = runs_of(catalog)
     assert (run.info.run_id, run.info.status) == (version.run_id, "FINISHED")
-    assert len(paths_under(catalog._client, run.info.run_id)) == 12
-    history = catalog._client.get_metric_history(run.info.run_id, "original/bbox/AP")
+    assert len(paths_under(catalog.client, run.info.run_id)) == 12
+    history = catalog.client.get_metric_history(run.info.run_id, "original/bbox/AP")
     assert [point.value for point in history] == [62.4725]
 
 
@@ -239,7 +239,7 @@ def test_a_run_whose_files_could_not_be_filed_does_not_look_as_if_it_went_on(
     catalog, make_conversion, files, monkeypatch
 ):
     with monkeypatch.context() as faulty:
-        _fail_once(faulty, catalog._client, "log_artifact", "before")
+        _fail_once(faulty, catalog.client, "log_artifact", "before")
         with pytest.raises(RegistryUnavailable):
             catalog.log(make_conversion(), files)
 
@@ -248,7 +248,7 @@ def test_a_run_whose_files_could_not_be_filed_does_not_look_as_if_it_went_on(
 
 def test_tags_that_were_lost_are_set_again(catalog, make_conversion, files):
     registered = catalog.log(make_conversion(), files)
-    catalog._client.delete_model_version_tag(registered.name, "1", "verdict")
+    catalog.client.delete_model_version_tag(registered.name, "1", "verdict")
 
     catalog.log(make_conversion(), files)
 
@@ -258,7 +258,7 @@ def test_tags_that_were_lost_are_set_again(catalog, make_conversion, files):
 
 def test_a_version_made_by_another_machine_at_the_same_time_goes(catalog, make_conversion, files, monkeypatch):
     """No lock holds between machines: the other's version is there when ours has just been created."""
-    client, conversion = catalog._client, make_conversion()
+    client, conversion = catalog.client, make_conversion()
     genuine = client.create_model_version
 
     def create_beside_another(**kwargs):
@@ -301,7 +301,7 @@ def test_a_busy_database_may_pass(catalog, make_conversion, files, monkeypatch):
     def refuse(*args, **kwargs):
         raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
 
-    monkeypatch.setattr(catalog._client, "search_model_versions", refuse)
+    monkeypatch.setattr(catalog.client, "search_model_versions", refuse)
 
     with pytest.raises(RegistryUnavailable, match="database is locked"):
         catalog.log(make_conversion(), files)
@@ -311,7 +311,7 @@ def test_what_mlflow_refuses_is_the_users_to_mend_in_one_line(catalog, make_conv
     def refuse(*args, **kwargs):
         raise MlflowException("no such thing\nsecond line", error_code=INVALID_PARAMETER_VALUE)
 
-    monkeypatch.setattr(catalog._client, "create_run", refuse)
+    monkeypatch.setattr(catalog.client, "create_run", refuse)
 
     with pytest.raises(RegistryRefused) as caught:
         catalog.log(make_conversion(), files)
@@ -331,7 +331,7 @@ def test_a_server_that_is_not_there_may_come(make_conversion, files, free_port, 
 
 
 def test_a_deleted_experiment_is_named(catalog, make_conversion, files):
-    client = catalog._client
+    client = catalog.client
     client.delete_experiment(client.create_experiment(catalog.experiment))
 
     with pytest.raises(RegistryRefused, match="experiment 'roastery' is deleted; restore it"):
@@ -346,7 +346,7 @@ def test_importing_the_room_does_not_import_mlflow():
 
 def test_telemetry_is_off_before_mlflow_is_imported(tmp_path):
     code = (
-        f"from roastery.registry.catalog import Catalog; Catalog('sqlite:///{tmp_path}/mlflow.db')._client;"
+        f"from roastery.registry.catalog import Catalog; Catalog('sqlite:///{tmp_path}/mlflow.db').client;"
         "from mlflow.telemetry.utils import is_telemetry_disabled; raise SystemExit(not is_telemetry_disabled())"
     )
     # Nothing that says so already: neither our own variables, nor those of pytest or a CI, in which MLflow is silent.
@@ -361,4 +361,4 @@ def test_the_address_of_a_run_on_a_server_holds_no_password(make_conversion):
     info = RunInfo("f00", "3", "someone", "FINISHED", 0, 1, "active", "mlflow-artifacts:/3/f00")
     catalog = Catalog("https://me:secret@mlflow.example:8443/team/")
 
-    assert catalog._url(Run(info, RunData())) == "https://mlflow.example:8443/team/#/experiments/3/runs/f00"
+    assert catalog.url(Run(info, RunData())) == "https://mlflow.example:8443/team/#/experiments/3/runs/f00"

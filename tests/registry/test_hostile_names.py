@@ -24,7 +24,7 @@ def filters(catalog, monkeypatch):
         return ask
 
     for name in ("search_model_versions", "search_runs"):
-        monkeypatch.setattr(catalog._client, name, overheard(getattr(catalog._client, name)))
+        monkeypatch.setattr(catalog.client, name, overheard(getattr(catalog.client, name)))
     return asked
 
 

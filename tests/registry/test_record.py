@@ -63,6 +63,7 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
         "roastery_version": "0.1.0",
         "dataset": "shapes_val",
         "original": "reference",
+        "export": '{"batch":1,"decode":false}',
         "ap_delta_bbox": "-0.0125",
         "ap_delta_segm": "none",
     }
