@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import prefect.runtime
 from pydantic import Field
 
+from flows.secrets import load_secrets
 from roastery.project import Project, load_project
 from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
 
@@ -55,6 +56,7 @@ def asked_project(
         Path(configs or os.environ.get(CONFIGS_VARIABLE) or DEFAULT_CONFIGS).absolute()
     )
     pipeline = project.pipeline
+    load_secrets(pipeline)
     if sample_images is not None:
         sample = pipeline.sample.model_copy(update={"n": sample_images})
         pipeline = pipeline.model_copy(update={"sample": sample})

@@ -140,6 +140,11 @@ class RetrySpec(_Spec):
     jitter: float = Field(0.5, ge=0, description="how much of the delay is left to chance")
 
 
+# What libraries read secrets from; a config sets no other variable.
+SecretVariable = Annotated[str, Field(pattern=r"^(AWS_|AZURE_|FSSPEC_|GOOGLE_|MLFLOW_TRACKING_|PG)[A-Z0-9_]+$")]
+BlockName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,100}$")]
+
+
 class PipelineConfig(_Spec):
     """Where artifacts and versions go, and how stages are run and judged."""
 
@@ -155,6 +160,9 @@ class PipelineConfig(_Spec):
         "allows",
     )
     threads: int | None = Field(None, ge=1, le=256, description="threads of each; default: the cores, shared")
+    secrets: dict[SecretVariable, BlockName] = Field(
+        {}, description="variables of the environment, and the Prefect Secret blocks that they come from if not set"
+    )
     sample: SampleSpec = SampleSpec()
     gate: GateSpec = GateSpec()
     timeouts: Timeouts = Timeouts()

@@ -315,3 +315,48 @@ def s3(s3_gate: S3Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"test-{uuid.uuid4().hex}"
     with urllib.request.urlopen(urllib.request.Request(f"{s3_gate.endpoint}/{bucket}", method="PUT")):
         return f"s3://{bucket}"
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A port on which nobody listens."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def configs(box_model: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of configs: a registered model, `boxes`, and a dataset of four images."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("configured")
+    content = json.loads((shapes / "val" / "instances.json").read_text())
+    content["images"] = content["images"][:4]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
+    (folder / "instances.json").write_text(json.dumps(content))
+    specs = {
+        "models/boxes": {
+            "name": "boxes",
+            "config": str(box_model / "config.yaml"),
+            "weights": str(box_model / "model_final.pkl"),
+            "dataset": "few",
+            "runtimes": "torch",
+        },
+        "datasets/few": {
+            "name": "few",
+            "images": str(shapes / "val" / "images"),
+            "annotations": str(folder / "instances.json"),
+        },
+        "pipeline": {"shards": 2, "sample": {"n": 1}, "retries": {"delay": 0.1}},
+    }
+    for name, spec in specs.items():
+        path = folder / "configs" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(spec))
+    return folder / "configs"

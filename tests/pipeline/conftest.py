@@ -1,6 +1,5 @@
 """The real command in a process of its own, watched from outside."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,6 @@ import yaml
 from roastery.stages import STAGES
 from roastery.store import MANIFEST
 
-IMAGES = 4
 NAME = "boxes"
 PATIENCE_SECONDS = 120.0
 PIPELINE: dict[str, Any] = {"shards": 2, "sample": {"n": 1}, "retries": {"delay": 0.1}}
@@ -157,37 +155,6 @@ class Project:
     def close(self) -> None:
         for command in self._commands:
             command.close()
-
-
-@pytest.fixture(scope="session")
-def configs(box_model: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registered model and a dataset of few images."""
-    folder = tmp_path_factory.mktemp("configured")
-    content = json.loads((shapes / "val" / "instances.json").read_text())
-    content["images"] = content["images"][:IMAGES]
-    kept = {image["id"] for image in content["images"]}
-    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
-    (folder / "instances.json").write_text(json.dumps(content))
-    specs = {
-        f"models/{NAME}": {
-            "name": NAME,
-            "config": str(box_model / "config.yaml"),
-            "weights": str(box_model / "model_final.pkl"),
-            "dataset": "few",
-            "runtimes": "torch",
-        },
-        "datasets/few": {
-            "name": "few",
-            "images": str(shapes / "val" / "images"),
-            "annotations": str(folder / "instances.json"),
-        },
-        "pipeline": PIPELINE,
-    }
-    for name, spec in specs.items():
-        path = folder / "configs" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(spec))
-    return folder / "configs"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,201 @@
+"""An installation as `prefect.yaml` describes it: a Prefect server, work pools, deployments, and a worker a pool."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
+PATIENCE_SECONDS = 120.0
+PLANTED = {"MLFLOW_TRACKING_PASSWORD": "planted-in-environment", "PGPASSWORD": "planted-in-block"}
+BLOCK = "roastery-postgres"
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class Installation:
+    """It as its users see it: by the server's API, and by what runs on the machine."""
+
+    def __init__(self, folder: Path, configs: Path, port: int) -> None:
+        self.folder = folder
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.configs = folder / "configs"
+        shutil.copytree(configs, self.configs)
+        pipeline = yaml.safe_load((self.configs / "pipeline.yaml").read_text())
+        self.store = folder / "store"
+        pipeline |= {"store": str(self.store), "tracking_uri": f"sqlite:///{folder}/mlflow.db"}
+        pipeline["secrets"] = {"PGPASSWORD": BLOCK}
+        (self.configs / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))
+        self._environment = os.environ | {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "ROASTERY_CONFIGS": str(self.configs),
+            # As a person in the terminal sees it.
+            "COLUMNS": "200",
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def register(self, name: str, **changes: Any) -> None:
+        """One more model, as `boxes` but for these keys."""
+        spec = yaml.safe_load((self.configs / "models" / "boxes.yaml").read_text()) | {"name": name, **changes}
+        (self.configs / "models" / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+
+    def start(self, name: str, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
+        """Start a program of the installation. What it says is in `<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", *command],
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment | environment,
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        return process
+
+    def run(self, *command: str) -> str:
+        """Run a program to its good end; gives what it said."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", *command],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self._environment,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ask(self, path: str, content: Any = None, method: str = "") -> Any:
+        """Ask the server."""
+        request = urllib.request.Request(
+            self.api + path,
+            None if content is None else json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+            method=method or ("GET" if content is None else "POST"),
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def refusal(self, path: str, content: Any) -> tuple[int, str]:
+        """What the server refuses a request with."""
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            self.ask(path, content)
+        return refused.value.code, refused.value.read().decode()
+
+    def deployment(self, name: str) -> Any:
+        """A deployment, by "flow/deployment"."""
+        return self.ask(f"/deployments/name/{name}")
+
+    def trigger(self, deployment: str, **parameters: Any) -> str:
+        """Start a run, as the UI's form does; gives its id."""
+        content = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True}
+        made = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", content)
+        return str(made["id"])
+
+    def flow_run(self, run: str) -> Any:
+        return self.ask(f"/flow_runs/{run}")
+
+    def await_final(self, run: str) -> Any:
+        """A run when it is over."""
+        return self.await_that(lambda: self._over(run))
+
+    def _over(self, run: str) -> Any:
+        there = self.flow_run(run)
+        return there if there["state"]["type"] in FINAL else None
+
+    def await_that(self, event: Callable[[], Any]) -> Any:
+        """Wait for an event; gives what it gives."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := event()):
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+        return found
+
+    def artifact(self, key: str, run: str) -> Any:
+        """The one artifact of that key that a run left."""
+        wanted = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [run]}}}
+        (found,) = self.ask("/artifacts/filter", wanted)
+        return found
+
+    def pid(self, name: str) -> int:
+        """Of a program of the installation."""
+        return self._processes[name].pid
+
+    def children(self, name: str) -> list[psutil.Process]:
+        """All that a program of the installation has started, and runs."""
+        return [each for each in psutil.Process(self._processes[name].pid).children(recursive=True) if runs(each)]
+
+    def process_of(self, name: str, module: str) -> psutil.Process | None:
+        """A process of that Python module that a program of the installation started."""
+        for process in self.children(name):
+            try:
+                if module in process.cmdline():
+                    return process
+            except psutil.NoSuchProcess:
+                continue
+        return None
+
+    def said(self) -> str:
+        """The last of all logs."""
+        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            try:
+                tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            for each in tree:
+                if runs(each):
+                    each.kill()
+            process.wait()
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="session")
+def installation(
+    configs: Path, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """A server, what `deployments/` says, and a worker for each pool."""
+    port = free_port()
+    made = Installation(tmp_path_factory.mktemp("installation"), configs, port)
+    try:
+        made.start("server", "prefect", "server", "start", "--port", str(port))
+        made.await_that(lambda: _answers(made))
+        made.run("deployments.install")
+        made.run("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"))
+        block = "from prefect.blocks.system import Secret; import sys; Secret(value=sys.argv[1]).save(sys.argv[2])"
+        subprocess.run([sys.executable, "-c", block, PLANTED["PGPASSWORD"], BLOCK], check=True, env=made._environment)
+        planted = {"MLFLOW_TRACKING_PASSWORD": PLANTED["MLFLOW_TRACKING_PASSWORD"]}
+        for pool in ("roastery-fleets", "roastery-models"):
+            made.start(pool, "prefect", "worker", "start", "--pool", pool, **planted)
+        yield made
+    finally:
+        made.close()
+
+
+def _answers(made: Installation) -> bool:
+    try:
+        return bool(made.ask("/health"))
+    except urllib.error.URLError:
+        return False
