@@ -33,11 +33,12 @@ def dispatching(
     Args:
         flow: of one model; its first parameter is the model's name.
         deployment: the flow's own, as "flow/deployment".
-        parameters: the flow's other parameters.
+        parameters: the flow's other parameters; what is None was left empty, and is not told.
 
     Raises:
         ConfigError: workers are wanted, and there is no such deployment.
     """
+    parameters = {name: value for name, value in parameters.items() if value is not None}
     status = None if where == "this machine" else deployment_status(deployment)
     if where == "workers" and status is None:
         raise ConfigError(f"there is no deployment {deployment}; deploy it, or choose `this machine`")
