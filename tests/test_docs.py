@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ import yaml
 import cli.main
 import roastery
 import roastery.ops
+from deployments.definitions import read_definitions
 from roastery import errors
 from roastery.caffe2.operators import table
 from roastery.ops.definition import operators
@@ -130,7 +132,7 @@ def test_every_make_target_that_is_named_is_there() -> None:
 
 
 def test_every_path_of_the_project_that_is_named_is_there() -> None:
-    rooms = ("roastery", "cli", "flows", "tasks", "tests", "docs", "examples", "tools")
+    rooms = ("roastery", "cli", "deployments", "flows", "tasks", "tests", "docs", "examples", "tools")
     named = {code for code in inline_code() if re.fullmatch(rf"({'|'.join(rooms)})/[\w./-]*", code)}
     assert len(named) > 5
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
@@ -287,6 +289,19 @@ def test_the_page_of_configs_writes_every_default_out(generators: ModuleType) ->
 def test_what_a_page_loads_from_elsewhere_is_found(generators: ModuleType, html: str) -> None:
     assert "elsewhere.example" in "".join(generators.loaded_from_elsewhere(html))
     assert generators.loaded_from_elsewhere('<a href="https://elsewhere.example">x</a><img src="a.png">') == []
+
+
+def test_the_page_of_the_service_names_all_that_is_deployed_and_every_field_of_the_forms() -> None:
+    page = PAGES["how-to/run-a-service.md"]
+    deployed = read_definitions()
+    names = [each.name for each in deployed.deployments] + list(deployed.work_pools)
+    names += [automation["name"] for automation in deployed.automations]
+    for each in deployed.deployments:
+        module, _, name = each.entrypoint.rpartition(".")
+        names += inspect.signature(getattr(importlib.import_module(module), name).fn).parameters
+    assert [name for name in names if f"`{name}`" not in page] == []
+    for name, pool in deployed.work_pools.items():
+        assert re.search(rf"^\| `{name}` \|.*\| {pool.concurrency_limit} \|$", page, re.MULTILINE)
 
 
 def test_the_page_of_the_report_names_all_of_its_parts() -> None:

@@ -77,6 +77,8 @@ def _type(field: Schema) -> str:
         return code(field["const"])
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
+    if field.get("type") == "object":
+        return "names, each with a text"
     return "path" if field.get("format") == "path" else _TYPES[field["type"]]
 
 
@@ -84,7 +86,7 @@ def _default(field: Schema) -> str:
     default = field.get("default")
     if default is None:
         return "none"
-    if isinstance(default, Mapping):
+    if isinstance(default, Mapping) and (default or _section(field)):
         return "its own defaults"
     return code(yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip())
 
@@ -98,6 +100,8 @@ def _limits(field: Schema) -> Iterator[str]:
             yield "not empty"
         if "pattern" in kind:
             yield code(kind["pattern"])
+        for pattern in kind.get("patternProperties", {}):
+            yield f"names: {code(pattern)}"
 
 
 def _section(field: Schema) -> str | None:
