@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import prefect.runtime
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from flows.secrets import load_secrets
 from roastery.project import Project, load_project
@@ -24,13 +24,8 @@ DEFAULT_CONFIGS = "configs"
 
 ModelName = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
 RuntimesChoice = Literal["as registered", "auto", "torch", "caffe2", "both"]
-# A field that may stay empty. Told as pydantic would tell it, the form asks first whether it is a number or nothing.
-ApPoints = Annotated[
-    float | None, Field(ge=0, le=100), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100})
-]
-SampleImages = Annotated[
-    int | None, Field(ge=1, le=1000), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000})
-]
+ApPoints = Annotated[float, Field(ge=0, le=100)]
+SampleImages = Annotated[int, Field(ge=1, le=1000)]
 Folder = Annotated[str, Field(max_length=4000)]
 
 _project: ContextVar[Project] = ContextVar("project")

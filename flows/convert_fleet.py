@@ -29,8 +29,8 @@ def convert_fleet(
     tags: Words = [],  # noqa: B006
     only: Only = "new or changed",
     runtimes: RuntimesChoice = AS_REGISTERED,
-    max_ap_delta: ApPoints = None,
-    sample_images: SampleImages = None,
+    max_ap_delta: ApPoints | None = None,
+    sample_images: SampleImages | None = None,
     where: Where = "auto",
     configs: Folder = "",
 ) -> State[Any]:

@@ -62,8 +62,8 @@ _ATTEMPTS = 3
 def convert_model(
     model: ModelName,
     runtimes: RuntimesChoice = AS_REGISTERED,
-    max_ap_delta: ApPoints = None,
-    sample_images: SampleImages = None,
+    max_ap_delta: ApPoints | None = None,
+    sample_images: SampleImages | None = None,
     configs: Folder = "",
 ) -> State[Any]:
     """Convert a registered model to Caffe2, measure it beside its original, and file it in the MLflow registry.

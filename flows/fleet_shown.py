@@ -59,9 +59,14 @@ def _row(summary: ModelSummary, figure: Figure) -> dict[str, Any]:
         "verdict": f"{verdict} ({summary.judged_by})" if summary.judged_by else verdict,
         "seconds": "unchanged" if summary.unchanged else round(summary.seconds, 1),
         "version": registered.version if registered else None,
-        "reason": "; ".join(summary.reasons) or (failure.reason if failure else None),
-        "link": registered.run_url if registered else failure.look if failure else None,
+        "link": f"[in MLflow]({registered.run_url})" if registered else _code(failure.look if failure else None),
+        "reason": _code("; ".join(summary.reasons) or (failure.reason if failure else None)),
     }
+
+
+def _code(text: str | None) -> str | None:
+    """The UI takes cells for Markdown; a reason may quote a stranger's file, and is to be nothing but read."""
+    return text and f"`{text.replace('`', chr(39))}`"
 
 
 def _rounded(value: float | None) -> float | None:

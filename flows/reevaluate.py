@@ -50,7 +50,7 @@ FLEET = "reevaluated-fleet"
 def reevaluate_model(
     model: ModelName,
     runtimes: RuntimesChoice = AS_REGISTERED,
-    max_ap_delta: ApPoints = None,
+    max_ap_delta: ApPoints | None = None,
     configs: Folder = "",
 ) -> State[Any]:
     """Measure the newest converted version of a model again, beside its original.
@@ -139,7 +139,7 @@ def reevaluate_fleet(
     models: Words = [],  # noqa: B006  (a form's default is a value)
     tags: Words = [],  # noqa: B006
     runtimes: RuntimesChoice = AS_REGISTERED,
-    max_ap_delta: ApPoints = None,
+    max_ap_delta: ApPoints | None = None,
     where: Where = "auto",
     configs: Folder = "",
 ) -> State[Any]:
