@@ -21,22 +21,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import yaml
+from few_images import ROOT, configure
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parent.parent
-SHAPES = ROOT / "examples" / "shapes"
-IMAGES = 4
 ALLOWED_SECONDS = 3.0
 MARK = "mark:"
 IMPORT = "import time:"
 PHASES = {
     "start": "start, specs, sources",
     "waits": "wait for Prefect's server",
-    "flow": "flow, without the log task",
-    "log": "log task",
-    "flow again": "flow, without the log task",
+    "flow": "flow",
     "table": "table and shutdown",
 }
 """What begins at a mark, and the row that it counts to."""
@@ -52,7 +47,7 @@ def main() -> None:
         run_once(arguments.once)
         return
     with tempfile.TemporaryDirectory(prefix="roastery-bench-") as folder:
-        command = ["run", "--models", str(configure(Path(folder)))]
+        command = ["run", "--models", str(configure(Path(folder), 1))]
         command += ["--store", f"{folder}/store", "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]
         environment = os.environ | {"PREFECT_HOME": f"{folder}/prefect"}
         # PYTHONPATH: the working directory is the project's, as far as its imports go.
@@ -62,36 +57,6 @@ def main() -> None:
     show(runs)
     if arguments.json:
         arguments.json.write_text(json.dumps({"runs": runs}, indent=1))
-
-
-def configure(folder: Path) -> Path:
-    """Register a demo model on few images; gives the folder of the models."""
-    content = json.loads((SHAPES / "val" / "instances.json").read_text())
-    content["images"] = content["images"][:IMAGES]
-    kept = {image["id"] for image in content["images"]}
-    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
-    (folder / "instances.json").write_text(json.dumps(content))
-    model = min(SHAPES.glob("*/config.yaml")).parent
-    specs: dict[str, dict[str, Any]] = {
-        f"models/{model.name}": {
-            "name": model.name,
-            "config": str(model / "config.yaml"),
-            "weights": str(model / "model_final.pkl"),
-            "dataset": "few",
-            "runtimes": "torch",
-        },
-        "datasets/few": {
-            "name": "few",
-            "images": str(SHAPES / "val" / "images"),
-            "annotations": str(folder / "instances.json"),
-        },
-        "pipeline": {"sample": {"n": 1}},
-    }
-    for name, spec in specs.items():
-        path = folder / "configs" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(spec))
-    return folder / "configs" / "models"
 
 
 def time_once(command: list[str], environment: dict[str, str]) -> dict[str, float]:
@@ -134,10 +99,8 @@ def run_once(command: list[str]) -> None:
     import cli.run
     from cli.main import main
     from cli.prefect_server import prefect_server
-    from cli.progress import ConsoleProgress
-    from flows.progress import Progress
 
-    show_table, print_progress = cli.run.show, ConsoleProgress.__call__
+    show_table = cli.run.show
 
     @contextmanager
     def marked_server() -> Iterator[Any]:
@@ -150,17 +113,12 @@ def run_once(command: list[str]) -> None:
 
             yield marked_wait
 
-    def marked_progress(self: Any, progress: Progress) -> None:
-        if progress.stage == "log":
-            mark("log" if progress.event == "begins" else "flow again")
-        print_progress(self, progress)
-
     def marked_table(*arguments: Any) -> None:
         mark("table")
         show_table(*arguments)
 
     marked_run = patch.multiple(cli.run, prefect_server=marked_server, show=marked_table)
-    with marked_run, patch.object(ConsoleProgress, "__call__", marked_progress):
+    with marked_run:
         sys.argv = ["roastery", *command]
         main()
 

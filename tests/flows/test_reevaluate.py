@@ -1,0 +1,139 @@
+"""A converted model measured again: what the registry holds, beside its original, anew."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roastery.project import Project
+from roastery.results import FleetSummary, ModelSummary
+from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
+
+pytestmark = pytest.mark.xdist_group("flows")
+
+Converted = tuple[PipelineConfig, Any, list[str]]
+
+
+@contextmanager
+def registered(models: list[ModelSpec], dataset: DatasetSpec, pipeline: PipelineConfig) -> Iterator[None]:
+    from flows.asked import using
+
+    known = {model.name: model for model in models}
+    with using(Project(models=known, datasets={dataset.name: dataset}, pipeline=pipeline)):
+        yield
+
+
+def again(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig) -> Any:
+    """The state of a re-evaluation in this process."""
+    from flows.reevaluate import reevaluate_model
+
+    with registered([model], dataset, pipeline):
+        return reevaluate_model(model.name, return_state=True)
+
+
+def summary_of(state: Any) -> ModelSummary:
+    summary = state.result(raise_on_failure=False)
+    assert isinstance(summary, ModelSummary), summary
+    return summary
+
+
+def client_of(pipeline: PipelineConfig) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=pipeline.tracking_uri, registry_uri=pipeline.tracking_uri)
+
+
+def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+) -> None:
+    pipeline = converted[0]
+    client, name = client_of(pipeline), f"{model.name}.caffe2"
+    before = client.get_model_version(name, "1")
+    filed = converted[1].result(raise_on_failure=False).conversion.evaluation.metrics
+    for count in (1, 2):
+        state = again(model, few, pipeline)
+        summary = summary_of(state)
+        assert state.is_completed(), state.message
+        assert state.message == "as good as when it was filed"
+        # Both targets in two shards, however often that was done before; nothing is converted.
+        assert watched.counts["predict"] == 4 * count
+        assert set(watched.asked) <= {"resolve", "predict", "evaluate"}
+        (figure,) = summary.figures
+        assert (figure.original, figure.converted) == (filed["original"]["bbox"]["AP"], filed["torch"]["bbox"]["AP"])
+        assert summary.registered is not None
+        run = client.get_run(summary.registered.run_id)
+        assert run.data.tags["reevaluation_of"] == f"{name} version 1"
+        assert run.data.metrics["torch/bbox/AP"] == filed["torch"]["bbox"]["AP"]
+    after = client.get_model_version(name, "1")
+    assert after.tags["reevaluation"] == "passed"
+    assert datetime.fromisoformat(after.tags["reevaluated"]).tzinfo == UTC
+    assert after.tags["verdict"] == before.tags["verdict"]
+    assert dict(client.get_registered_model(name).aliases) == {"candidate": "1"}
+
+
+def test_other_weights_than_the_versions_are_one_line(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+) -> None:
+    import pickle
+
+    content = pickle.loads(Path(model.weights).read_bytes())
+    content["__author__"] = "somebody else"
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
+    other = model.model_copy(update={"weights": str(tmp_path / "w.pkl")})
+    state = again(other, few, converted[0])
+    failure = summary_of(state).failure
+    assert state.is_failed()
+    assert failure is not None
+    assert failure.mistake
+    assert failure.reason == (
+        f"the weights of model {model.name!r} are not those that version 1 was made of; convert it again"
+    )
+
+
+def test_a_model_without_a_converted_version_is_one_line(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+) -> None:
+    new = model.model_copy(update={"name": "new"})
+    failure = summary_of(again(new, few, converted[0])).failure
+    assert failure is not None
+    assert failure.reason.startswith("model 'new' has no converted version in sqlite:///")
+    assert failure.reason.endswith("; convert it first")
+    assert failure.mistake
+
+
+def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+) -> None:
+    version = client_of(converted[0]).get_model_version(f"{model.name}.caffe2", "1")
+    net = Path(version.source.removeprefix("file://")) / "model_init.pb"
+    content = net.read_bytes()
+    net.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        failure = summary_of(again(model, few, converted[0])).failure
+    finally:
+        net.write_bytes(content)
+    assert failure is not None
+    assert failure.reason == (
+        f"{model.name}: model_init.pb of version 1 in the registry is not the file that was filed; "
+        "convert the model again"
+    )
+    assert "predict" not in watched.asked
+
+
+def test_a_fleet_leaves_out_what_is_not_converted_and_tells_of_the_rest(
+    converted: Converted, model: ModelSpec, few: DatasetSpec
+) -> None:
+    from flows.reevaluate import reevaluate_fleet
+
+    new = model.model_copy(update={"name": "new"})
+    with registered([new, model], few, converted[0]):
+        state = reevaluate_fleet(where="this machine", return_state=True)
+        nothing = reevaluate_fleet(models=["new"], return_state=True)
+    fleet = state.result(raise_on_failure=False)
+    assert isinstance(fleet, FleetSummary)
+    assert [(each.model, each.ended, each.unchanged) for each in fleet.models] == [(model.name, "passed", False)]
+    assert (state.is_completed(), state.message) == (True, "1 passed")
+    assert (nothing.is_completed(), nothing.message) == (True, "no converted model to measure")
