@@ -73,7 +73,7 @@ bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by 
 	$(BIN)/python benchmarks/conversion.py
 
 docs: setup ## build the docs site in site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what the demo left (the store and the registry), the built site, and caches
 	rm -rf .roastery .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build site *.egg-info

@@ -1,5 +1,6 @@
 """What `roastery up` starts: a Prefect server, an MLflow server, and the deployments that work with both."""
 
+import os
 import secrets
 import sys
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Place:
 
 def prefect_service(place: Place, credentials: Credentials | None) -> Service:
     """Prefect's server, with its database in the home's `prefect`."""
-    environment = _prefect_environment(place)
+    # The pages ask where they came from, by whatever name a browser knows it.
+    environment = _prefect_environment(place) | _unless_set("PREFECT_UI_API_URL", "/api")
     if credentials is not None:
         environment["PREFECT_SERVER_API_AUTH_STRING"] = _auth_string(credentials)
     return Service(
@@ -60,6 +62,9 @@ def mlflow_service(place: Place, credentials: Credentials | None) -> Service:
         *("--artifacts-destination", str(place.home / "mlartifacts"), "--workers", "1"),
     ]
     environment = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    if place.host not in (_LOOPBACK, *_EVERYWHERE):
+        # MLflow's own pages may ask it, and by default only those of this machine do.
+        environment |= _unless_set("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", place.mlflow)
     if credentials is not None:
         command += ["--app-name", "basic-auth"]
         environment |= _mlflow_auth(place.home, credentials)
@@ -107,6 +112,11 @@ def _prefect_environment(place: Place) -> dict[str, str]:
         "PREFECT_PROFILE": "ephemeral",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     }
+
+
+def _unless_set(variable: str, value: str) -> dict[str, str]:
+    """The user's own word goes over it."""
+    return {} if variable in os.environ else {variable: value}
 
 
 def _auth_string(credentials: Credentials) -> str:

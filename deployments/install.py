@@ -52,7 +52,7 @@ def main() -> None:
     with get_client(sync_client=True) as client:
         for line in install(read_definitions(), client):
             console.print(line, markup=False)
-    console.print("now: prefect deploy --all --prefect-file deployments/prefect.yaml", markup=False)
+    console.print("now: prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml", markup=False)
 
 
 if __name__ == "__main__":

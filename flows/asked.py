@@ -15,6 +15,7 @@ import prefect.runtime
 from pydantic import Field
 
 from flows.secrets import load_secrets
+from roastery.errors import ConfigError
 from roastery.project import Project, load_project
 from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
 
@@ -52,9 +53,7 @@ def asked_project(
     Raises:
         ConfigError: what is not in the folder of configs, or not what it should be.
     """
-    project = _project.get(None) or load_project(
-        Path(configs or os.environ.get(CONFIGS_VARIABLE) or DEFAULT_CONFIGS).absolute()
-    )
+    project = _project.get(None) or load_project(_folder(configs))
     pipeline = project.pipeline
     load_secrets(pipeline)
     if sample_images is not None:
@@ -65,6 +64,14 @@ def asked_project(
         for name, model in project.models.items()
     }
     return Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
+
+
+def _folder(configs: str) -> Path:
+    said = os.environ.get(CONFIGS_VARIABLE)
+    if not configs and said and not Path(said).is_absolute():
+        # Prefect's workers start each run in a folder of its own.
+        raise ConfigError(f"{CONFIGS_VARIABLE}: {said} is a relative folder; name it from the root")
+    return Path(configs or said or DEFAULT_CONFIGS).absolute()
 
 
 def _asked(model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None) -> ModelSpec:
