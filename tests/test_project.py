@@ -1,0 +1,56 @@
+"""A project: one folder of configs."""
+
+from pathlib import Path
+
+import pytest
+
+from roastery.errors import ConfigError
+from roastery.project import Project, load_project
+
+
+def test_a_folder_of_configs_is_a_project(configs: Path) -> None:
+    project = load_project(configs)
+    assert list(project.models) == ["boxes"]
+    assert project.dataset_of(project.model("boxes")).name == "few"
+    assert project.pipeline.shards == 2
+    assert Project.model_validate_json(project.model_dump_json()) == project
+
+
+def test_what_is_not_registered_is_one_line(configs: Path) -> None:
+    project = load_project(configs)
+    with pytest.raises(ConfigError, match="no model 'masks' is registered; add it to configs/models"):
+        project.model("masks")
+    lost = project.model("boxes").model_copy(update={"dataset": "other"})
+    with pytest.raises(ConfigError, match="dataset: 'other' is not registered; add it to configs/datasets"):
+        project.dataset_of(lost)
+
+
+def test_a_models_own_process_is_told_of_it_alone(configs: Path) -> None:
+    project = load_project(configs)
+    more = project.model_copy(
+        update={"models": project.models | {"other": project.models["boxes"].model_copy(update={"name": "other"})}}
+    )
+    assert more.only("other").models == {"other": more.models["other"]}
+    assert more.only("other").datasets == project.datasets
+
+
+def test_the_environment_goes_over_the_files_places(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROASTERY_STORE", "s3://bucket/models")
+    monkeypatch.setenv("ROASTERY_TRACKING_URI", "http://127.0.0.1:5000")
+    pipeline = load_project(configs).pipeline
+    assert (pipeline.store, pipeline.tracking_uri) == ("s3://bucket/models", "http://127.0.0.1:5000")
+    monkeypatch.setenv("ROASTERY_TRACKING_URI", "http://user:planted@127.0.0.1:5000")
+    with pytest.raises(ConfigError, match="tracking_uri: holds a password") as told:
+        load_project(configs)
+    assert "planted" not in str(told.value)
+
+
+@pytest.mark.parametrize("variable", ["LD_PRELOAD", "PYTHONPATH", "PATH", "OMP_NUM_THREADS", "aws_secret", "AWS_"])
+def test_only_what_libraries_read_secrets_from_is_set_from_blocks(variable: str) -> None:
+    from pydantic import ValidationError
+
+    from roastery.spec import PipelineConfig
+
+    assert PipelineConfig(secrets={"PGPASSWORD": "a-block"}).secrets == {"PGPASSWORD": "a-block"}
+    with pytest.raises(ValidationError):
+        PipelineConfig(secrets={variable: "a-block"})
