@@ -65,7 +65,7 @@ class LocalProcesses:
         self.at_once, self._threads = processes_and_threads(project.pipeline)
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._peers: dict[UUID, Peer] = {}
-        self._threads_running: list[threading.Thread] = []
+        self._callers: list[threading.Thread] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "LocalProcesses":
@@ -78,7 +78,7 @@ class LocalProcesses:
     ) -> None:
         for peer in list(self._peers.values()):
             peer.kill()
-        for thread in self._threads_running:
+        for thread in self._callers:
             thread.join()
         self._stack.close()
 
@@ -101,7 +101,7 @@ class LocalProcesses:
         )
         self._peers[run.id] = peer
         thread = threading.Thread(target=self._call, args=(run.id, peer, asked), name=f"run of {model}", daemon=True)
-        self._threads_running = [each for each in self._threads_running if each.is_alive()] + [thread]
+        self._callers = [each for each in self._callers if each.is_alive()] + [thread]
         thread.start()
         return run.id
 
@@ -116,14 +116,18 @@ class LocalProcesses:
         while not self._ended.empty():
             ended.append(self._ended.get())
         for each in ended:
-            del self._peers[each.run]
+            self._peers.pop(each.run, None)
             if each.summary is None:
                 lost = Crashed if each.lost == "crashed" else partial(Failed, name="TimedOut")
                 end_runs(self._client, [each.run], lost(message=each.reason))
         return ended
 
     def stop(self, run: UUID) -> None:
-        self._peers[run].kill()
+        peer = self._peers.pop(run, None)
+        if peer is None:
+            # It has ended by itself, and nobody has looked yet.
+            return
+        peer.kill()
         end_runs(self._client, [run], Cancelled(message="Its fleet ended."))
 
     def _call(self, run: UUID, peer: Peer, asked: Asked) -> None:

@@ -1,5 +1,6 @@
 """Many runs at once, on a dispatcher that is told how each of them ends."""
 
+import tracemalloc
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.fan_out import ATTEMPTS, Ended, fan_out
-from roastery.results import ModelSummary
+from roastery.results import Figure, ModelSummary, Registered
 
 ENDINGS = st.sampled_from(["passed", "failed", "crashed", "timed out"])
 
@@ -92,3 +93,45 @@ def test_a_dispatcher_that_fails_leaves_nothing_running() -> None:
     with pytest.raises(ConnectionError, match="the server is gone"):
         list(fan_out(["a", "b"], told))
     assert told.stopped == ["a", "b"]
+
+
+def test_a_fleet_holds_a_few_kilobytes_of_a_model_and_no_more_while_it_runs() -> None:
+    """What it is told of each: figures, where it is filed, where it lies. Measured: 4 KB."""
+
+    def held(models: int) -> int:
+        names = [f"m{number}" for number in range(models)]
+
+        class Full(Told):
+            def ended(self) -> Sequence[Ended]:
+                (ended,) = super().ended()
+                assert ended.summary is not None
+                return [Ended(ended.run, full(ended.summary.model))]
+
+        told = Full({name: ["passed"] for name in names}, 4)
+        tracemalloc.start()
+        summaries = [summary for _, summary in fan_out(names, told)]
+        told.started.clear()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(summaries) == models
+        return peak
+
+    few, many = held(50), held(1050)
+    assert (many - few) / 1000 < 8192
+
+
+def full(model: str) -> ModelSummary:
+    figures = tuple(Figure(iou_type=kind, metric="AP", original=50.5, converted=50.25) for kind in ("bbox", "segm"))
+    registered = Registered(
+        run_id=model * 8,
+        run_url=f"http://127.0.0.1:5000/#/experiments/1/runs/{model * 8}",
+        name=f"{model}.caffe2",
+        version=1,
+        alias="validated",
+        tracking_uri="http://127.0.0.1:5000",
+        created=True,
+    )
+    places = {"report": f"/srv/store/report/{model * 12}", "artifacts": f"/srv/store/convert_caffe2/{model * 12}"}
+    return ModelSummary(
+        model=model, ended="passed", figures=figures, judged_by="caffe2", registered=registered, seconds=1.5, **places
+    )
