@@ -125,6 +125,17 @@ def test_a_cancelled_run_is_over_and_its_processes_are_gone(installation: Any, c
     installation.await_that(lambda: not any(_runs(process) for process in there))
 
 
+def test_a_cancelled_fleet_cancels_its_models(installation: Any, converted: Any) -> None:
+    run = installation.trigger(FLEET, models=["boxes"], only="all", sample_images=4)
+    installation.await_that(lambda: installation.process_of("roastery-models", "roastery.stages.worker"))
+    there = [*installation.children("roastery-models"), *installation.children("roastery-fleets")]
+    installation.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert installation.await_final(run)["state"]["type"] == "CANCELLED"
+    (child,) = installation.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
+    assert installation.await_final(child["id"])["state"]["type"] == "CANCELLED"
+    installation.await_that(lambda: not any(_runs(process) for process in there))
+
+
 def _runs(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
