@@ -31,6 +31,8 @@ class Measured:
     """One `roastery run` from its start to its end, and what its models' runs are made of, summed over them."""
 
     seconds: float
+    fleet_seconds: float
+    """Of the fleet's own run: a server that stays, and is warm, has nothing else to do."""
     models: int
     runs_seconds: float
     """From where a model's run is made known to Prefect, before its process starts, to its end."""
@@ -39,7 +41,7 @@ class Measured:
 
     @property
     def an_hour(self) -> float:
-        return 3600 * self.models / self.seconds
+        return 3600 * self.models / self.fleet_seconds
 
     @property
     def orchestration(self) -> float:
@@ -92,10 +94,14 @@ def run(folder: Path, models: int, processes: int, threads: int) -> Measured:
             "select sum(julianday(r.end_time) - julianday(r.created)) * 86400 from flow_run r join flow f"
             " on f.id = r.flow_id where f.name = 'convert_model'"
         )
+        ((fleet,),) = database.execute(
+            "select (julianday(r.end_time) - julianday(r.start_time)) * 86400 from flow_run r join flow f"
+            " on f.id = r.flow_id where f.name = 'convert_fleet' order by r.created desc limit 1"
+        )
         ((filing,),) = database.execute(
             "select sum(julianday(end_time) - julianday(start_time)) * 86400 from task_run where name like 'log %'"
         )
-    return Measured(seconds, models, runs, stages + filing)
+    return Measured(seconds, fleet, models, runs, stages + filing)
 
 
 def show(figures: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from prefect import flow, get_run_logger, tags
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -93,8 +93,6 @@ def convert_model(
 
 def _converted(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, started: float) -> ModelOutcome:
     with ExitStack() as stack:
-        # It goes to every task of this run.
-        stack.enter_context(tags(f"model:{model.name}"))
         if not has_performer():
             stack.enter_context(performing(stack.enter_context(StageWorker(model.name))))
         stack.enter_context(showing_progress(model.name))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import prefect.runtime
-from prefect import flow, get_run_logger, tags
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -69,7 +69,7 @@ def reevaluate_model(
     project = asked_project(configs, runtimes, max_ap_delta)
     runs = StageRuns(model, project.pipeline)
     try:
-        with tags(f"model:{model}"), showing_progress(model, "again"):
+        with showing_progress(model, "again"):
             summary = _measured(project.model(model), project, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001

@@ -64,8 +64,7 @@ TASK_OPTIONS: dict[str, Any] = {
     "persist_result": False,
     "cache_policy": NO_CACHE,
     "log_prints": False,
-    # The same for all: for each set of tags Prefect asks its database for a slot, and on SQLite, right after another
-    # task, is told to come again in two seconds. A stage is told from others by its task's name.
-    "tags": ["roastery"],
+    # No tags: for each task that has some, Prefect asks its database for a slot, and on SQLite, right after another
+    # task, may be told to come again in two seconds. A stage is told from others by its task's name.
 }
 """For `@task`: every one is retried with a delay that doubles, and remembers nothing itself."""

@@ -26,6 +26,7 @@ class ConvertCaffe2Request(Request):
 
     stage = "convert_caffe2"
     packages = ("torch", "onnx", "onnx-ir", "numpy", "scipy", "protobuf", "graphviz")
+    holds_weights = True
 
     onnx: ArtifactRef
     sample: ArtifactRef

@@ -17,6 +17,7 @@ class ExportOnnxRequest(Request):
 
     stage = "export_onnx"
     packages = ("torch", "onnx", "onnx-ir", "onnxscript")
+    holds_weights = True
 
     program: ArtifactRef
 

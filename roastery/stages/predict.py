@@ -1,5 +1,6 @@
 """Predict: the detections of the original, or of the converted model in a runtime, on one shard of the images."""
 
+import gc
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -161,6 +162,8 @@ def unload() -> None:
     """Let go of the loaded model, and end the runtime that it may have started."""
     close = getattr(_loaded.model, "close", None)
     _loaded.key, _loaded.model = (), None
+    # It lies in reference cycles, weights and all.
+    gc.collect()
     if close is not None:
         close()
 

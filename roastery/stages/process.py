@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from roastery import errors
-from roastery.errors import RoasteryError, RuntimeFailed
+from roastery.errors import RoasteryError, RuntimeFailed, UserError
 from roastery.peer import Peer
 from roastery.results import StageResult
 from roastery.stages.stage import Request, perform
@@ -63,7 +63,12 @@ class StageWorker:
             RuntimeFailed: the process crashed, was killed or did not answer in time. Its last words are in the message.
             RoasteryError: another error of the stage, of its class.
         """
-        message = {"stage": request.stage, "store": store.url, "request": request.model_dump(mode="json")}
+        message = {
+            "stage": request.stage,
+            "store": store.url,
+            "key": _known_key(request),
+            "request": request.model_dump(mode="json"),
+        }
         with self._turn:
             try:
                 reply = json.loads(self._peer.call(json.dumps(message).encode(), timeout))
@@ -92,6 +97,14 @@ class StageWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _known_key(request: Request) -> str | None:
+    """The key, so that the worker need not read all sources too. Where there is none, it says why, with its log."""
+    try:
+        return request.key()
+    except UserError:
+        return None
 
 
 def _plainly(message: str) -> str:

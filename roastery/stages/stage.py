@@ -36,6 +36,8 @@ class Request(BaseModel):
     stage: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     """Distributions whose versions decide what the stage makes."""
+    holds_weights: ClassVar[bool] = False
+    """Whether it holds a whole model: what the stage before left of one goes first."""
 
     model: str = Field(pattern=SAFE_NAME, description="name of the model that it is done for; it decides nothing")
 
@@ -87,22 +89,25 @@ class Stage(Generic[RequestT, FactsT, ResultT]):
         return self.request.stage
 
 
-def perform(stage: Stage[RequestT, FactsT, ResultT], request: RequestT, store: Store) -> ResultT:
+def perform(
+    stage: Stage[RequestT, FactsT, ResultT], request: RequestT, store: Store, key: str | None = None
+) -> ResultT:
     """Do a stage's work, unless its artifact is in the store already.
+
+    Args:
+        key: the request's, where it is known: all sources that the stage imports are read for it.
 
     Raises:
         UserError, StoreUnavailable, and what the stage's work raises.
     """
-    key = request.key()
+    key = key or request.key()
     found = store.find(stage.name, key)
     if found is not None:
         return recall(stage, found, store)
     with store.build(stage.name, key) as build:
         if build.found is None:
             _logger.info("%s %s: building %s", request.model, stage.name, key[:12])
-            # Models and graphs lie in reference cycles: those of the stage before may be here still, weights and all.
-            gc.collect()
-            cost = _Meter()
+            cost = _Meter(request.holds_weights)
             facts = stage.run(request, store, build.directory)
             timing = cost.read(stage.name)
             _write(build.directory / FACTS_FILE, facts)
@@ -149,10 +154,16 @@ def _write(path: Path, content: BaseModel) -> None:
 
 
 class _Meter:
-    """Seconds, and the most memory that this process held, since it was made."""
+    """Seconds, and the most memory that this process held, since it was made.
 
-    def __init__(self) -> None:
+    Args:
+        make_room: models and graphs lie in reference cycles; those of the stage before may be here still, and go first.
+    """
+
+    def __init__(self, make_room: bool) -> None:
         self._started = time.perf_counter()
+        if make_room:
+            gc.collect()
         try:
             # Linux starts the high-water mark anew; where it may not, the mark is the process's own.
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

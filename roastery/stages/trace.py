@@ -21,6 +21,7 @@ class TraceRequest(Request):
 
     stage = "trace"
     packages = ("torch", "numpy")
+    holds_weights = True
 
     resolved: ResolvedModel
     sample: ArtifactRef

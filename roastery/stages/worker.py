@@ -2,7 +2,7 @@
 
 It answers frames of `roastery/peer.py` with JSON in both directions:
 
-    {"stage", "store", "request"}  ->  {"result": ...} or {"error": {"kinds": [...], "message": "...", "log": "..."}}
+    {"stage", "store", "key", "request"}  ->  {"result": ...} or {"error": {"kinds": [...], "message": ..., "log": ...}}
 
 An error's kinds are the names of its classes, the most special first; its log ends with the traceback.
 """
@@ -63,7 +63,8 @@ def load_stage(name: str) -> AnyStage:
 def _perform(message: dict[str, Any]) -> Any:
     stage = load_stage(message["stage"])
     store = _stores.setdefault(message["store"], Store(message["store"]))
-    return perform(stage, stage.request.model_validate(message["request"]), store).model_dump(mode="json")
+    request = stage.request.model_validate(message["request"])
+    return perform(stage, request, store, message["key"]).model_dump(mode="json")
 
 
 def main() -> None:
