@@ -154,6 +154,7 @@ FIELDS = {
     "predict": Fields(
         {
             "target": "caffe2",
+            "occasion": "a run",
             "shard": 2,
             "shards": 3,
             "resolved.config_sha256": "c1",
