@@ -221,7 +221,7 @@ Ending = Literal["passed", "failed its gate", "failed", "crashed", "timed out", 
 
 
 class ModelSummary(_Frozen):
-    """How a model's run ended, in a few hundred bytes: what a fleet keeps of each of its models."""
+    """How a model's run ended, in a few kilobytes: what a fleet keeps of each of its models."""
 
     model: str
     ended: Ending
