@@ -6,7 +6,7 @@ each library reads by itself, or from Prefect's blocks.
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,12 @@ from pydantic_core import PydanticCustomError
 SECRET_ERROR = "secret_in_address"  # noqa: S105  (a kind of error)
 
 _SECRET_NAME = re.compile(r"pass|pwd|token|secret|signature|credential|key|^sig$", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# SQLAlchemy takes a password with '/', '?', '#' or '[' in it, which `urlsplit` does not see.
+_PASSWORD = re.compile(r"://[^/?#:\[]*:(?P<password>.*)@", re.DOTALL)
+_DATABASE = re.compile(r"(postgresql|mysql|mssql)\b")
+_PORT = re.compile(r"[0-9]*[/?#]")
+_NAME = re.compile(r"[?&;#]([^=?&;#]*)=")
 _WAY_OUT = (
     "keep it out of configs: the environment has MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow, "
     "PGPASSWORD for PostgreSQL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3"
@@ -21,16 +27,14 @@ _WAY_OUT = (
 
 
 def _without_secret(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        password = parts.password
-    except ValueError:
-        # No URL (a folder may be called anything).
+    if not _SCHEME.match(address):
+        # A folder may be called anything.
         return address
-    if password is not None:
+    held = _PASSWORD.search(address)
+    # A database's client takes for a password whatever is between a colon and an '@'; others end their host at a slash.
+    if held and (_DATABASE.match(address) or not _PORT.match(held["password"])):
         raise PydanticCustomError(SECRET_ERROR, "holds a password; {way}", {"way": _WAY_OUT})
-    named = [name for name, _ in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
-    if named and parts.scheme:
+    if any(_SECRET_NAME.search(unquote(name)) for name in _NAME.findall(address)):
         raise PydanticCustomError(SECRET_ERROR, "holds a secret; {way}", {"way": _WAY_OUT})
     return address
 

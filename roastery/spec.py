@@ -276,6 +276,11 @@ def _parse(file: Path, content: dict[str, Any], kind: type[_AnySpec]) -> _AnySpe
 
 def _describe(problem: Any, kind: type[_Spec]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
+    if problem["loc"][:1] == ("secrets",) and problem["loc"][-1] != "[key]":
+        # Whoever wrote the secret itself there is not told it.
+        return (
+            f"{key}: is not the name of a Prefect Secret block; write VARIABLE: block, in letters a-z, digits and '-'"
+        )
     ways: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key; a {kind.__name__} has {', '.join(kind.model_fields)}",
         "missing": lambda: "is missing; add it",

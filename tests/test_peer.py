@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import roastery.peer_child
-from roastery.errors import RuntimeFailed
+from roastery.errors import RuntimeFailed, RuntimeTimedOut
 from roastery.peer import MAX_FRAME, Peer
 
 SERVE = f"""
@@ -109,6 +109,76 @@ def test_a_stopped_child_is_killed_at_the_deadline(make_peer: MakePeer) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
     assert peer.call(b"", 20) == b""
+
+
+def test_only_what_is_over_its_time_is_told_as_that(make_peer: MakePeer) -> None:
+    peer = make_peer(SERVE + "child.serve(lambda request: time.sleep(1000) if request == b'wait' else os._exit(7))")
+    with pytest.raises(RuntimeTimedOut, match=r"^the worker did not answer within 0\.5 s and was killed; "):
+        peer.call(b"wait", 0.5)
+    with pytest.raises(RuntimeFailed) as failure:
+        peer.call(b"", 20)
+    assert not isinstance(failure.value, RuntimeTimedOut)
+
+
+def test_a_child_of_one_answer_ends_by_itself_when_it_has_done_what_was_left(
+    make_peer: MakePeer, tmp_path: Path
+) -> None:
+    last = tmp_path / "last"
+    peer = make_peer(SERVE + f"child.serve_once(lambda r: r)\ntime.sleep(0.3)\nopen({str(last)!r}, 'w').write('done')")
+    assert peer.call(b"once", 20) == b"once"
+    child = peer._child
+    assert child is not None
+    peer.await_end(20)
+    assert not peer.alive
+    assert last.read_text() == "done"
+    peer.close()
+    assert child.process.returncode == 0
+    assert peer.call(b"again", 20) == b"again", "by a new one"
+    assert peer._child is not child
+
+
+def test_who_waits_for_a_childs_end_waits_no_longer_than_he_said(make_peer: MakePeer) -> None:
+    peer = make_peer(ECHO)
+    peer.await_end(20)
+    peer.call(b"", 20)
+    started = time.monotonic()
+    peer.await_end(0.2)
+    assert 0.2 <= time.monotonic() - started < 10
+    assert peer.alive
+
+
+def test_a_child_of_one_answer_ends_when_its_parent_does_before_it(make_peer: MakePeer) -> None:
+    peer = make_peer(SERVE + "child.serve_once(lambda r: r)\ntime.sleep(1000)")
+    peer.call(b"", 20)
+    child = peer._child
+    assert child is not None
+    assert child.process.stdin is not None
+    child.process.stdin.close()
+    assert child.process.wait(20) == 0
+
+
+def test_descriptors_are_inherited_where_that_is_said_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "child.py"
+    file.write_text(
+        SERVE + "def handle(request):\n"
+        "    one, other = map(int, request.split())\n"
+        "    os.write(one, b'from the child')\n"
+        "    try:\n"
+        "        os.fstat(other)\n"
+        "    except OSError:\n"
+        "        return b'one'\n"
+        "    return b'both'\n"
+        "child.serve(handle)"
+    )
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, False)
+    try:
+        with Peer([sys.executable, "-I", str(file)], inherits=(writing,)) as peer:
+            assert peer.call(f"{writing} {reading}".encode(), 20) == b"one"
+            assert os.read(reading, 99) == b"from the child"
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_what_the_child_started_dies_with_it(make_peer: MakePeer) -> None:

@@ -54,3 +54,13 @@ def test_only_what_libraries_read_secrets_from_is_set_from_blocks(variable: str)
     assert PipelineConfig(secrets={"PGPASSWORD": "a-block"}).secrets == {"PGPASSWORD": "a-block"}
     with pytest.raises(ValidationError):
         PipelineConfig(secrets={variable: "a-block"})
+
+
+@pytest.mark.parametrize("secrets", ["{PGPASSWORD: 'Planted secret!'}", "'Planted secret!'", "{PGPASSWORD: [Planted]}"])
+def test_a_secret_that_stands_where_its_block_belongs_is_not_told(tmp_path: Path, secrets: str) -> None:
+    from roastery.spec import load_pipeline
+
+    (tmp_path / "p.yaml").write_text(f"secrets: {secrets}\n")
+    with pytest.raises(ConfigError, match="is not the name of a Prefect Secret block") as told:
+        load_pipeline(tmp_path / "p.yaml")
+    assert "Planted" not in str(told.value)

@@ -145,6 +145,83 @@ def test_an_earlier_conversion_logged_again_does_not_take_the_alias_back(catalog
     assert int(catalog.client.get_model_version_by_alias("mask_rcnn_r50.caffe2", "candidate").version) == 2
 
 
+def test_a_conversion_is_found_once_it_is_filed_as_logging_it_again_would_tell(catalog, make_conversion, files):
+    assert catalog.find(make_conversion()) is None
+    first = catalog.log(make_conversion(), files)
+
+    found = catalog.find(make_conversion())
+
+    assert found == first.model_copy(update={"created": False})
+    assert found == catalog.log(make_conversion(), files)
+    assert catalog.find(make_conversion(key="b2" * 32)) is None
+    assert catalog.find(make_conversion(name="another")) is None
+
+
+def test_finding_writes_nothing(catalog, make_conversion, files, monkeypatch):
+    catalog.log(make_conversion(), files)
+    steps = ("create_", "log_", "set_", "delete_", "update_", "rename_", "transition_")
+    for name in dir(catalog.client):
+        if name.startswith(steps):
+            monkeypatch.setattr(catalog.client, name, None)
+
+    assert catalog.find(make_conversion()) is not None
+
+
+@pytest.mark.parametrize("tag", ["verdict", "judged_by", "roastery.key"])
+def test_a_version_that_wants_a_tag_is_not_found_so_that_it_is_logged_again(catalog, make_conversion, files, tag):
+    registered = catalog.log(make_conversion(), files)
+    catalog.client.delete_model_version_tag(registered.name, "1", tag)
+
+    assert catalog.find(make_conversion()) is None
+
+
+def test_a_version_that_wants_its_alias_is_not_found_unless_a_later_one_has_it(catalog, make_conversion, files):
+    first = catalog.log(make_conversion(), files)
+    catalog.client.delete_registered_model_alias(first.name, "candidate")
+    assert catalog.find(make_conversion()) is None
+
+    catalog.log(make_conversion(key="b2" * 32), files)
+    found = catalog.find(make_conversion())
+
+    assert found is not None
+    assert (found.version, found.alias) == (1, None)
+    assert found == catalog.log(make_conversion(), files)
+
+
+def test_of_two_versions_of_a_key_neither_is_found(catalog, make_conversion, files):
+    first = catalog.log(make_conversion(), files)
+    tags = catalog.client.get_model_version(first.name, "1").tags
+    catalog.client.create_model_version(first.name, source="file:///elsewhere", run_id=first.run_id, tags=tags)
+
+    assert catalog.find(make_conversion()) is None
+
+
+def test_the_newest_converted_version_of_each_model_is_told_with_what_it_was_made_of(
+    catalog, make_conversion, files, monkeypatch
+):
+    assert catalog.converted() == {}
+    for number in range(1, 12):
+        # The tenth comes before the second to who sorts numbers as words.
+        conversion = make_conversion(key=f"{number:02}" * 32)
+        resolved = conversion.resolved.model_copy(update={"source_sha256": f"{number:02}" * 32})
+        catalog.log(conversion.model_copy(update={"resolved": resolved}), files)
+    catalog.log(make_conversion(name="another", key="c3" * 32, passed=False), files)
+    catalog.client.create_registered_model("theirs")
+    catalog.client.create_model_version("theirs", source="file:///elsewhere")
+    catalog.client.create_registered_model("by_hand.caffe2")
+    catalog.client.create_model_version("by_hand.caffe2", source="file:///elsewhere")
+
+    told = catalog.converted()
+
+    assert {name: source.version for name, source in told.items()} == {"mask_rcnn_r50": 11, "another": 1, "by_hand": 1}
+    assert told["mask_rcnn_r50"].source_sha256 == "11" * 32
+    assert told["mask_rcnn_r50"].config_sha256 == "c0" * 32
+    assert (told["by_hand"].source_sha256, told["by_hand"].export) == (None, None)
+    for page in (1, 3, 13):
+        monkeypatch.setattr("roastery.registry.catalog._PAGE", page)
+        assert catalog.converted() == told
+
+
 def test_genuine_caffe2s_word_earns_both_aliases(catalog, make_conversion, files):
     registered = catalog.log(make_conversion(judged_by="caffe2"), files)
 
