@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flows.shown import slug
 from roastery.project import Project
 from roastery.results import FleetSummary, ModelSummary
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
@@ -46,12 +47,36 @@ def client_of(pipeline: PipelineConfig) -> Any:
     return MlflowClient(tracking_uri=pipeline.tracking_uri, registry_uri=pipeline.tracking_uri)
 
 
+def runs_in(client: Any, pipeline: PipelineConfig) -> list[Any]:
+    return list(client.search_runs([client.get_experiment_by_name(pipeline.experiment).experiment_id]))
+
+
+def aliases_of(client: Any, name: str) -> dict[str, int]:
+    # A number or its digits: SQLite's store gives the one, a server the other.
+    return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def artifact(key: str, state: Any) -> Any:
+    """What a run shows in the UI under that key."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+    run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    with get_client(sync_client=True) as client:
+        (found,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=run)
+        )
+        return found
+
+
 def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version(
     converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
     pipeline = converted[0]
     client, name = client_of(pipeline), f"{model.name}.caffe2"
     before = client.get_model_version(name, "1")
+    begun = datetime.now(UTC).replace(microsecond=0)
+    runs = {run.info.run_id for run in runs_in(client, pipeline)}
     filed = converted[1].result(raise_on_failure=False).conversion.evaluation.metrics
     for count in (1, 2):
         state = again(model, few, pipeline)
@@ -67,11 +92,22 @@ def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version
         run = client.get_run(summary.registered.run_id)
         assert run.data.tags["reevaluation_of"] == f"{name} version 1"
         assert run.data.metrics["torch/bbox/AP"] == filed["torch"]["bbox"]["AP"]
+        assert len(runs_in(client, pipeline)) == len(runs) + count
+        assert summary.registered.run_id not in runs
+        assert (summary.registered.version, summary.registered.created) == (1, False)
+        shown = artifact(f"reevaluation-{slug(model.name)}", state)
+        assert shown.description == f"{name}: passed"
+        # Two decimals of each, as the table of a fleet has them.
+        told = f"| bbox AP | {filed['original']['bbox']['AP']:.2f} | {filed['torch']['bbox']['AP']:.2f} |"
+        assert told in shown.data
+        assert f"[Version 1 of {name}]({summary.registered.run_url})" in shown.data
     after = client.get_model_version(name, "1")
     assert after.tags["reevaluation"] == "passed"
-    assert datetime.fromisoformat(after.tags["reevaluated"]).tzinfo == UTC
+    measured = datetime.fromisoformat(after.tags["reevaluated"])
+    assert measured.tzinfo == UTC
+    assert begun <= measured <= datetime.now(UTC)
     assert after.tags["verdict"] == before.tags["verdict"]
-    assert dict(client.get_registered_model(name).aliases) == {"candidate": "1"}
+    assert aliases_of(client, name) == {"candidate": 1}
 
 
 def test_other_weights_than_the_versions_are_one_line(
@@ -104,23 +140,59 @@ def test_a_model_without_a_converted_version_is_one_line(
     assert failure.mistake
 
 
+@pytest.mark.parametrize("name", ["model.pb", "model_init.pb"])
+@pytest.mark.parametrize("damage", ["changed", "lost"])
 def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, name: str, damage: str
 ) -> None:
     version = client_of(converted[0]).get_model_version(f"{model.name}.caffe2", "1")
-    net = Path(version.source.removeprefix("file://")) / "model_init.pb"
+    net = Path(version.source.removeprefix("file://")) / name
     content = net.read_bytes()
-    net.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    if damage == "lost":
+        net.unlink()
+    else:
+        net.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
         failure = summary_of(again(model, few, converted[0])).failure
     finally:
         net.write_bytes(content)
     assert failure is not None
     assert failure.reason == (
-        f"{model.name}: model_init.pb of version 1 in the registry is not the file that was filed; "
-        "convert the model again"
+        f"{model.name}: {name} of version 1 in the registry is not the file that was filed; convert the model again"
     )
-    assert "predict" not in watched.asked
+    assert watched.asked == []
+    assert client_of(converted[0]).get_model_version(version.name, "1").tags == version.tags
+
+
+def test_a_gate_that_fails_today_is_filed_as_that_and_takes_no_alias_away(
+    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+) -> None:
+    """On images of which one is cut short since the version was filed."""
+    import json
+    import shutil
+
+    images = tmp_path / "images"
+    images.mkdir()
+    for record in json.loads(few.annotations.read_text())["images"]:
+        shutil.copy(few.images / record["file_name"], images)
+    cut = sorted(images.iterdir())[1]
+    cut.write_bytes(cut.read_bytes()[:1000])
+    client, name = client_of(converted[0]), f"{model.name}.caffe2"
+    before = client.get_model_version(name, "1")
+    try:
+        state = again(model, few.model_copy(update={"images": images}), converted[0])
+        after = client.get_model_version(name, "1")
+    finally:
+        for tag in ("reevaluated", "reevaluation"):
+            client.delete_model_version_tag(name, "1", tag)
+            if tag in before.tags:
+                client.set_model_version_tag(name, "1", tag, before.tags[tag])
+    summary = summary_of(state)
+    assert state.is_failed()
+    assert (summary.ended, summary.failure) == ("failed its gate", None)
+    assert "torch: 2 images failed: original: " in str(state.message)
+    assert (after.tags["reevaluation"], after.tags["verdict"]) == ("failed", "passed")
+    assert aliases_of(client, name) == {"candidate": 1}
 
 
 def test_a_fleet_leaves_out_what_is_not_converted_and_tells_of_the_rest(

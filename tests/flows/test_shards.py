@@ -20,7 +20,8 @@ def outcome_of(state: Any) -> ModelOutcome:
     return outcome
 
 
-@pytest.mark.parametrize("shards", [1, 3, 4])
+# Of four images: shards of unequal size, of one image each, and with five one that is empty.
+@pytest.mark.parametrize("shards", [1, 3, 4, 5])
 def test_so_many_shards_give_exactly_the_figures_of_two(
     run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, shards: int
 ) -> None:
