@@ -1,5 +1,6 @@
 """What the Prefect UI shows of a fleet, under keys that stay: `<fleet>`, a table, and `progress-<fleet>`."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -10,20 +11,24 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from flows.shown import unimportant
 from roastery.results import Figure, FleetSummary, ModelSummary
 
+_TOLD_SECONDS = 1.0
 _NO_FIGURE = Figure(iou_type="", metric="AP", original=None, converted=None)
 
 
 @contextmanager
 def showing_fleet(models: int, key: str) -> Iterator[Callable[[ModelSummary], None]]:
-    """Show how many of a fleet's models have ended. Gives what is to be told of each."""
+    """Show how many of a fleet's models have ended, every second at the most. Gives what is to be told of each."""
     shown: list[UUID] = []
     with unimportant():
         shown.append(cast(UUID, create_progress_artifact(0.0, f"progress-{key}", f"0 of {models} models")))
     ended: list[bool] = []
+    told = time.monotonic()
 
     def show(summary: ModelSummary) -> None:
+        nonlocal told
         ended.append(summary.passed)
-        if shown:
+        if shown and (len(ended) == models or time.monotonic() >= told + _TOLD_SECONDS):
+            told = time.monotonic()
             with unimportant():
                 said = f"{len(ended)} of {models} models, {ended.count(False)} failed; last {summary.model}"
                 update_progress_artifact(shown[0], 100.0 * len(ended) / models, said)
