@@ -18,6 +18,26 @@ pytestmark = pytest.mark.xdist_group("flows")
 Converted = tuple[PipelineConfig, Any, list[str]]
 
 
+@pytest.fixture(scope="module")
+def alone(
+    converted: Converted,
+    run_model: Any,
+    model: ModelSpec,
+    few: DatasetSpec,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Converted:
+    """The conversion in a registry of its own: in the shared one, other tests file further versions of the model."""
+    from roastery.stages.process import InProcess
+    from tasks.performer import performing
+
+    database = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    pipeline = converted[0].model_copy(update={"tracking_uri": f"sqlite:///{database}"})
+    with performing(InProcess()):
+        state = run_model(model, few, pipeline)
+    assert state.is_completed(), state.message
+    return pipeline, state, []
+
+
 @contextmanager
 def registered(models: list[ModelSpec], dataset: DatasetSpec, pipeline: PipelineConfig) -> Iterator[None]:
     from flows.asked import using
@@ -70,14 +90,14 @@ def artifact(key: str, state: Any) -> Any:
 
 
 def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+    alone: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
-    pipeline = converted[0]
+    pipeline = alone[0]
     client, name = client_of(pipeline), f"{model.name}.caffe2"
     before = client.get_model_version(name, "1")
     begun = datetime.now(UTC).replace(microsecond=0)
     runs = {run.info.run_id for run in runs_in(client, pipeline)}
-    filed = converted[1].result(raise_on_failure=False).conversion.evaluation.metrics
+    filed = alone[1].result(raise_on_failure=False).conversion.evaluation.metrics
     for count in (1, 2):
         state = again(model, few, pipeline)
         summary = summary_of(state)
@@ -111,7 +131,7 @@ def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version
 
 
 def test_other_weights_than_the_versions_are_one_line(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    alone: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     import pickle
 
@@ -119,7 +139,7 @@ def test_other_weights_than_the_versions_are_one_line(
     content["__author__"] = "somebody else"
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
     other = model.model_copy(update={"weights": str(tmp_path / "w.pkl")})
-    state = again(other, few, converted[0])
+    state = again(other, few, alone[0])
     failure = summary_of(state).failure
     assert state.is_failed()
     assert failure is not None
@@ -130,10 +150,10 @@ def test_other_weights_than_the_versions_are_one_line(
 
 
 def test_a_model_without_a_converted_version_is_one_line(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
+    alone: Converted, model: ModelSpec, few: DatasetSpec, watched: Any
 ) -> None:
     new = model.model_copy(update={"name": "new"})
-    failure = summary_of(again(new, few, converted[0])).failure
+    failure = summary_of(again(new, few, alone[0])).failure
     assert failure is not None
     assert failure.reason.startswith("model 'new' has no converted version in sqlite:///")
     assert failure.reason.endswith("; convert it first")
@@ -143,9 +163,9 @@ def test_a_model_without_a_converted_version_is_one_line(
 @pytest.mark.parametrize("name", ["model.pb", "model_init.pb"])
 @pytest.mark.parametrize("damage", ["changed", "lost"])
 def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, name: str, damage: str
+    alone: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, name: str, damage: str
 ) -> None:
-    version = client_of(converted[0]).get_model_version(f"{model.name}.caffe2", "1")
+    version = client_of(alone[0]).get_model_version(f"{model.name}.caffe2", "1")
     net = Path(version.source.removeprefix("file://")) / name
     content = net.read_bytes()
     if damage == "lost":
@@ -153,7 +173,7 @@ def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
     else:
         net.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
-        failure = summary_of(again(model, few, converted[0])).failure
+        failure = summary_of(again(model, few, alone[0])).failure
     finally:
         net.write_bytes(content)
     assert failure is not None
@@ -161,11 +181,11 @@ def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
         f"{model.name}: {name} of version 1 in the registry is not the file that was filed; convert the model again"
     )
     assert watched.asked == []
-    assert client_of(converted[0]).get_model_version(version.name, "1").tags == version.tags
+    assert client_of(alone[0]).get_model_version(version.name, "1").tags == version.tags
 
 
 def test_a_gate_that_fails_today_is_filed_as_that_and_takes_no_alias_away(
-    converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    alone: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     """On images of which one is cut short since the version was filed."""
     import json
@@ -177,10 +197,10 @@ def test_a_gate_that_fails_today_is_filed_as_that_and_takes_no_alias_away(
         shutil.copy(few.images / record["file_name"], images)
     cut = sorted(images.iterdir())[1]
     cut.write_bytes(cut.read_bytes()[:1000])
-    client, name = client_of(converted[0]), f"{model.name}.caffe2"
+    client, name = client_of(alone[0]), f"{model.name}.caffe2"
     before = client.get_model_version(name, "1")
     try:
-        state = again(model, few.model_copy(update={"images": images}), converted[0])
+        state = again(model, few.model_copy(update={"images": images}), alone[0])
         after = client.get_model_version(name, "1")
     finally:
         for tag in ("reevaluated", "reevaluation"):
@@ -196,12 +216,12 @@ def test_a_gate_that_fails_today_is_filed_as_that_and_takes_no_alias_away(
 
 
 def test_a_fleet_leaves_out_what_is_not_converted_and_tells_of_the_rest(
-    converted: Converted, model: ModelSpec, few: DatasetSpec
+    alone: Converted, model: ModelSpec, few: DatasetSpec
 ) -> None:
     from flows.reevaluate import reevaluate_fleet
 
     new = model.model_copy(update={"name": "new"})
-    with registered([new, model], few, converted[0]):
+    with registered([new, model], few, alone[0]):
         state = reevaluate_fleet(where="this machine", return_state=True)
         nothing = reevaluate_fleet(models=["new"], return_state=True)
     fleet = state.result(raise_on_failure=False)
