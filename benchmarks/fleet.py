@@ -81,7 +81,6 @@ def run(folder: Path, models: int, processes: int, threads: int) -> Measured:
     command = [sys.executable, "-m", "cli.main", "run", "--models", str(configs)]
     command += ["--store", str(folder / "store"), "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     started = time.monotonic()
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)

@@ -22,7 +22,7 @@ from prefect.types.entrypoint import EntrypointType
 from deployments.definitions import Definitions, Deployment, read_definitions
 from deployments.install import make_automations
 from flows.asked import CONFIGS_VARIABLE
-from flows.local_processes import processes_and_threads
+from flows.local_processes import processes_and_threads, thread_variables
 from roastery.project import load_project
 
 _STARTED_SECONDS = 0.1
@@ -44,7 +44,7 @@ def main(
     os.environ[CONFIGS_VARIABLE] = str(configs.absolute())
     for deployment in definitions.deployments:
         os.environ |= deployment.work_pool.job_variables["env"]
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    os.environ |= thread_variables(threads)
     with get_client(sync_client=True) as client:
         make_automations(definitions, client)
     asyncio.run(_serve(definitions, at_once))

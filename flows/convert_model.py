@@ -1,10 +1,9 @@
 """The flow of one model, from its registered spec to its registered conversion: the stages in their order."""
 
 import time
-from contextlib import ExitStack
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -22,17 +21,15 @@ from flows.asked import (
 from flows.fleet_ties import tell_fleet
 from flows.judged import judged
 from flows.shown import show_failure, show_outcome, showing_progress
-from flows.stage_runs import Runs, StageRuns
-from roastery.errors import ArtifactMissing, ConfigError, RoasteryError
+from flows.stage_runs import Runs, StageRuns, failure_in
+from roastery.errors import ArtifactMissing
 from roastery.outcome import gate_reasons, summarised
 from roastery.project import Project
-from roastery.results import Conversion, ModelOutcome, Registered, StageFailure
+from roastery.results import Conversion, ModelOutcome, Registered
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 from roastery.stages.export_onnx import ExportOnnxRequest
-from roastery.stages.failure import reason_of
 from roastery.stages.genuine import chosen_runtimes
-from roastery.stages.process import StageWorker
 from roastery.stages.report import ReportRequest
 from roastery.stages.resolve import ResolveRequest
 from roastery.stages.sample import SampleRequest
@@ -41,7 +38,7 @@ from roastery.versions import versions
 from tasks.convert_caffe2 import convert_caffe2
 from tasks.export_onnx import export_onnx
 from tasks.log import LogRequest, log
-from tasks.performer import has_performer, performing
+from tasks.performer import own_worker
 from tasks.policy import forget_stores, open_store
 from tasks.report import report
 from tasks.resolve import resolve
@@ -82,31 +79,19 @@ def convert_model(
     """
     started = time.perf_counter()
     project = asked_project(configs, runtimes, max_ap_delta, sample_images)
+    conversion = registered = failure = None
+    runs = StageRuns(model, project.pipeline)
     try:
         spec = project.model(model)
         dataset = project.dataset_of(spec)
-    except ConfigError as error:
-        failure = StageFailure(stage="flow", reason=str(error), mistake=True)
-        return _ended(ModelOutcome(model=model, failure=failure, seconds=time.perf_counter() - started), project)
-    return _ended(_converted(spec, dataset, project.pipeline, started), project)
-
-
-def _converted(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, started: float) -> ModelOutcome:
-    with ExitStack() as stack:
-        if not has_performer():
-            stack.enter_context(performing(stack.enter_context(StageWorker(model.name))))
-        stack.enter_context(showing_progress(model.name))
-        runs = StageRuns(model.name, pipeline)
-        try:
-            conversion, registered = convert_and_file(model, dataset, pipeline, runs)
-        # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
-        except Exception as error:  # noqa: BLE001
-            failure = runs.failure or StageFailure(stage="flow", reason=reason_of(error), mistake=False)
-            if not isinstance(error, RoasteryError):
-                get_run_logger().exception("%s: a fault of the program", model.name)
-            return ModelOutcome(model=model.name, failure=failure, seconds=time.perf_counter() - started)
-        seconds = time.perf_counter() - started
-        return ModelOutcome(model=model.name, conversion=conversion, registered=registered, seconds=seconds)
+        with own_worker(model), showing_progress(model):
+            conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
+    # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
+    except Exception as error:  # noqa: BLE001
+        failure = failure_in(runs, error)
+    seconds = time.perf_counter() - started
+    outcome = ModelOutcome(model=model, conversion=conversion, registered=registered, failure=failure, seconds=seconds)
+    return _ended(outcome, project)
 
 
 def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:

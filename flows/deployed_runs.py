@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from flows.fan_out import Ended
+from flows.fleet_ties import said_by
 from roastery.outcome import take
 from roastery.results import Ending, ModelSummary, StageFailure
 from roastery.spec import PipelineConfig
@@ -119,7 +120,7 @@ class DeployedRuns:
             summary = take(self._store, str(run.id))
             if summary is None and run.state.type in _ENDINGS:
                 summary = _said(self._running[run.id], run.state, seconds)
-            return Ended(run.id, summary, "crashed", _message(run.state), seconds)
+            return Ended(run.id, summary, "crashed", said_by(run.state), seconds)
         # The time in which it waited for a worker is none of its own.
         ran = run.estimated_run_time.total_seconds()
         if ran < self._timeout:
@@ -134,9 +135,5 @@ def _said(model: str, state: State[Any], seconds: float) -> ModelSummary:
     ended = _ENDINGS[state.type]
     failure = None
     if ended != "passed":
-        failure = StageFailure(stage="run", reason=_message(state), mistake=False)
+        failure = StageFailure(stage="run", reason=said_by(state), mistake=False)
     return ModelSummary(model=model, ended=ended, failure=failure, seconds=seconds)
-
-
-def _message(state: State[Any]) -> str:
-    return " ".join((state.message or state.name or "it did not say why").split())

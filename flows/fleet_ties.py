@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from roastery.outcome import leave
@@ -21,6 +23,11 @@ def hearing() -> Iterator[list[ModelSummary]]:
         yield _heard.get()
     finally:
         _heard.reset(token)
+
+
+def said_by(state: State[Any]) -> str:
+    """What a run's state says, in one line."""
+    return " ".join((state.message or state.name or "it did not say why").split())
 
 
 def tell_fleet(summary: ModelSummary, store: str) -> None:

@@ -46,6 +46,11 @@ def processes_and_threads(pipeline: PipelineConfig) -> tuple[int, int]:
     return processes, pipeline.threads or max(1, cores // processes)
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """What tells a process, before it imports anything, how many threads it is to have."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+
+
 class LocalProcesses:
     """A dispatcher of this machine's own processes. A context manager: none of them outlives it.
 
@@ -108,8 +113,7 @@ class LocalProcesses:
     def _environment(self) -> dict[str, str]:
         """This process's own settings of Prefect, wherever they come from, and as many threads as are its share."""
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self._threads))
-        return settings | threads
+        return settings | thread_variables(self._threads)
 
     def ended(self) -> Sequence[Ended]:
         ended = [self._ended.get()]

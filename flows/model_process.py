@@ -41,7 +41,7 @@ def answer(payload: bytes) -> bytes:
     from prefect.flow_engine import run_flow
 
     from flows.asked import using
-    from flows.fleet_ties import hearing
+    from flows.fleet_ties import hearing, said_by
     from flows.progress import listening, writing_to
 
     asked = Asked.model_validate_json(payload)
@@ -50,9 +50,8 @@ def answer(payload: bytes) -> bytes:
         flow_run = client.read_flow_run(asked.run)
     with using(asked.project), listening(writing_to(asked.progress)), hearing() as told:
         state: Any = run_flow(flow, flow_run=flow_run, return_type="state")
-    if told:
-        return Answer(summary=told[0]).model_dump_json().encode()
-    return Answer(summary=None, reason=" ".join(str(state.message or state.name).split())).model_dump_json().encode()
+    said = Answer(summary=told[0]) if told else Answer(summary=None, reason=said_by(state))
+    return said.model_dump_json().encode()
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ is filed with the version; its aliases stay where they are.
 """
 
 import time
-from contextlib import ExitStack
 from typing import Any
 
 import prefect.runtime
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -19,20 +18,18 @@ from flows.fleet_ties import tell_fleet
 from flows.judged import judged
 from flows.reevaluation_shown import show_reevaluation
 from flows.shown import showing_progress
-from flows.stage_runs import StageRuns
-from roastery.errors import ConfigError, RoasteryError
+from flows.stage_runs import StageRuns, failure_in
+from roastery.errors import ConfigError
 from roastery.outcome import summary_of
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
-from roastery.results import FleetSummary, ModelSummary, StageFailure
+from roastery.results import FleetSummary, ModelSummary
 from roastery.selection import Selection, select
 from roastery.spec import ModelSpec
-from roastery.stages.failure import reason_of
 from roastery.stages.genuine import chosen_runtimes
-from roastery.stages.process import StageWorker
 from roastery.stages.resolve import ResolveRequest
 from tasks.file_reevaluation import FileReevaluationRequest, file_reevaluation
-from tasks.performer import has_performer, performing
+from tasks.performer import own_worker
 from tasks.recall import RecallRequest, recall
 from tasks.resolve import resolve
 
@@ -73,12 +70,7 @@ def reevaluate_model(
             summary = _measured(project.model(model), project, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
-        failure = runs.failure or StageFailure(
-            stage="flow", reason=reason_of(error), mistake=isinstance(error, ConfigError)
-        )
-        if not isinstance(error, RoasteryError):
-            get_run_logger().exception("%s: a fault of the program", model)
-        summary = ModelSummary(model=model, ended="failed", failure=failure)
+        summary = ModelSummary(model=model, ended="failed", failure=failure_in(runs, error))
     summary = summary.model_copy(update={"seconds": time.perf_counter() - started})
     show_reevaluation(summary)
     tell_fleet(summary, project.pipeline.store)
@@ -93,9 +85,7 @@ def _measured(model: ModelSpec, project: Project, runs: StageRuns) -> ModelSumma
     pipeline = project.pipeline
     dataset = project.dataset_of(model)
     registry = {"tracking_uri": pipeline.tracking_uri, "experiment": pipeline.experiment}
-    with ExitStack() as stack:
-        if not has_performer():
-            stack.enter_context(performing(stack.enter_context(StageWorker(model.name))))
+    with own_worker(model.name):
         recalled = runs.call(recall, RecallRequest(model=model.name, **registry))
         pinned = runs.run(resolve, ResolveRequest(model=model.name, spec=model, dataset=dataset))
         if pinned.facts.source_sha256 != recalled.conversion.resolved.source_sha256:

@@ -71,8 +71,10 @@ def showing_progress(model: str, kind: str = "") -> Iterator[None]:
             done = 100.0 * (_STEPS.index(progress.stage) + (progress.event == "done")) / len(_STEPS)
             update_progress_artifact(shown[0], done, f"{model}: {progress.stage} {progress.event}")
 
-    with listening(show) as tell_before:
-        yield
+    try:
+        with listening(show) as tell_before:
+            yield
+    finally:
         with unimportant():
             if shown:
                 update_progress_artifact(shown[0], 100.0, f"{model}: done")

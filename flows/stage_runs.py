@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
 
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
 
 from flows.progress import Progress, tell
+from roastery.errors import ConfigError, RoasteryError
 from roastery.results import Registered, StageFailure, StageResult, StageTiming
 from roastery.spec import PipelineConfig
-from roastery.stages.failure import failure_of
+from roastery.stages.failure import failure_of, reason_of
 from roastery.stages.stage import Request
 from tasks.policy import configured, open_store
 
@@ -115,6 +116,14 @@ class StageRuns:
         timing = timed(stage, done)
         self.timings.append(timing)
         tell(Progress(self.model, stage, "done", time.perf_counter() - started, timing.cached))
+
+
+def failure_in(runs: StageRuns, error: Exception) -> StageFailure:
+    """Why a model's run ended with that error, and in which stage; a fault of the program is logged."""
+    if not isinstance(error, RoasteryError):
+        get_run_logger().exception("%s: a fault of the program", runs.model)
+    mistake = isinstance(error, ConfigError)
+    return runs.failure or StageFailure(stage="flow", reason=reason_of(error), mistake=mistake)
 
 
 def timed(label: str, done: Sequence[StageResult]) -> StageTiming:

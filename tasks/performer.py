@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from roastery.stages.process import InProcess, Performer
+from roastery.stages.process import InProcess, Performer, StageWorker
 
 _performer: ContextVar[Performer] = ContextVar("performer")
 
@@ -19,11 +19,16 @@ def performing(performer: Performer) -> Iterator[Performer]:
         _performer.reset(token)
 
 
+@contextmanager
+def own_worker(model: str) -> Iterator[None]:
+    """Let a process of the model's own do the stages, unless somebody was told to already."""
+    if _performer.get(None) is not None:
+        yield
+        return
+    with StageWorker(model) as worker, performing(worker):
+        yield
+
+
 def current_performer() -> Performer:
     """Who does the stages here. A task that is called outside of any flow does its stage in this process."""
     return _performer.get(InProcess())
-
-
-def has_performer() -> bool:
-    """Whether somebody was told to do the stages here."""
-    return _performer.get(None) is not None

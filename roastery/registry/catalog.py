@@ -110,15 +110,19 @@ class Catalog:
                 return None
             return self._registered(version, _highest(conversion, held, number), created=False)
 
-    def converted(self) -> dict[str, ConvertedSource]:
+    def converted(self, model: str | None = None) -> dict[str, ConvertedSource]:
         """The newest converted version of each model, by the model's name: what a fleet selects by.
+
+        Args:
+            model: ask of this one alone.
 
         Raises:
             RegistryRefused, RegistryUnavailable: as `log`.
         """
         newest: dict[str, ConvertedSource] = {}
+        wanted = f"name LIKE '%{CONVERTED_SUFFIX}'" if model is None else f"name = '{model}{CONVERTED_SUFFIX}'"
         with registry_errors(self.tracking_uri):
-            for version in self._all_versions(f"name LIKE '%{CONVERTED_SUFFIX}'"):
+            for version in self._all_versions(wanted):
                 name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
                 if name not in newest or newest[name].version < number:
                     newest[name] = ConvertedSource(

@@ -98,7 +98,7 @@ def file_reevaluation(catalog: Catalog, model: str, version: int, key: str, eval
 
 
 def _version(catalog: Catalog, model: str, version: int | None) -> "ModelVersion":
-    newest = catalog.converted().get(model)
+    newest = catalog.converted(model).get(model)
     if newest is None:
         raise ConfigError(f"model {model!r} has no converted version in {catalog.tracking_uri}; convert it first")
     return catalog.client.get_model_version(model + CONVERTED_SUFFIX, str(version or newest.version))

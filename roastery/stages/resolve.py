@@ -78,7 +78,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
     (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
     return ResolveFacts(
         meta_architecture=config.MODEL.META_ARCHITECTURE,
-        config_sha256=config_sha256(request.spec),
+        config_sha256=known_file_sha256(directory / CONFIG_FILE),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
         measures=measures(config),
