@@ -330,16 +330,23 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def configs(box_model: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of configs: a registered model, `boxes`, and a dataset of four images."""
-    import yaml
-
-    folder = tmp_path_factory.mktemp("configured")
+def few_annotations(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO annotations of the first four images of the demo's dataset."""
     content = json.loads((shapes / "val" / "instances.json").read_text())
     content["images"] = content["images"][:4]
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
-    (folder / "instances.json").write_text(json.dumps(content))
+    annotations = tmp_path_factory.mktemp("few") / "instances.json"
+    annotations.write_text(json.dumps(content))
+    return annotations
+
+
+@pytest.fixture(scope="session")
+def configs(box_model: Path, shapes: Path, few_annotations: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of configs: a registered model, `boxes`, and a dataset of four images."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("configured")
     specs = {
         "models/boxes": {
             "name": "boxes",
@@ -351,7 +358,7 @@ def configs(box_model: Path, shapes: Path, tmp_path_factory: pytest.TempPathFact
         "datasets/few": {
             "name": "few",
             "images": str(shapes / "val" / "images"),
-            "annotations": str(folder / "instances.json"),
+            "annotations": str(few_annotations),
         },
         "pipeline": {"shards": 2, "sample": {"n": 1}, "retries": {"delay": 0.1}},
     }

@@ -112,8 +112,8 @@ def start(
     """`start(*options)` starts one in a folder of its own."""
     started: list[Up] = []
 
-    def start_one(*options: str, folder: Path | None = None) -> Up:
-        started.append(Up(folder or tmp_path_factory.mktemp("up"), configs, free_port, *options))
+    def start_one(*options: str) -> Up:
+        started.append(Up(tmp_path_factory.mktemp("up"), configs, free_port, *options))
         return started[-1]
 
     yield start_one

@@ -124,6 +124,10 @@ class Installation:
             time.sleep(0.1)
         return found
 
+    def await_gone(self, processes: list[psutil.Process]) -> None:
+        """Wait until none of them runs."""
+        self.await_that(lambda: not any(runs(process) for process in processes))
+
     def artifact(self, key: str, run: str) -> Any:
         """The one artifact of that key that a run left."""
         wanted = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [run]}}}

@@ -122,7 +122,7 @@ def test_a_cancelled_run_is_over_and_its_processes_are_gone(installation: Any, c
     assert worker in there
     installation.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     assert installation.await_final(run)["state"]["type"] == "CANCELLED"
-    installation.await_that(lambda: not any(_runs(process) for process in there))
+    installation.await_gone(there)
 
 
 def test_a_cancelled_fleet_cancels_its_models(installation: Any, converted: Any) -> None:
@@ -133,11 +133,7 @@ def test_a_cancelled_fleet_cancels_its_models(installation: Any, converted: Any)
     assert installation.await_final(run)["state"]["type"] == "CANCELLED"
     (child,) = installation.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
     assert installation.await_final(child["id"])["state"]["type"] == "CANCELLED"
-    installation.await_that(lambda: not any(_runs(process) for process in there))
-
-
-def _runs(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    installation.await_gone(there)
 
 
 def test_no_secret_reaches_a_log_an_artifact_a_parameter_or_a_database(installation: Any, converted: Any) -> None:

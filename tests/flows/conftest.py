@@ -1,6 +1,7 @@
 """Flows on a real Prefect server and a real MLflow store, with the demo's models on few images."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,6 @@ from roastery.stages.process import InProcess
 from roastery.stages.stage import Request
 from roastery.store import Store
 
-IMAGES = 4
 ResultT = TypeVar("ResultT", bound=StageResult)
 
 
@@ -70,15 +70,21 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def few(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
+def few(shapes: Path, few_annotations: Path) -> DatasetSpec:
     """Four images of the demo's dataset."""
-    content = json.loads((shapes / "val" / "instances.json").read_text())
-    content["images"] = content["images"][:IMAGES]
-    kept = {image["id"] for image in content["images"]}
-    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
-    annotations = tmp_path_factory.mktemp("few") / "instances.json"
-    annotations.write_text(json.dumps(content))
-    return DatasetSpec(name="few", images=shapes / "val" / "images", annotations=annotations)
+    return DatasetSpec(name="few", images=shapes / "val" / "images", annotations=few_annotations)
+
+
+@pytest.fixture
+def cut_short(few: DatasetSpec, tmp_path: Path) -> DatasetSpec:
+    """The same four images; the second of them is cut short."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for record in json.loads(few.annotations.read_text())["images"]:
+        shutil.copy(few.images / record["file_name"], images)
+    cut = sorted(images.iterdir())[1]
+    cut.write_bytes(cut.read_bytes()[:1000])
+    return few.model_copy(update={"images": images})
 
 
 @pytest.fixture(scope="session")

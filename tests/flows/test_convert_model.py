@@ -1,6 +1,5 @@
 """One model's flow: each task retries alone, what is unchanged is not done again, and a failed gate is a failed run."""
 
-import json
 import pickle
 import re
 import shutil
@@ -193,22 +192,17 @@ def test_a_busy_registry_is_asked_again_alone(
 
 
 def test_a_failed_gate_is_filed_as_failed_and_fails_the_run(
-    run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
+    run_model: Any,
+    converted: Converted,
+    model: ModelSpec,
+    few: DatasetSpec,
+    cut_short: DatasetSpec,
+    watched: Any,
+    tmp_path: Path,
 ) -> None:
     """One of the evaluated images is cut short; those that are sampled from are whole."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for record in json.loads(few.annotations.read_text())["images"]:
-        shutil.copy(few.images / record["file_name"], images)
-    cut = sorted(images.iterdir())[1]
-    cut.write_bytes(cut.read_bytes()[:1000])
-    damaged = DatasetSpec(
-        name="few",
-        images=images,
-        annotations=few.annotations,
-        sample_images=few.images,
-        sample_annotations=few.annotations,
-    )
+    cut = sorted(cut_short.images.iterdir())[1]
+    damaged = cut_short.model_copy(update={"sample_images": few.images, "sample_annotations": few.annotations})
     elsewhere = copied(converted[0], tmp_path)
     state = run_model(model, damaged, elsewhere)
     outcome = outcome_of(state)
