@@ -25,7 +25,8 @@ class Place:
     @property
     def reached_at(self) -> str:
         """The host by which this machine reaches them."""
-        return _LOOPBACK if self.host in _EVERYWHERE else self.host
+        host = _LOOPBACK if self.host in _EVERYWHERE else self.host
+        return f"[{host}]" if ":" in host else host
 
     @property
     def prefect(self) -> str:

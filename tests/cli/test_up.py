@@ -217,6 +217,13 @@ def test_the_password_may_change_and_the_old_one_is_refused(tmp_path: Path) -> N
     assert not any("t-password" in text or "d-password" in text for text in told)
 
 
+def test_a_host_of_colons_is_told_in_brackets(tmp_path: Path) -> None:
+    from cli.servers import Place
+
+    place = Place(tmp_path, "::1", 4200, 5000)
+    assert (place.prefect, place.mlflow) == ("http://[::1]:4200", "http://[::1]:5000")
+
+
 def test_where_one_of_them_dies_all_end_and_it_is_named_and_a_killed_command_leaves_nothing(
     start: Callable[..., Up],
 ) -> None:
