@@ -36,8 +36,10 @@ class Up:
         ports = [each.rpartition(":")[2] for each in (self.prefect, self.mlflow)]
         command = ["up", "--home", str(self.home), "--configs", str(configs), *options]
         self._said = (folder / "said.txt").open("w+b")
+        command += ["--prefect-port", ports[0], "--mlflow-port", ports[1]]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *command, "--prefect-port", ports[0], "--mlflow-port", ports[1]],
+            # As a terminal starts it: what runs these tests in the background may have them ignore Ctrl-C.
+            ["env", "--default-signal=INT", sys.executable, "-m", "cli.main", *command],
             stdout=self._said,
             stderr=subprocess.STDOUT,
             env=os.environ | {"ROASTERY_AUTH": f"{USER}:{PASSWORD}", "COLUMNS": "200"},

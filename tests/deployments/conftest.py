@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ class Installation:
         """One more model, as `boxes` but for these keys."""
         spec = yaml.safe_load((self.configs / "models" / "boxes.yaml").read_text()) | {"name": name, **changes}
         (self.configs / "models" / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+
+    @contextmanager
+    def configured(self, **pipeline: Any) -> Iterator[None]:
+        """Keys of pipeline.yaml, for the runs that begin in the block."""
+        file = self.configs / "pipeline.yaml"
+        before = file.read_text()
+        file.write_text(yaml.safe_dump(yaml.safe_load(before) | pipeline))
+        try:
+            yield
+        finally:
+            file.write_text(before)
 
     def start(self, name: str, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start a program of the installation. What it says is in `<name>.log`."""

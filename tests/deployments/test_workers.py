@@ -114,6 +114,22 @@ def test_a_fleet_gives_each_of_its_models_a_run_of_the_deployment_and_tells_of_t
     assert broken["reason"].startswith("`/nowhere/w.pkl: no such checkpoint")
 
 
+def test_a_model_over_its_time_is_stopped_on_its_worker_and_told_in_the_table(
+    installation: Any, converted: Any
+) -> None:
+    # Another sample, so that there is something to do; the others are in the store.
+    with installation.configured(timeouts={"model": 1.0}):
+        run = installation.trigger(FLEET, models=["boxes"], only="all", sample_images=1000)
+        over = installation.await_final(run)
+    assert (over["state"]["type"], over["state"]["message"]) == ("FAILED", "1 of 1 failed: boxes")
+    (row,) = json.loads(installation.artifact("fleet", run)["data"])
+    assert (row["model"], row["verdict"]) == ("boxes", "timed out")
+    assert row["reason"] == "`took longer than 1 s, and was stopped`"
+    (child,) = installation.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
+    assert installation.await_final(child["id"])["state"]["type"] == "CANCELLED"
+    installation.await_that(lambda: installation.process_of("roastery-models", "roastery.stages.worker") is None)
+
+
 def test_a_cancelled_run_is_over_and_its_processes_are_gone(installation: Any, converted: Any) -> None:
     # Other images to compare: its sample is not in the store.
     run = installation.trigger(MODEL, model="boxes", sample_images=3)
