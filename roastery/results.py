@@ -143,6 +143,8 @@ class Conversion(_Frozen):
     timings: tuple[StageTiming, ...]
     export: ExportSpec = ExportSpec()
     """What kind of net was made."""
+    settings: dict[str, str] = {}
+    """What else was asked for, by its name in the configs: `gate/max_ap_delta`, `sample/n`, ..."""
     versions: dict[str, str]
     """Of roastery, python, torch, onnx, numpy, ..."""
 

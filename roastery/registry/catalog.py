@@ -5,44 +5,54 @@ their time, artifacts overwrite themselves, and the version is created last, wit
 Writers on one machine take turns; writers on several machines agree afterwards that the lowest version is the one.
 """
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from roastery.data.vocabulary import Vocabulary
 from roastery.errors import RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
+from roastery.registry.aliases import holders, move
 from roastery.registry.database import make_database
+from roastery.registry.flavor import save_model
+from roastery.registry.lineage import dataset_digest, log_inputs
+from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, fill, keyed_model, tell_version
 from roastery.registry.record import (
     CONVERTED_SUFFIX,
     EXPORT_TAG,
     KEY_TAG,
-    aliases,
-    metrics,
+    costs,
+    earned_aliases,
+    evaluation_metrics,
     parameters,
     registered_name,
     version_tags,
 )
-from roastery.report.files import CONFIG_FILE, PAGE_FILE, PICTURE_SUFFIXES, STEM
-from roastery.results import Conversion, ConvertedSource, Registered
+from roastery.registry.run_files import DRAWING_FILE, MODEL_FILES, REPORT_FOLDER, note, report_files, texts
+from roastery.report.files import PAGE_FILE
+from roastery.results import Conversion, ConvertedSource, Evaluation, Registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Metric, Run
     from mlflow.entities.model_registry import ModelVersion
 
-MODEL_FOLDER = "model"
-REPORT_FOLDER = "report"
-CONVERSION_FILE = "conversion.json"
-MODEL_FILES = frozenset({"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _PAGE = 1000
 _BATCH = 100
 """Parameters that MLflow takes at once."""
+_POINTS = 1000
+"""Metrics that it takes."""
+_NOTE_TAG = "mlflow.note.content"
+"""A run's description in MLflow's pages."""
 
 
 class Catalog:
@@ -68,7 +78,14 @@ class Catalog:
             import mlflow.store.model_registry.sqlalchemy_store
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    def log(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None = None) -> Registered:
+    def log(
+        self,
+        conversion: Conversion,
+        files: Mapping[str, Path],
+        report: Path | None = None,
+        vocabulary: Vocabulary | None = None,
+        links: Mapping[str, str] | None = None,
+    ) -> Registered:
         """File a conversion. Doing so again, from whatever process, gives the version that the first time made.
 
         Args:
@@ -76,22 +93,28 @@ class Catalog:
                 never is, and is left out.
             report: the Markdown form of a report; its page, its pictures and its config lie beside it, and are filed
                 with it.
+            vocabulary: the names of the model's classes, which its answers are given in.
+            links: tags of the run that say where else it is seen, as Prefect's run.
 
         Raises:
             RegistryRefused: an address, a name or a right that is wanting.
             RegistryUnavailable: the registry did not answer or was busy; log again.
         """
-        with sole_writer(self.tracking_uri, conversion.key):
+        with sole_writer(self.tracking_uri, registered_name(conversion)):
             client = self.client
             with registry_errors(self.tracking_uri):
                 version = self._agreed_version(conversion)
                 created = version is None
                 if version is None:
-                    version = self._create(conversion, files, report)
+                    version = self._create(conversion, files, report, vocabulary, links or {})
                 for name, value in version_tags(conversion).items():
                     if version.tags.get(name) != value:
                         client.set_model_version_tag(version.name, version.version, name, value)
-                return self._registered(version, self._set_aliases(conversion, int(version.version)), created)
+                if MODEL_ID_TAG in version.tags:
+                    tell_version(client, version.tags[MODEL_ID_TAG], version)
+                earned = earned_aliases(conversion.evaluation, version.tags)
+                reason = f"passed its gate, judged by {conversion.evaluation.judged_by}"
+                return self._registered(version, self.give_aliases(version, earned, reason), created)
 
     def find(self, conversion: Conversion) -> Registered | None:
         """Where a conversion was filed, whole; None where `log` has something to do.
@@ -106,9 +129,10 @@ class Catalog:
             (version,) = versions
             held = self._held_aliases(version.name)
             number = int(version.version)
-            if any(held.get(alias, 0) < number for alias in aliases(conversion)):
+            earned = earned_aliases(conversion.evaluation, version.tags)
+            if any(held.get(alias, 0) < number for alias in earned):
                 return None
-            return self._registered(version, _highest(conversion, held, number), created=False)
+            return self._registered(version, _highest(earned, held, number), created=False)
 
     def converted(self, model: str | None = None) -> dict[str, ConvertedSource]:
         """The newest converted version of each model, by the model's name: what a fleet selects by.
@@ -180,15 +204,25 @@ class Catalog:
                 make_database(database)
             return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
-    def _create(self, conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> "ModelVersion":
+    def _create(
+        self,
+        conversion: Conversion,
+        files: Mapping[str, Path],
+        report: Path | None,
+        vocabulary: Vocabulary | None,
+        links: Mapping[str, str],
+    ) -> "ModelVersion":
         from mlflow.exceptions import MlflowException
 
         # First, because it is the name that a registry may refuse.
         self._register_name(registered_name(conversion))
         run = self._run(conversion)
         try:
-            self._record(conversion, run)
-            self._file(run, conversion, files, report)
+            model = self._logged_model(conversion, run)
+            log_inputs(self.client, run.info.run_id, run.info.experiment_id, conversion)
+            self._record(conversion, run, model)
+            self._file(run, conversion, files, report, links)
+            self._fill(model, conversion, files, vocabulary)
         except (MlflowException, OSError):
             # So that nobody takes it for a run that goes on. The next attempt takes it up again, and ends it anew.
             with suppress(MlflowException, OSError):
@@ -197,9 +231,10 @@ class Catalog:
         self.client.set_terminated(run.info.run_id, "FINISHED")
         self.client.create_model_version(
             name=registered_name(conversion),
-            source=f"{run.info.artifact_uri}/{MODEL_FOLDER}",
+            source=model.artifact_location,
             run_id=run.info.run_id,
-            tags=version_tags(conversion),
+            tags={**version_tags(conversion), MODEL_ID_TAG: model.model_id},
+            model_id=model.model_id,
         )
         version = self._agreed_version(conversion)
         if version is None:
@@ -267,28 +302,67 @@ class Catalog:
         experiment_id: str = found.experiment_id
         return experiment_id
 
-    def _record(self, conversion: Conversion, run: "Run") -> None:
+    def _logged_model(self, conversion: Conversion, run: "Run") -> "LoggedModel":
+        tags = {KIND_TAG: CONVERTED, "model": registered_name(conversion), **version_tags(conversion)}
+        return keyed_model(
+            self.client,
+            run.info.experiment_id,
+            conversion.key,
+            registered_name(conversion),
+            tags,
+            parameters(conversion),
+            run,
+        )
+
+    def _record(self, conversion: Conversion, run: "Run", model: "LoggedModel") -> None:
         from mlflow.entities import Metric, Param
 
-        # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
-        points = [Metric(name, value, run.info.start_time, 0) for name, value in metrics(conversion).items()]
         # A parameter cannot be changed; one that an earlier attempt logged stays.
         missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
-        self.client.log_batch(run.info.run_id, metrics=points)
+        # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
+        points = [Metric(name, value, run.info.start_time, 0) for name, value in costs(conversion).items()]
+        points += measured(conversion.evaluation, run, model.model_id)
+        for start in range(0, len(points), _POINTS):
+            self.client.log_batch(run.info.run_id, metrics=points[start : start + _POINTS])
         for start in range(0, len(missing), _BATCH):
             self.client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
 
-    def _file(self, run: "Run", conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> None:
+    def _file(
+        self,
+        run: "Run",
+        conversion: Conversion,
+        files: Mapping[str, Path],
+        report: Path | None,
+        links: Mapping[str, str],
+    ) -> None:
         run_id = run.info.run_id
-        self.client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+        for name, value in {**links, _NOTE_TAG: note(conversion, links)}.items():
+            self.client.set_tag(run_id, name, value)
+        for name, text in texts(conversion, files):
+            self.client.log_text(run_id, text, name)
         for name, path in sorted(files.items()):
-            if name in MODEL_FILES:
-                self.client.log_artifact(run_id, str(path), MODEL_FOLDER)
-            elif name.endswith(".json"):
+            if name == DRAWING_FILE or name.endswith(".json"):
                 self.client.log_artifact(run_id, str(path))
         if report is not None:
-            for path in _report_files(report):
+            for path in report_files(report):
                 self.client.log_artifact(run_id, str(path), REPORT_FOLDER)
+
+    def _fill(
+        self, model: "LoggedModel", conversion: Conversion, files: Mapping[str, Path], vocabulary: Vocabulary | None
+    ) -> None:
+        """Give the logged model the net, in the form that MLflow loads and serves."""
+        from mlflow.models import Model
+
+        with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
+            net, saved = Path(folder, "net"), Path(folder, "model")
+            net.mkdir()
+            for name in MODEL_FILES & files.keys():
+                _link(files[name], net / name)
+            mlflow_model = Model(
+                artifact_path=model.artifact_location, run_id=model.source_run_id, model_id=model.model_id
+            )
+            save_model(net, saved, vocabulary=vocabulary, mlflow_model=mlflow_model)
+            fill(self.client, model, saved)
 
     def _register_name(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -299,32 +373,45 @@ class Catalog:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _set_aliases(self, conversion: Conversion, version: int) -> str | None:
-        """Give the version its aliases, but never take one from a later version. Returns the highest that it holds."""
-        name = registered_name(conversion)
-        held = self._held_aliases(name)
-        for alias in aliases(conversion):
-            if held.get(alias, 0) < version:
-                self.client.set_registered_model_alias(name, alias, str(version))
-                held[alias] = version
-        return _highest(conversion, held, version)
+    def give_aliases(self, version: "ModelVersion", earned: Sequence[str], reason: str) -> str | None:
+        """Give a version aliases, but never take one from a later version. The caller is the sole writer.
+
+        Returns:
+            The highest of them that it holds.
+        """
+        held, number = self._held_aliases(version.name), int(version.version)
+        for alias in earned:
+            if held.get(alias, 0) < number:
+                move(self.client, version.name, alias, number, reason)
+                held[alias] = number
+        return _highest(earned, held, number)
 
     def _held_aliases(self, name: str) -> dict[str, int]:
-        return {alias: int(holder) for alias, holder in self.client.get_registered_model(name).aliases.items()}
+        return holders(self.client.get_registered_model(name))
 
 
-def _highest(conversion: Conversion, held: Mapping[str, int], version: int) -> str | None:
-    """The highest of a conversion's aliases that its version holds."""
-    mine = [alias for alias in aliases(conversion) if held[alias] == version]
+def _highest(earned: Sequence[str], held: Mapping[str, int], version: int) -> str | None:
+    """The highest of the aliases that a version has earned and holds."""
+    mine = [alias for alias in earned if held[alias] == version]
     return mine[-1] if mine else None
 
 
-def _report_files(report: Path) -> list[Path]:
-    """A report, and of its folder the page, the config that its command starts from, and its pictures."""
-    beside = [report.with_name(name) for name in (PAGE_FILE, CONFIG_FILE)]
-    for suffix in PICTURE_SUFFIXES:
-        beside += sorted(report.parent.glob(f"{STEM}-*{suffix}"))
-    return [report, *(path for path in beside if path.is_file())]
+def measured(evaluation: Evaluation, run: "Run", model_id: str | None) -> list["Metric"]:
+    """An evaluation's figures as a run's metrics, tied to the model and the dataset that they are of."""
+    from mlflow.entities import Metric
+
+    tied = {} if model_id is None else {"model_id": model_id}
+    dataset = {"dataset_name": evaluation.dataset, "dataset_digest": dataset_digest(evaluation)}
+    figures = evaluation_metrics(evaluation)
+    return [Metric(name, value, run.info.start_time, 0, **dataset, **tied) for name, value in figures.items()]
+
+
+def _link(file: Path, place: Path) -> None:
+    """The same file under another name; a copy where it lies on another disk."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def _with_key(key: str) -> str:

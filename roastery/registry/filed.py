@@ -1,29 +1,41 @@
 """Filed versions taken out of the registry again, and what a later evaluation of one found."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roastery.digest import file_sha256
 from roastery.errors import ConfigError, RegistryDamaged
 from roastery.registry.address import registry_errors, sole_writer
-from roastery.registry.catalog import CONVERSION_FILE, MODEL_FOLDER, Catalog
-from roastery.registry.record import CONVERTED_SUFFIX, evaluation_metrics, legal_names
+from roastery.registry.aliases import holders, take_aliases
+from roastery.registry.catalog import Catalog, measured
+from roastery.registry.lineage import dataset_input
+from roastery.registry.logged_model import MODEL_ID_TAG
+from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, aliases
+from roastery.registry.run_files import CONVERSION_FILE
 from roastery.results import Conversion, Evaluation, Registered
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-REEVALUATED_TAG = "reevaluated"
-"""When a version was last evaluated again: a date and time of UTC."""
-VERDICT_TAG = "reevaluation"
-"""What came of it: passed or failed."""
+
+class Refiled(BaseModel):
+    """Where a re-evaluation was filed, and what became of the version's aliases."""
+
+    model_config = ConfigDict(frozen=True)
+
+    registered: Registered
+    taken: tuple[str, ...]
+    """The gate's aliases that it lost, now or in an earlier attempt."""
+    kept: tuple[str, ...]
+    """What it is called all the same: people's aliases, which they alone move."""
+
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
             filed = _version(catalog, model, version)
             client, run = catalog.client, str(filed.run_id)
             said = Path(client.download_artifacts(run, CONVERSION_FILE, folder)).read_bytes()
-            files = Path(client.download_artifacts(run, MODEL_FOLDER, folder))
+            files = download(catalog, filed, Path(folder, "model"))
         try:
             conversion = Conversion.model_validate_json(said)
         except ValidationError as error:
@@ -64,37 +76,68 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
                 f"{catalog.tracking_uri}: {CONVERSION_FILE} of {filed.name} version {filed.version} is of another "
                 "Roastery, or damaged; convert the model again"
             ) from error
-        digests = {path.name: file_sha256(path) for path in sorted(files.iterdir())}
+        digests = {path.name: file_sha256(path) for path in sorted(files.iterdir()) if path.is_file()}
         yield FiledVersion(int(filed.version), conversion, files, digests)
 
 
-def file_reevaluation(catalog: Catalog, model: str, version: int, key: str, evaluation: Evaluation) -> Registered:
+def file_reevaluation(
+    catalog: Catalog, model: str, version: int, key: str, evaluation: Evaluation, links: Mapping[str, str] | None = None
+) -> Refiled:
     """File what an evaluation of a version found: a run of its own, and two tags of the version. May be done again.
+
+    The gate's aliases go from a version that does not pass any more. One that passes has what it earns, unless a later
+    version does.
+
+    Args:
+        links: tags of the run that say where else it is seen.
 
     Raises:
         RegistryRefused, RegistryUnavailable: as `Catalog.log`.
     """
-    from mlflow.entities import Metric
+    from mlflow.entities import LoggedModelInput
 
-    with sole_writer(catalog.tracking_uri, key), registry_errors(catalog.tracking_uri):
-        name, client = model + CONVERTED_SUFFIX, catalog.client
-        run = catalog.keyed_run(key, f"{model} again", {"reevaluation_of": f"{name} version {version}"})
-        figures = legal_names(evaluation_metrics(evaluation))
-        client.log_batch(run.info.run_id, metrics=[Metric(*item, run.info.start_time, 0) for item in figures.items()])
-        client.log_text(run.info.run_id, evaluation.model_dump_json(indent=2) + "\n", "evaluation.json")
-        client.set_terminated(run.info.run_id, "FINISHED")
+    name, client = model + CONVERTED_SUFFIX, catalog.client
+    with sole_writer(catalog.tracking_uri, name), registry_errors(catalog.tracking_uri):
+        filed = client.get_model_version(name, str(version))
+        run = catalog.keyed_run(key, f"{model} again", {"reevaluation_of": f"{name} version {version}", **(links or {})})
+        run_id, model_id = run.info.run_id, filed.tags.get(MODEL_ID_TAG)
+        inputs = [LoggedModelInput(model_id)] if model_id else []
+        client.log_inputs(run_id, datasets=[dataset_input(evaluation)], models=inputs)
+        client.log_batch(run_id, metrics=measured(evaluation, run, model_id))
+        client.log_text(run_id, evaluation.model_dump_json(indent=2) + "\n", "evaluation.json")
+        client.set_terminated(run_id, "FINISHED")
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
         client.set_model_version_tag(name, str(version), REEVALUATED_TAG, began)
-        client.set_model_version_tag(name, str(version), VERDICT_TAG, "passed" if evaluation.passed else "failed")
-        return Registered(
-            run_id=run.info.run_id,
+        client.set_model_version_tag(name, str(version), REEVALUATION_TAG, "passed" if evaluation.passed else "failed")
+        taken = () if evaluation.passed else take_aliases(client, name, version, f"failed when measured again in {run_id}")
+        alias = None
+        if evaluation.passed:
+            reason = f"passed when measured again, judged by {evaluation.judged_by}"
+            alias = catalog.give_aliases(filed, aliases(evaluation), reason)
+        registered = Registered(
+            run_id=run_id,
             run_url=catalog.url(run),
             name=name,
             version=version,
-            alias=None,
+            alias=alias,
             tracking_uri=catalog.tracking_uri,
             created=False,
         )
+        held = holders(client.get_registered_model(name))
+        return Refiled(registered=registered, taken=taken, kept=tuple(a for a, v in held.items() if v == version))
+
+
+def download(catalog: Catalog, version: "ModelVersion", folder: Path) -> Path:
+    """A version's files.
+
+    Raises:
+        MlflowException, OSError: as MLflow does.
+    """
+    import mlflow.artifacts
+
+    folder.mkdir(parents=True, exist_ok=True)
+    place = catalog.client.get_model_version_download_uri(version.name, version.version)
+    return Path(mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=catalog.tracking_uri))
 
 
 def _version(catalog: Catalog, model: str, version: int | None) -> "ModelVersion":

@@ -15,6 +15,10 @@ Value = TypeVar("Value")
 
 KEY_TAG = "roastery.key"
 EXPORT_TAG = "export"
+REEVALUATED_TAG = "reevaluated"
+"""When a version was last evaluated again: a date and time of UTC."""
+REEVALUATION_TAG = "reevaluation"
+"""What came of it: passed or failed."""
 CONVERTED_SUFFIX = ".caffe2"
 CANDIDATE = "candidate"
 VALIDATED = "validated"
@@ -30,12 +34,16 @@ def registered_name(conversion: Conversion) -> str:
     return conversion.resolved.name + CONVERTED_SUFFIX
 
 
-def aliases(conversion: Conversion) -> tuple[str, ...]:
+def aliases(evaluation: Evaluation) -> tuple[str, ...]:
     """What a version may be called: nothing after a failed gate, `validated` only by the word of genuine Caffe2."""
-    evaluation = conversion.evaluation
     if not evaluation.passed:
         return ()
     return (CANDIDATE, VALIDATED) if evaluation.judged_by == "caffe2" else (CANDIDATE,)
+
+
+def earned_aliases(evaluation: Evaluation, tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The same of a filed version with these tags: one that was measured again and failed has none left."""
+    return () if tags.get(REEVALUATION_TAG) == "failed" else aliases(evaluation)
 
 
 def version_tags(conversion: Conversion) -> dict[str, str]:
@@ -58,7 +66,25 @@ def version_tags(conversion: Conversion) -> dict[str, str]:
         iou_type, _, metric = name.partition("/")
         if metric == main_metric(iou_type):
             tags[f"ap_delta_{iou_type}"] = "none" if delta is None else f"{delta:.4f}"
+    for name, value in main_figures(evaluation).items():
+        if not name.startswith("ap_delta_"):
+            tags[name] = "none" if value is None else f"{value:.4f}"
     return tags
+
+
+def main_figures(evaluation: Evaluation) -> dict[str, float | None]:
+    """The main figure of each IoU type, 0..100: `ap_bbox` of the judged model, `ap_original_bbox`, `ap_delta_bbox`.
+
+    PQ and mIoU are called `ap_panoptic_seg` and `ap_sem_seg`.
+    """
+    figures: dict[str, float | None] = {}
+    verdict = evaluation.verdicts.get(evaluation.judged_by)
+    for iou_type, original in evaluation.metrics["original"].items():
+        main = main_metric(iou_type)
+        figures[f"ap_{iou_type}"] = evaluation.metrics.get(evaluation.judged_by, {}).get(iou_type, {}).get(main)
+        figures[f"ap_original_{iou_type}"] = original.get(main)
+        figures[f"ap_delta_{iou_type}"] = verdict.deltas.get(f"{iou_type}/{main}") if verdict else None
+    return figures
 
 
 def parameters(conversion: Conversion) -> dict[str, str]:
@@ -75,18 +101,26 @@ def parameters(conversion: Conversion) -> dict[str, str]:
         "dataset_sha256": evaluation.dataset_sha256,
         "original": evaluation.original_kind,
         "judged_by": evaluation.judged_by,
+        "export/batch": str(conversion.export.batch),
+        "export/decode": str(conversion.export.decode).lower(),
     }
+    values |= conversion.settings
     values |= {f"version/{package}": version for package, version in conversion.versions.items()}
     return {name: value[:_LONGEST_VALUE] for name, value in legal_names(values).items()}
 
 
 def metrics(conversion: Conversion) -> dict[str, float]:
     """What the run measured, and what its stages cost."""
+    return legal_names(evaluation_metrics(conversion.evaluation) | costs(conversion))
+
+
+def costs(conversion: Conversion) -> dict[str, float]:
+    """What the stages cost."""
     values: dict[str, float] = {}
     for timing in conversion.timings:
         values[f"seconds/{timing.stage}"] = timing.seconds
         values[f"peak_memory_mb/{timing.stage}"] = timing.peak_memory_mb
-    return legal_names(evaluation_metrics(conversion.evaluation) | values)
+    return legal_names(values)
 
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -96,6 +130,7 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
         "failed_images": float(len(evaluation.failed_images)),
         "passed": float(evaluation.passed),
     }
+    values |= main_figures(evaluation)
     for target, types in evaluation.metrics.items():
         values |= {f"{target}/{iou_type}/{name}": value for iou_type, name, value in _flat(types)}
     for target, verdict in evaluation.verdicts.items():

@@ -43,6 +43,12 @@ def runs_of(catalog):
     return client.search_runs([client.get_experiment_by_name(catalog.experiment).experiment_id])
 
 
+def model_of(catalog, registered):
+    """The logged model behind a registered version."""
+    tags = catalog.client.get_model_version(registered.name, str(registered.version)).tags
+    return catalog.client.get_logged_model(tags["model_id"])
+
+
 def paths_under(client, run_id, folder=None):
     found = []
     for item in client.list_artifacts(run_id, folder):
@@ -74,17 +80,18 @@ def test_no_pickle_is_filed_and_the_report_goes_with_its_page_pictures_and_confi
     assert paths_under(catalog.client, registered.run_id) == [
         "conversion.json",
         "evaluation.json",
-        "model/model.onnx",
-        "model/model.pb",
-        "model/model.pbtxt",
-        "model/model.svg",
-        "model/model_init.pb",
+        "manifest.json",
+        "model.svg",
         "report/config.yaml",
         "report/report-1.png",
         "report/report-curves-bbox.svg",
         "report/report.html",
         "report/report.md",
+        "reproduce.sh",
     ]
+    names = {item.path for item in catalog.client.list_logged_model_artifacts(model_of(catalog, registered).model_id)}
+    assert names >= {"MLmodel", "model.onnx", "model.pb", "model.pbtxt", "model.svg", "model_init.pb"}
+    assert not [name for name in names if name.endswith((".pkl", ".pt2", ".pth"))]
 
 
 def test_beside_a_database_a_run_is_seen_in_its_reports_page(catalog, make_conversion, files, report):
@@ -268,12 +275,20 @@ STEPS = [
     "create_registered_model",
     "create_experiment",
     "create_run",
+    "create_logged_model",
+    "log_outputs",
+    "log_inputs",
     "log_batch",
+    "set_tag",
     "log_text",
     "log_artifact",
+    "log_model_artifacts",
+    "finalize_logged_model",
     "set_terminated",
     "create_model_version",
     "search_model_versions",
+    "set_logged_model_tags",
+    "set_registered_model_tag",
     "set_registered_model_alias",
 ]
 
@@ -296,9 +311,18 @@ def test_a_fault_before_or_after_any_step_ends_in_one_right_version(
     assert registered.alias == "candidate"
     (run,) = runs_of(catalog)
     assert (run.info.run_id, run.info.status) == (version.run_id, "FINISHED")
-    assert len(paths_under(catalog.client, run.info.run_id)) == 12
+    assert len(paths_under(catalog.client, run.info.run_id)) == 10
     history = catalog.client.get_metric_history(run.info.run_id, "original/bbox/AP")
     assert [point.value for point in history] == [62.4725]
+    made = catalog.client.search_logged_models([run.info.experiment_id])
+    assert sorted(model.tags["roastery.kind"] for model in made) == ["converted", "external"]
+    assert {str(model.status) for model in made} == {"READY"}
+    # A search leaves some of them out.
+    run = catalog.client.get_run(run.info.run_id)
+    assert len(run.inputs.model_inputs) == len(run.inputs.dataset_inputs) == len(run.outputs.model_outputs) == 1
+    model = model_of(catalog, registered)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": registered.name, "version": 1}]
+    assert [point.value for point in model.metrics if point.key == "original/bbox/AP"] == [62.4725]
 
 
 def _fail_once(monkeypatch, client, step, when):

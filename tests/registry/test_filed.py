@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from roastery.errors import ConfigError, RegistryDamaged, RegistryUnavailable
+from roastery.registry.aliases import moves
 from roastery.registry.filed import fetched, file_reevaluation
 
 NAME = "mask_rcnn_r50"
@@ -21,7 +22,7 @@ def test_a_version_comes_back_as_it_was_filed_and_its_folder_goes_with_the_block
         # Word for word: a figure that is no number equals nothing, itself not.
         assert filed.conversion.model_dump_json() == make_conversion().model_dump_json()
         names = ("model.onnx", "model.pb", "model.pbtxt", "model.svg", "model_init.pb")
-        assert filed.digests == {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in names}
+        assert {name: filed.digests[name] for name in names} == {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in names}
         assert (folder / "model.pb").read_bytes() == files["model.pb"].read_bytes()
 
     assert not folder.exists()
@@ -55,12 +56,16 @@ def test_a_conversion_that_cannot_be_read_is_one_line(catalog, make_conversion, 
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("lost", ["conversion.json", "model"])
+@pytest.mark.parametrize("lost", ["conversion.json", "the net"])
 def test_files_that_are_not_there_may_come_and_are_one_line_that_names_the_registry(
     catalog, make_conversion, files, lost
 ):
-    run = catalog.client.get_run(catalog.log(make_conversion(), files).run_id)
-    path = Path(run.info.artifact_uri.removeprefix("file://")) / lost
+    registered = catalog.log(make_conversion(), files)
+    client = catalog.client
+    place = client.get_model_version_download_uri(registered.name, "1")
+    if lost == "conversion.json":
+        place = f"{client.get_run(registered.run_id).info.artifact_uri}/{lost}"
+    path = Path(place.removeprefix("file://"))
     path.rename(path.with_name("elsewhere"))
 
     with pytest.raises(RegistryUnavailable) as told, fetched(catalog, NAME):
@@ -69,38 +74,92 @@ def test_files_that_are_not_there_may_come_and_are_one_line_that_names_the_regis
     assert "\n" not in str(told.value)
 
 
-def test_a_reevaluation_filed_twice_is_one_run_and_the_versions_own_tags_and_aliases_stay(
-    catalog, make_conversion, files
-):
+def test_a_reevaluation_filed_twice_is_one_run_and_the_versions_own_tags_stay(catalog, make_conversion, files):
     before = datetime.now(UTC).replace(microsecond=0)
     first = catalog.log(make_conversion(), files)
     own = catalog.client.get_model_version(first.name, "1").tags
     evaluation = make_conversion(passed=False).evaluation
 
-    one = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation)
-    two = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation)
+    one = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
+    two = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
 
     assert one == two
-    assert one.run_id != first.run_id
-    assert (one.name, one.version, one.alias, one.created) == (first.name, 1, None, False)
-    run = catalog.client.get_run(one.run_id)
-    assert run.info.status == "FINISHED"
+    filed = one.registered
+    assert filed.run_id != first.run_id
+    assert (filed.name, filed.version, filed.alias, filed.created) == (first.name, 1, None, False)
+    run = catalog.client.get_run(filed.run_id)
+    assert (run.info.status, run.data.tags["prefect.flow_run_id"]) == ("FINISHED", "f1")
     assert run.data.metrics["original/bbox/AP"] == 62.4725
-    assert len(catalog.client.get_metric_history(one.run_id, "original/bbox/AP")) == 1
-    assert [item.path for item in catalog.client.list_artifacts(one.run_id)] == ["evaluation.json"]
+    assert len(catalog.client.get_metric_history(filed.run_id, "original/bbox/AP")) == 1
+    assert [item.path for item in catalog.client.list_artifacts(filed.run_id)] == ["evaluation.json"]
+    assert [model.model_id for model in run.inputs.model_inputs] == [own["model_id"]]
     tags = catalog.client.get_model_version(first.name, "1").tags
     assert before <= datetime.fromisoformat(tags["reevaluated"]) <= datetime.now(UTC)
     assert tags == own | {"reevaluated": tags["reevaluated"], "reevaluation": "failed"}
-    held = catalog.client.get_registered_model(first.name).aliases
-    assert {alias: int(version) for alias, version in held.items()} == {"candidate": 1}
-    # And the conversion is found as before.
-    assert catalog.find(make_conversion()) == first.model_copy(update={"created": False})
+    # And the conversion is found as before, but for its alias.
+    assert catalog.find(make_conversion()) == first.model_copy(update={"created": False, "alias": None})
+
+
+def held_by(catalog, name=f"{NAME}.caffe2"):
+    return {alias: int(version) for alias, version in catalog.client.get_registered_model(name).aliases.items()}
+
+
+def test_a_version_that_does_not_pass_any_more_loses_the_gates_aliases_and_keeps_peoples(
+    catalog, make_conversion, files
+):
+    first = catalog.log(make_conversion(judged_by="caffe2"), files)
+    catalog.client.set_registered_model_alias(first.name, "production", "1")
+
+    filed = file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+
+    assert (filed.taken, filed.kept) == (("candidate", "validated"), ("production",))
+    assert held_by(catalog) == {"production": 1}
+    recorded = moves(catalog.client.get_registered_model(first.name))
+    assert [(move.alias, move.from_version, move.to_version) for move in recorded] == [
+        *(("candidate", None, 1), ("validated", None, 1)),
+        *(("candidate", 1, None), ("validated", 1, None)),
+    ]
+    assert filed.registered.run_id in recorded[-1].reason
+
+
+def test_the_same_conversion_logged_again_does_not_give_back_what_a_reevaluation_took(catalog, make_conversion, files):
+    catalog.log(make_conversion(), files)
+    file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+
+    again = catalog.log(make_conversion(), files)
+
+    assert (again.alias, held_by(catalog)) == (None, {})
+
+
+def test_a_reevaluation_that_passes_again_earns_the_aliases_again_but_takes_none_from_a_later_version(
+    catalog, make_conversion, files
+):
+    catalog.log(make_conversion(), files)
+    file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+
+    back = file_reevaluation(catalog, NAME, 1, "e6" * 32, make_conversion(judged_by="caffe2").evaluation)
+    assert (back.registered.alias, held_by(catalog)) == ("validated", {"candidate": 1, "validated": 1})
+
+    catalog.log(make_conversion(key="b2" * 32), files)
+    file_reevaluation(catalog, NAME, 1, "e7" * 32, make_conversion(judged_by="caffe2").evaluation)
+    assert held_by(catalog) == {"candidate": 2, "validated": 1}
+
+
+def test_the_figures_of_a_reevaluation_are_the_versions_own_models(catalog, make_conversion, files):
+    first = catalog.log(make_conversion(), files)
+    worse = make_conversion().evaluation.model_copy(update={"dataset_sha256": "db" * 32})
+
+    filed = file_reevaluation(catalog, NAME, 1, "e5" * 32, worse)
+
+    model = catalog.client.get_logged_model(catalog.client.get_model_version(first.name, "1").tags["model_id"])
+    runs = [point.run_id for point in model.metrics if point.key == "ap_bbox"]
+    assert sorted(runs) == sorted([first.run_id, filed.registered.run_id])
 
 
 def test_another_occasion_is_another_run(catalog, make_conversion, files):
     catalog.log(make_conversion(), files)
 
-    runs = [file_reevaluation(catalog, NAME, 1, key * 32, make_conversion().evaluation).run_id for key in ("e5", "e6")]
+    runs = [file_reevaluation(catalog, NAME, 1, key * 32, make_conversion().evaluation).registered.run_id for key in ("e5", "e6")]
 
     assert len(set(runs)) == 2
     assert catalog.client.get_model_version(f"{NAME}.caffe2", "1").tags["reevaluation"] == "passed"

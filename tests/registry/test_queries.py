@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roastery.registry.catalog import Catalog
-from roastery.registry.filed import REEVALUATED_TAG, VERDICT_TAG
+from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG
 from roastery.registry.record import metrics, version_tags
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "query-the-registry.md").read_text(encoding="utf-8")
@@ -67,6 +67,6 @@ def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
 def test_the_page_names_every_tag_and_every_kind_of_metric(make_conversion):
     conversion = make_conversion()
     tags = set(re.findall(r"`([\w.]+)`", first_column("Tag")))
-    assert tags == {*version_tags(conversion), REEVALUATED_TAG, VERDICT_TAG}
+    assert tags == {*version_tags(conversion), REEVALUATED_TAG, REEVALUATION_TAG}
     named = {name.split("/")[0] for name in re.findall(r"`([\w/-]+)`", first_column("Metric"))}
     assert named >= {name.split("/")[0] for name in metrics(conversion)}

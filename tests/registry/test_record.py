@@ -66,6 +66,8 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
         "export": '{"batch":1,"decode":false}',
         "ap_delta_bbox": "-0.0125",
         "ap_delta_segm": "none",
+        "ap_bbox": "62.4600",
+        "ap_original_bbox": "62.4725",
     }
 
 
@@ -79,4 +81,4 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
     ],
 )
 def test_only_genuine_caffe2_validates_and_a_failed_gate_earns_no_alias(make_conversion, passed, judged_by, expected):
-    assert aliases(make_conversion(passed=passed, judged_by=judged_by)) == expected
+    assert aliases(make_conversion(passed=passed, judged_by=judged_by).evaluation) == expected

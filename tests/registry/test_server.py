@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from roastery.registry.catalog import Catalog
+from roastery.registry.filed import download
 
 STARTS_WITHIN_SECONDS = 120
 
@@ -63,6 +64,6 @@ def test_a_conversion_is_found_through_a_running_server(server, make_conversion,
     assert {"report/report.md", "report/report.html", "report/config.yaml", "report/report-curves-bbox.svg"} <= filed
     assert (int(version.version), version.tags["roastery.key"]) == (1, conversion.key)
     assert client.get_run(version.run_id).data.metrics["caffe2/bbox/AP"] == 62.46
-    folder = client.download_artifacts(version.run_id, "model", str(tmp_path))
-    assert (Path(folder) / "model_init.pb").read_bytes() == files["model_init.pb"].read_bytes()
+    folder = download(Catalog(server), version, tmp_path)
+    assert (folder / "model_init.pb").read_bytes() == files["model_init.pb"].read_bytes()
     assert len(client.search_model_versions()) == 1
