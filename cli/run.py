@@ -13,9 +13,11 @@ from cli.plain import plain
 from cli.prefect_server import prefect_server
 from roastery.project import Project
 from roastery.provenance import source_digest
+from roastery.reference_uri import is_reference
+from roastery.registry.asked_sources import with_registered
 from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
-from roastery.results import ConvertedSource, FleetSummary, ModelSummary
+from roastery.results import FleetSummary, ModelSummary
 from roastery.selection import Only, Selection, select
 from roastery.spec import PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline, over_pipeline
 from roastery.stages import STAGES
@@ -41,7 +43,11 @@ _COLUMNS = {
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="Registered models, or globs such as 'mask_*'. Default: all."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Registered models, or globs such as 'mask_*'; or sources in the registry, models:/NAME/VERSION, "
+            "models:/NAME@ALIAS or 'models:/mask_*'. Default: all of --models.",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(help="Models that carry this tag; given twice, both.", show_default=False)
@@ -75,31 +81,35 @@ def run(
 
     roastery run 'mask_*' --tag team=vision --only "new or changed"
 
+    roastery run models:/street_signs/3
+
     roastery run --models /srv/configs/models --store /srv/store --tracking-uri http://127.0.0.1:5000
     """
     project = Project(
-        models=load_models(models),
+        # Sources in the registry have no YAML.
+        models={} if names and all(map(is_reference, names)) else load_models(models),
         datasets=load_datasets(datasets or _beside(models, "datasets")),
         pipeline=_configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri}),
     )
-    selection = Selection(names=tuple(names or ()), tags=tuple(tag or ()), only=only)
+    project, asked = with_registered(project, names or (), lambda: _catalog(project.pipeline))
+    selection = Selection(names=asked, tags=tuple(tag or ()), only=only)
     # Before anything is started, which takes seconds.
-    chosen = select(project.models, selection, lambda: _converted(project.pipeline))
+    chosen = select(project.models, selection, lambda: _catalog(project.pipeline).converted())
     if not chosen:
         typer.echo(f"nothing to convert: no model is {only}")
         return
     if runtime is not None:
-        chosen = [model.model_copy(update={"runtimes": runtime}) for model in chosen]
-    summary = convert(project.model_copy(update={"models": {model.name: model for model in chosen}}))
+        chosen = {name: model.model_copy(update={"runtimes": runtime}) for name, model in chosen.items()}
+    summary = convert(project.model_copy(update={"models": chosen}))
     if any(model.failure and model.failure.mistake for model in summary.models):
         raise typer.Exit(MISTAKE)
     if summary.failed:
         raise typer.Exit(FAILED)
 
 
-def _converted(config: PipelineConfig) -> Mapping[str, ConvertedSource]:
+def _catalog(config: PipelineConfig) -> Catalog:
     prepare_environment(HOME)
-    return Catalog(config.tracking_uri, config.experiment).converted()
+    return Catalog(config.tracking_uri, config.experiment)
 
 
 def convert(project: Project) -> FleetSummary:

@@ -17,13 +17,17 @@ from pydantic import Field
 from flows.secrets import load_secrets
 from roastery.errors import ConfigError
 from roastery.project import Project, load_project
+from roastery.reference_uri import REFERENCE, is_reference
+from roastery.registry.catalog import Catalog
+from roastery.registry.sources import source_spec
 from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
 
 AS_REGISTERED: Literal["as registered"] = "as registered"
 CONFIGS_VARIABLE = "ROASTERY_CONFIGS"
 DEFAULT_CONFIGS = "configs"
 
-ModelName = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
+# Prefect's form knows one pattern: a name, or a registered source.
+ModelName = Annotated[str, Field(pattern=f"{SAFE_NAME}|^{REFERENCE}$", max_length=200)]
 RuntimesChoice = Literal["as registered", "auto", "torch", "caffe2", "both"]
 ApPoints = Annotated[float, Field(ge=0, le=100)]
 SampleImages = Annotated[int, Field(ge=1, le=1000)]
@@ -64,6 +68,22 @@ def asked_project(
         for name, model in project.models.items()
     }
     return Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
+
+
+def asked_model(
+    project: Project, name: str, runtimes: RuntimesChoice = AS_REGISTERED, max_ap_delta: float | None = None
+) -> ModelSpec:
+    """A model of the project, or a source in the registry that is named by its reference.
+
+    Raises:
+        ConfigError: there is none.
+        RegistryDamaged, RegistryRefused, RegistryUnavailable: see `roastery.registry.sources`.
+    """
+    if name in project.models or not is_reference(name):
+        return project.model(name)
+    catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
+    spec = source_spec(catalog, name)
+    return _asked(spec, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
 
 
 def _folder(configs: str) -> Path:

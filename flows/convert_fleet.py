@@ -10,6 +10,7 @@ from flows.asked import AS_REGISTERED, ApPoints, Folder, RuntimesChoice, SampleI
 from flows.convert_model import convert_model
 from flows.fleet import Where, Words, dispatching, run_fleet
 from flows.unchanged import unchanged
+from roastery.registry.asked_sources import with_registered
 from roastery.registry.catalog import Catalog
 from roastery.results import FleetSummary
 from roastery.selection import Only, Selection, select
@@ -42,7 +43,8 @@ def convert_fleet(
     not converted or did not pass their gates.
 
     Args:
-        models: Names of registered models, or globs such as mask_*. None: all.
+        models: Names of registered models, or globs such as mask_*; or sources in the registry, as
+            models:/NAME/VERSION, models:/NAME@ALIAS, or models:/mask_* for the newest of each. None: all names.
         tags: Models that carry all of these tags.
         only: `new` have no converted version in the registry; `changed` have one of other weights, config or export.
         runtimes: Which runtimes judge the converted models. `auto`: genuine Caffe2 too, where it is installed.
@@ -55,7 +57,8 @@ def convert_fleet(
     """
     project = asked_project(configs, runtimes, max_ap_delta, sample_images)
     catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
-    chosen = select(project.models, Selection(names=tuple(models), tags=tuple(tags), only=only), catalog.converted)
+    project, names = with_registered(project, models, lambda: catalog)
+    chosen = select(project.models, Selection(names=names, tags=tuple(tags), only=only), catalog.converted)
     if not chosen:
         return Completed(message="nothing to convert", data=FleetSummary(models=()))
     parameters = {

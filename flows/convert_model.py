@@ -15,6 +15,7 @@ from flows.asked import (
     ModelName,
     RuntimesChoice,
     SampleImages,
+    asked_model,
     asked_project,
     run_name,
 )
@@ -25,7 +26,9 @@ from flows.stage_runs import Runs, StageRuns, failure_in
 from roastery.errors import ArtifactMissing
 from roastery.outcome import gate_reasons, summarised
 from roastery.project import Project
+from roastery.reference_uri import named
 from roastery.results import Conversion, ModelOutcome, Registered
+from roastery.settings import told_settings
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 from roastery.stages.export_onnx import ExportOnnxRequest
@@ -38,6 +41,7 @@ from roastery.versions import versions
 from tasks.convert_caffe2 import convert_caffe2
 from tasks.export_onnx import export_onnx
 from tasks.log import LogRequest, log
+from tasks.obtain import obtain, obtaining
 from tasks.performer import own_worker
 from tasks.policy import forget_stores, open_store
 from tasks.report import report
@@ -70,7 +74,8 @@ def convert_model(
     conversion that failed its gate is filed all the same, as such.
 
     Args:
-        model: A registered model's name: that of a YAML in `<configs>/models`.
+        model: A registered model's name: that of a YAML in `<configs>/models`. Or a source in the MLflow registry:
+            models:/NAME/VERSION or models:/NAME@ALIAS.
         runtimes: Which runtimes judge the converted model. `auto`: genuine Caffe2 too, where it is installed.
         max_ap_delta: How many AP points (0..100) the converted model may differ by. Empty: as its gate says.
         sample_images: On how many images its outputs are compared one by one. Empty: as pipeline.yaml says.
@@ -78,13 +83,16 @@ def convert_model(
             ROASTERY_CONFIGS says there, else configs.
     """
     started = time.perf_counter()
+    asked, model = model, named(model)
     project = asked_project(configs, runtimes, max_ap_delta, sample_images)
     conversion = registered = failure = None
     runs = StageRuns(model, project.pipeline)
     try:
-        spec = project.model(model)
+        spec = asked_model(project, asked, runtimes, max_ap_delta)
         dataset = project.dataset_of(spec)
         with own_worker(model), showing_progress(model):
+            if spec.is_registered:
+                spec = runs.call(obtain, obtaining(spec, project.pipeline))
             conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
@@ -191,5 +199,6 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         report=reported.artifact,
         timings=tuple(runs.timings),
         export=model.export,
+        settings=told_settings(model, pipeline),
         versions=versions(),
     )

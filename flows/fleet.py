@@ -1,6 +1,6 @@
 """What all fleets do: let each of their models have a run of its own, and tell in one table how they ended."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from roastery.spec import ModelSpec
 Where = Literal["auto", "workers", "this machine"]
 """By the workers of a deployment, or by processes of this machine; `auto`: by workers where there are any."""
 
-Words = list[Annotated[str, Field(min_length=1, max_length=80)]]
+Words = list[Annotated[str, Field(min_length=1, max_length=200)]]
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def dispatching(
 
 
 def run_fleet(
-    models: Sequence[ModelSpec],
+    models: Mapping[str, ModelSpec],
     dispatcher: Callable[[], AbstractContextManager[Dispatcher]],
     known: Callable[[ModelSpec], ModelSummary | None],
     shown: str,
@@ -61,20 +61,22 @@ def run_fleet(
     """Run a fleet; gives its state, whose data is a FleetSummary.
 
     Args:
+        models: by the names that their runs are asked for by.
         dispatcher: makes one, if anything is to be run.
         known: how a model's run would end, where that is known without running it.
         shown: the key of the artifact that has the table.
     """
     ended: dict[int, ModelSummary] = {}
     with showing_fleet(len(models), shown) as show:
-        for place, model in enumerate(models):
+        for place, model in enumerate(models.values()):
             summary = known(model)
             if summary is not None:
                 ended[place] = summary
                 show(summary)
+        asked = list(models)
         places = [place for place in range(len(models)) if place not in ended]
         if places:
-            names = [models[place].name for place in places]
+            names = [asked[place] for place in places]
             with dispatcher() as dispatching, closing(fan_out(names, dispatching)) as ending:
                 for number, each in ending:
                     ended[places[number]] = each

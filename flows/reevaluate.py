@@ -1,7 +1,7 @@
 """The flows that measure converted models again: what was exact in the spring may not be on today's packages or images.
 
 What is measured is what the registry holds, and the detections are made anew, never taken from the store. The verdict
-is filed with the version; its aliases stay where they are.
+is filed with the version. One that does not pass any more loses the gate's aliases, and an event says so.
 """
 
 import time
@@ -16,7 +16,7 @@ from flows.asked import AS_REGISTERED, ApPoints, Folder, ModelName, RuntimesChoi
 from flows.fleet import Where, Words, dispatching, run_fleet
 from flows.fleet_ties import tell_fleet
 from flows.judged import judged
-from flows.reevaluation_shown import show_reevaluation
+from flows.reevaluation_shown import show_reevaluation, tell_reevaluation
 from flows.shown import showing_progress
 from flows.stage_runs import StageRuns, failure_in
 from roastery.errors import ConfigError
@@ -115,7 +115,9 @@ def _measured(model: ModelSpec, project: Project, runs: StageRuns) -> ModelSumma
                 **registry,
             ),
         )
-    return summary_of(model.name, evaluation, filed, artifacts=recalled.net.uri)
+    summary = summary_of(model.name, evaluation, filed.registered, artifacts=recalled.net.uri)
+    tell_reevaluation(summary, filed)
+    return summary
 
 
 @flow(
@@ -152,7 +154,7 @@ def reevaluate_fleet(
     catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
     converted = catalog.converted()
     named = select(project.models, Selection(names=tuple(models), tags=tuple(tags)), lambda: converted)
-    chosen = [model for model in named if model.name in converted]
+    chosen = {name: model for name, model in named.items() if model.name in converted}
     if not chosen:
         return Completed(message="no converted model to measure", data=FleetSummary(models=()))
     parameters = {"runtimes": runtimes, "max_ap_delta": max_ap_delta, "configs": configs}

@@ -1,31 +1,80 @@
-"""What the Prefect UI shows of a re-evaluation: `reevaluation-<model>`, in Markdown."""
+"""What Prefect shows and tells of a re-evaluation: `reevaluation-<model>`, a table, and an event.
 
-from prefect.artifacts import create_markdown_artifact
+An automation acts on the events `roastery.reevaluation.passed` and `roastery.reevaluation.failed` of the resource
+`roastery.model.<model>`; their payload has the version, the figures and the aliases.
+"""
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
 
 from flows.shown import slug, unimportant
+from roastery.registry.filed import Refiled
 from roastery.results import ModelSummary
+
+EVENT = "roastery.reevaluation"
 
 
 def show_reevaluation(summary: ModelSummary) -> None:
     """The figures of the original and of the converted model, or why there are none."""
-    lines = [f"# {summary.model}.caffe2 again: {summary.ended}"]
-    if summary.figures:
-        rows = ["| figure | original | converted | difference |", "|---|---|---|---|"]
-        for figure in summary.figures:
-            values = (figure.original, figure.converted, figure.difference)
-            shown = " | ".join("-" if value is None else f"{value:.2f}" for value in values)
-            rows.append(f"| {figure.iou_type} {figure.metric} | {shown} |")
-        lines.append("\n".join(rows))
-    # Indented: code, and nothing else to Markdown.
-    lines += [f"    {reason}" for reason in summary.reasons]
-    if summary.failure is not None:
-        lines.append(f"    {summary.failure.stage}: {summary.failure.reason}")
+    key = f"reevaluation-{slug(summary.model)}"
+    with unimportant():
+        if summary.figures:
+            create_table_artifact(_rows(summary), key=key, description=_description(summary))
+        else:
+            failure = summary.failure
+            # Indented: code, and nothing else to Markdown.
+            reason = f"\n\n    {failure.stage}: {failure.reason}" if failure else ""
+            create_markdown_artifact(f"# {summary.model}.caffe2 again: {summary.ended}{reason}", key)
+
+
+def tell_reevaluation(summary: ModelSummary, filed: Refiled) -> None:
+    """The event. It is sent when the verdict is on record, and the aliases are where they belong."""
+    registered = filed.registered
+    payload: dict[str, Any] = {
+        "model": registered.name,
+        "version": registered.version,
+        "passed": summary.passed,
+        "judged_by": summary.judged_by,
+        "reasons": list(summary.reasons),
+        "differences": {figure.iou_type: figure.difference for figure in summary.figures},
+        "aliases_taken": list(filed.taken),
+        "aliases_kept": list(filed.kept),
+        "run": registered.run_url,
+    }
+    with unimportant():
+        emit_event(
+            f"{EVENT}.{'passed' if summary.passed else 'failed'}",
+            resource={
+                "prefect.resource.id": f"roastery.model.{summary.model}",
+                "prefect.resource.name": summary.model,
+                "roastery.version": str(registered.version),
+            },
+            payload=payload,
+        )
+
+
+def _rows(summary: ModelSummary) -> list[dict[str, Any]]:
+    return [
+        {
+            "figure": f"{figure.iou_type} {figure.metric}",
+            "original": _shown(figure.original),
+            "converted": _shown(figure.converted),
+            "difference": _shown(figure.difference),
+            "verdict": summary.ended,
+        }
+        for figure in summary.figures
+    ]
+
+
+def _description(summary: ModelSummary) -> str:
+    lines = [f"# {summary.model}.caffe2 again: {summary.ended}", *(f"    {reason}" for reason in summary.reasons)]
     filed = summary.registered
     if filed is not None:
         lines.append(f"[Version {filed.version} of {filed.name}]({filed.run_url})")
-    with unimportant():
-        create_markdown_artifact(
-            "\n\n".join(lines),
-            key=f"reevaluation-{slug(summary.model)}",
-            description=f"{summary.model}.caffe2: {summary.ended}",
-        )
+    return "\n\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

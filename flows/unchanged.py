@@ -15,11 +15,13 @@ from roastery.errors import RoasteryError
 from roastery.outcome import summary_of
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
+from roastery.registry.sources import source_spec
 from roastery.results import ModelSummary, StageResult, StageTiming
 from roastery.spec import ModelSpec
 from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
 from roastery.store import Store
+from tasks.obtain import known, local
 
 ResultT = TypeVar("ResultT", bound=StageResult)
 AnyT = TypeVar("AnyT")
@@ -30,16 +32,24 @@ def unchanged(model: ModelSpec, project: Project, catalog: Catalog) -> ModelSumm
     pipeline = project.pipeline
     try:
         # A store of its own: each remembers what it has verified, and a fleet has thousands of models.
-        conversion = convert(model, project.dataset_of(model), pipeline, _Recalled(Store(pipeline.store)))
-        registered = catalog.find(conversion)
+        store = Store(pipeline.store)
+        dataset = project.dataset_of(model)
+        if model.is_registered:
+            registered = source_spec(catalog, model.weights)
+            source = known(registered, store)
+            if source is None:
+                return None
+            model = local(model, registered, source, store)
+        conversion = convert(model, dataset, pipeline, _Recalled(store))
+        filed = catalog.find(conversion)
     except (_NotThereError, RoasteryError):
         return None
-    if registered is None:
+    if filed is None:
         return None
     return summary_of(
         model.name,
         conversion.evaluation,
-        registered,
+        filed,
         report=conversion.report.uri,
         artifacts=conversion.converted.uri,
         unchanged=True,

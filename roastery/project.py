@@ -38,7 +38,11 @@ class Project(BaseModel):
         return self.datasets[model.dataset]
 
     def only(self, name: str) -> "Project":
-        """The same for one model: what its own process is given."""
+        """The same for one model: what its own process is given.
+
+        Args:
+            name: its name, or the reference by which the project has a registered source.
+        """
         model = self.model(name)
         datasets = {model.dataset: self.datasets[model.dataset]} if model.dataset in self.datasets else {}
         return Project(models={name: model}, datasets=datasets, pipeline=self.pipeline)

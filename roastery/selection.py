@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from roastery.digest import canonical_json
 from roastery.errors import ConfigError, UserError
+from roastery.reference_uri import is_reference
 from roastery.results import ConvertedSource
 from roastery.spec import ModelSpec
 from roastery.stages.resolve import config_sha256, weights_sha256
@@ -31,8 +32,8 @@ class Selection(BaseModel):
 
 def select(
     models: Mapping[str, ModelSpec], selection: Selection, converted: Callable[[], Mapping[str, ConvertedSource]]
-) -> list[ModelSpec]:
-    """The models that are taken: in the order of the names that were asked for, each once; a glob's by name.
+) -> dict[str, ModelSpec]:
+    """The models that are taken, by name: in the order in which they were asked for, each once; a glob's by name.
 
     Args:
         models: all that are registered, by name.
@@ -43,8 +44,16 @@ def select(
         ConfigError: a name, a glob or tags that no registered model has. That `only` leaves none is no error.
         RegistryUnavailable, RegistryRefused: what `converted` raises.
     """
-    named = list(dict.fromkeys(name for asked in selection.names or ("*",) for name in _named(asked, models)))
-    chosen = [models[name] for name in named if set(selection.tags) <= set(models[name].tags)]
+    known = {name: model for name, model in models.items() if not is_reference(name)}
+    named = list(
+        dict.fromkeys(
+            name
+            for asked in selection.names or ("*",)
+            for name in ((asked,) if asked in models else _named(asked, known))
+        )
+    )
+    chosen = {name: models[name] for name in named if set(selection.tags) <= set(models[name].tags)}
+    _require_apart(chosen)
     if not chosen and models:
         there = sorted({tag for name in named for tag in models[name].tags})
         way = f"there are {_few(there)}" if there else "none of them has tags"
@@ -52,7 +61,16 @@ def select(
     if selection.only == "all":
         return chosen
     filed = converted()
-    return [model for model in chosen if _state(model, filed.get(model.name)) in selection.only.split(" or ")]
+    states = selection.only.split(" or ")
+    return {name: model for name, model in chosen.items() if _state(model, filed.get(model.name)) in states}
+
+
+def _require_apart(chosen: Mapping[str, ModelSpec]) -> None:
+    """Two models of one name would be versions of one model, in an order that nobody said."""
+    by_name: dict[str, str] = {}
+    for asked, model in chosen.items():
+        if by_name.setdefault(model.name, asked) != asked:
+            raise ConfigError(f"{by_name[model.name]} and {asked} are both named {model.name!r}; ask for one of them")
 
 
 def export_tag(model: ModelSpec) -> str:
@@ -61,9 +79,6 @@ def export_tag(model: ModelSpec) -> str:
 
 
 def _named(asked: str, models: Mapping[str, ModelSpec]) -> Iterator[str]:
-    if asked in models:
-        yield asked
-        return
     found = [name for name in sorted(models) if fnmatchcase(name, asked)] if _GLOB & set(asked) else []
     if not found:
         close = difflib.get_close_matches(asked, models, n=3, cutoff=0.5)
@@ -83,7 +98,8 @@ def _state(model: ModelSpec, filed: ConvertedSource | None) -> str:
     try:
         # A digest that the spec says itself is checked when the model is run.
         weights = model.weights_sha256 or weights_sha256(model)
-        source = (weights, config_sha256(model), export_tag(model))
+        config = model.config_sha256 or config_sha256(model)
+        source = (weights, config, export_tag(model))
     except UserError:
         # Its own run says what is wrong with it.
         return "changed"

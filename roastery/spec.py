@@ -7,6 +7,7 @@ places in PipelineConfig (store, registry) start at the folder that a run is sta
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from roastery.address import SECRET_ERROR, Address
 from roastery.errors import ConfigError
 from roastery.home import at_home
+from roastery.reference_uri import REFERENCE, is_reference
 from roastery.safe_yaml import read_yaml
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
@@ -69,9 +71,16 @@ class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
     name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
-    config: Path = Field(description="detectron2's YAML: dumped whole, or with `_BASE_`")
-    weights: Address = Field(min_length=1, description="the checkpoint: .pkl, .pth or .safetensors")
+    config: Path | None = Field(None, description="detectron2's YAML: dumped whole, or with `_BASE_`")
+    weights: Address = Field(
+        min_length=1,
+        description="the checkpoint: .pkl, .pth or .safetensors; or a registered source, `models:/NAME/VERSION` or "
+        "`models:/NAME@ALIAS`, which has its config with it",
+    )
     weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
+    config_sha256: str | None = Field(
+        None, pattern=_SHA256, description="the digest that the whole config must have, as a version's tag says it"
+    )
     dataset: str = Field(pattern=SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
     overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
     source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
@@ -79,6 +88,21 @@ class ModelSpec(_Spec):
     export: ExportSpec = Field(ExportSpec(), description="what kind of net is made")
     tags: tuple[Tag, ...] = Field((), description="words of the team's own, by which fleets are selected")
     gate: GateSpec | None = Field(None, description="a gate of its own, instead of the pipeline's")
+
+    @model_validator(mode="after")
+    def _has_one_config(self) -> "ModelSpec":
+        if self.is_registered and not re.fullmatch(REFERENCE, self.weights):
+            raise ValueError("weights: write models:/NAME/VERSION or models:/NAME@ALIAS")
+        if self.is_registered and (self.config is not None or self.overrides):
+            raise ValueError("a registered source has its config with it; leave out config and overrides")
+        if self.config is None and not self.is_registered:
+            raise ValueError("config is missing; add detectron2's YAML, or name a registered source in weights")
+        return self
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether config and weights are those of a registered source, which are to be fetched first."""
+        return is_reference(self.weights)
 
 
 class DatasetSpec(_Spec):
@@ -246,7 +270,7 @@ def _plural(kind: type[_Spec]) -> str:
 
 def _rooted(file: Path, value: Any) -> Any:
     """A relative path as an absolute one; what is no path (a URI, a number) as it stands, for the spec to judge."""
-    if not isinstance(value, str) or not value or "://" in value:
+    if not isinstance(value, str) or not value or "://" in value or is_reference(value):
         return value
     return str(project_root(file) / at_home(value))
 
@@ -284,11 +308,12 @@ def _describe(problem: Any, kind: type[_Spec]) -> str:
     ways: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: f"unknown key; a {kind.__name__} has {', '.join(kind.model_fields)}",
         "missing": lambda: "is missing; add it",
+        "value_error": lambda: str(problem["ctx"]["error"]),
         SECRET_ERROR: lambda: str(problem["msg"]),
     }
     way = ways.get(problem["type"])
     text = way() if way else f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
-    return f"{key}: {text}"
+    return f"{key}: {text}" if key else text
 
 
 def _one_line(error: Exception) -> str:

@@ -6,10 +6,12 @@ from prefect import task
 
 from roastery.digest import JSON
 from roastery.registry.catalog import Catalog
+from roastery.registry.filed import Refiled
 from roastery.registry.filed import file_reevaluation as file
-from roastery.results import Evaluation, Registered
+from roastery.results import Evaluation
 from roastery.spec import PipelineConfig
 from roastery.stages.stage import Request
+from tasks.links import prefect_links
 from tasks.policy import TASK_OPTIONS
 
 
@@ -30,7 +32,7 @@ class FileReevaluationRequest(Request):
 
 
 @task(name="file_reevaluation", task_run_name="file {request.model} again", **TASK_OPTIONS)
-def file_reevaluation(request: FileReevaluationRequest, pipeline: PipelineConfig) -> Registered:
+def file_reevaluation(request: FileReevaluationRequest, pipeline: PipelineConfig) -> Refiled:
     """File a re-evaluation as a run, and its verdict with the version."""
     catalog = Catalog(request.tracking_uri, request.experiment)
-    return file(catalog, request.model, request.version, request.evaluated, request.evaluation)
+    return file(catalog, request.model, request.version, request.evaluated, request.evaluation, prefect_links())

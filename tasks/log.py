@@ -12,8 +12,10 @@ from roastery.results import Conversion, Registered
 from roastery.spec import PipelineConfig
 from roastery.stages.evaluate import EVALUATION_FILE
 from roastery.stages.failure import explained
+from roastery.stages.report import read_classes
 from roastery.stages.stage import Request
 from roastery.store import Store
+from tasks.links import prefect_links
 from tasks.policy import TASK_OPTIONS, open_store
 
 
@@ -36,11 +38,14 @@ def log(request: LogRequest, pipeline: PipelineConfig) -> Registered:
     """File a conversion as one run and one registered version."""
     store = open_store(pipeline.store)
     with explained(store, request):
-        return file_conversion(request, store)
+        return file_conversion(request, store, prefect_links())
 
 
-def file_conversion(request: LogRequest, store: Store) -> Registered:
+def file_conversion(request: LogRequest, store: Store, links: Mapping[str, str] | None = None) -> Registered:
     """File a conversion.
+
+    Args:
+        links: tags of its run that say where else it is seen.
 
     Raises:
         ArtifactMissing: an artifact of it is gone.
@@ -51,5 +56,6 @@ def file_conversion(request: LogRequest, store: Store) -> Registered:
     for artifact in (conversion.converted, conversion.onnx):
         folder = store.fetch(artifact)
         files |= {name: folder / name for name in artifact.files if name.startswith("model")}
-    report = store.fetch(conversion.report) / MARKDOWN_FILE
-    return Catalog(request.tracking_uri, request.experiment).log(conversion, files, report)
+    reported = store.fetch(conversion.report)
+    catalog = Catalog(request.tracking_uri, request.experiment)
+    return catalog.log(conversion, files, reported / MARKDOWN_FILE, read_classes(reported), links)

@@ -42,7 +42,7 @@ from roastery.results import Conversion, ConvertedSource, Evaluation, Registered
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric, Run
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
@@ -157,6 +157,20 @@ class Catalog:
                     )
         return newest
 
+    def registered_models(self, wanted: str | None = None) -> Iterator["RegisteredModel"]:
+        """All of them, with their newest versions and their aliases; page by page.
+
+        Raises:
+            MlflowException, OSError: as MLflow does.
+        """
+        token = None
+        while True:
+            page = self.client.search_registered_models(wanted, max_results=_PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
     def _all_versions(self, wanted: str) -> Iterator["ModelVersion"]:
         """Page by page."""
         token = None
@@ -215,7 +229,7 @@ class Catalog:
         from mlflow.exceptions import MlflowException
 
         # First, because it is the name that a registry may refuse.
-        self._register_name(registered_name(conversion))
+        self.register_name(registered_name(conversion))
         run = self._run(conversion)
         try:
             model = self._logged_model(conversion, run)
@@ -364,7 +378,8 @@ class Catalog:
             save_model(net, saved, vocabulary=vocabulary, mlflow_model=mlflow_model)
             fill(self.client, model, saved)
 
-    def _register_name(self, name: str) -> None:
+    def register_name(self, name: str) -> None:
+        """Make a registered model of that name, where there is none."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -37,7 +37,6 @@ class Refiled(BaseModel):
     """What it is called all the same: people's aliases, which they alone move."""
 
 
-
 @dataclass(frozen=True)
 class FiledVersion:
     """What the registry holds of a version. The folder is there as long as the block that fetched it."""
@@ -99,7 +98,9 @@ def file_reevaluation(
     name, client = model + CONVERTED_SUFFIX, catalog.client
     with sole_writer(catalog.tracking_uri, name), registry_errors(catalog.tracking_uri):
         filed = client.get_model_version(name, str(version))
-        run = catalog.keyed_run(key, f"{model} again", {"reevaluation_of": f"{name} version {version}", **(links or {})})
+        run = catalog.keyed_run(
+            key, f"{model} again", {"reevaluation_of": f"{name} version {version}", **(links or {})}
+        )
         run_id, model_id = run.info.run_id, filed.tags.get(MODEL_ID_TAG)
         inputs = [LoggedModelInput(model_id)] if model_id else []
         client.log_inputs(run_id, datasets=[dataset_input(evaluation)], models=inputs)
@@ -109,7 +110,9 @@ def file_reevaluation(
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
         client.set_model_version_tag(name, str(version), REEVALUATED_TAG, began)
         client.set_model_version_tag(name, str(version), REEVALUATION_TAG, "passed" if evaluation.passed else "failed")
-        taken = () if evaluation.passed else take_aliases(client, name, version, f"failed when measured again in {run_id}")
+        taken = (
+            () if evaluation.passed else take_aliases(client, name, version, f"failed when measured again in {run_id}")
+        )
         alias = None
         if evaluation.passed:
             reason = f"passed when measured again, judged by {evaluation.judged_by}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roastery.data.vocabulary import Vocabulary
 from roastery.digest import JSON
 from roastery.report.files import CONFIG_FILE
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from roastery.report.facts import ReportFacts
 
 PICTURES = 4
+CLASSES_FILE = "classes.json"
+"""The dataset's names of classes and their COCO categories: what the registered model answers in."""
 
 
 class ReportRequest(Request):
@@ -57,7 +60,7 @@ class ReportResult(StageResult):
 
 
 def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
-    """Write both forms of the report, `report-<n>.png`, `report-curves-<IoU type>.svg` and `config.yaml`.
+    """Write both forms of the report, its pictures and curves, `config.yaml` and `classes.json`.
 
     Raises:
         DatasetError: a dataset that changed during the run.
@@ -78,8 +81,16 @@ def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
     pictures = draw_comparisons(directory, dataset, drawable, detections, PICTURES)
     curves = draw_curves(directory, read_curves(folder))
     shutil.copyfile(store.fetch(request.resolved.artifact) / CONFIG_FILE, directory / CONFIG_FILE)
+    classes = {"names": dataset.class_names, "category_ids": dataset.category_ids}
+    (directory / CLASSES_FILE).write_text(json.dumps(classes), encoding="utf-8")
     write_report(directory, facts.evaluation, _facts(request, store), pictures, curves)
     return NoFacts()
+
+
+def read_classes(folder: Path) -> Vocabulary:
+    """The names of the classes, from the folder of an artifact."""
+    said = json.loads((folder / CLASSES_FILE).read_bytes())
+    return Vocabulary("the dataset", tuple(said["names"]), tuple(said["category_ids"]))
 
 
 def _facts(request: ReportRequest, store: Store) -> "ReportFacts":

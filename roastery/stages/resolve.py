@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from roastery.config import dump_config, load_config, measures
 from roastery.digest import JSON, known_file_sha256
-from roastery.errors import CheckpointError
+from roastery.errors import CheckpointError, ConfigError
 from roastery.results import ArtifactRef, Measures, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, ModelSpec
 from roastery.stages.dataset import pin_dataset
@@ -78,7 +78,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
     (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
     return ResolveFacts(
         meta_architecture=config.MODEL.META_ARCHITECTURE,
-        config_sha256=known_file_sha256(directory / CONFIG_FILE),
+        config_sha256=config_sha256(request.spec),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=Path(request.spec.weights).stat().st_size,
         measures=measures(config),
@@ -92,6 +92,8 @@ def pinned_config(spec: ModelSpec) -> "CfgNode":
     Raises:
         ConfigError: see `roastery.config.load_config`.
     """
+    if spec.config is None:
+        raise ValueError(f"{spec.weights}: a registered source is taken out of the registry before it is read")
     return load_config(spec.config, [*spec.overrides, "MODEL.WEIGHTS", "", "OUTPUT_DIR", ""])
 
 
@@ -99,9 +101,15 @@ def config_sha256(spec: ModelSpec) -> str:
     """The digest of the model's whole config, as `config.yaml` holds it.
 
     Raises:
-        ConfigError: as `pinned_config`.
+        ConfigError: as `pinned_config`; or not the digest that the spec says.
     """
-    return hashlib.sha256(dump_config(pinned_config(spec)).encode()).hexdigest()
+    sha256 = hashlib.sha256(dump_config(pinned_config(spec)).encode()).hexdigest()
+    if spec.config_sha256 not in (None, sha256):
+        raise ConfigError(
+            f"{spec.config}: its sha256, whole, is {sha256}, not {spec.config_sha256} as model {spec.name!r} says; "
+            "use the right config or mend `config_sha256`"
+        )
+    return sha256
 
 
 def weights_sha256(spec: ModelSpec) -> str:

@@ -22,7 +22,9 @@ def test_a_version_comes_back_as_it_was_filed_and_its_folder_goes_with_the_block
         # Word for word: a figure that is no number equals nothing, itself not.
         assert filed.conversion.model_dump_json() == make_conversion().model_dump_json()
         names = ("model.onnx", "model.pb", "model.pbtxt", "model.svg", "model_init.pb")
-        assert {name: filed.digests[name] for name in names} == {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in names}
+        assert {name: filed.digests[name] for name in names} == {
+            name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in names
+        }
         assert (folder / "model.pb").read_bytes() == files["model.pb"].read_bytes()
 
     assert not folder.exists()
@@ -159,7 +161,10 @@ def test_the_figures_of_a_reevaluation_are_the_versions_own_models(catalog, make
 def test_another_occasion_is_another_run(catalog, make_conversion, files):
     catalog.log(make_conversion(), files)
 
-    runs = [file_reevaluation(catalog, NAME, 1, key * 32, make_conversion().evaluation).registered.run_id for key in ("e5", "e6")]
+    runs = [
+        file_reevaluation(catalog, NAME, 1, key * 32, make_conversion().evaluation).registered.run_id
+        for key in ("e5", "e6")
+    ]
 
     assert len(set(runs)) == 2
     assert catalog.client.get_model_version(f"{NAME}.caffe2", "1").tags["reevaluation"] == "passed"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from roastery.registry.catalog import Catalog
-from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG
-from roastery.registry.record import metrics, version_tags
+from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, metrics, version_tags
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "query-the-registry.md").read_text(encoding="utf-8")
 MODEL = "street_signs"

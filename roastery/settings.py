@@ -1,0 +1,18 @@
+"""What a conversion was asked for, in names and short values: what is put on record beside its figures."""
+
+from roastery.digest import canonical_json
+from roastery.spec import ModelSpec, PipelineConfig
+
+
+def told_settings(model: ModelSpec, pipeline: PipelineConfig) -> dict[str, str]:
+    """The settings of a model's run by their names in the configs: `gate/max_ap_delta`, `sample/n`, ..."""
+    gate = (model.gate or pipeline.gate).model_dump(mode="json")
+    settings = {f"gate/{name}": canonical_json(value) for name, value in gate.items()}
+    settings |= {f"sample/{name}": str(value) for name, value in pipeline.sample.model_dump(mode="json").items()}
+    return settings | {
+        "source": model.source,
+        "runtimes": model.runtimes,
+        "shards": str(pipeline.shards),
+        "overrides": " ".join(model.overrides),
+        "tags": ", ".join(model.tags),
+    }
