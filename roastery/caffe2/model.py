@@ -14,11 +14,10 @@ from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.draw import draw_svg
 from roastery.caffe2.net_settings import panoptic_settings, retinanet_settings
-from roastery.caffe2.nets import Nets, load_nets, net_argument, save_nets
+from roastery.caffe2.nets import Nets, batch_size, load_nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.data.preprocess import pad_and_batch, padded_size
 from roastery.errors import RuntimeFailed
-from roastery.metadata import BATCH_ARGUMENT
 from roastery.postprocess.instances import assemble_instances, resize_to_original
 from roastery.postprocess.panoptic import panoptic_answer
 from roastery.postprocess.retinanet import decode_maps
@@ -120,7 +119,7 @@ class Caffe2Model:
     @property
     def batch(self) -> int:
         """How many images the net takes at once."""
-        return max(net_argument(self.predict_net, BATCH_ARGUMENT, 1), 1)
+        return batch_size(self.predict_net)
 
     @property
     def _divisibility(self) -> int:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.arguments import ArgumentValue, argument_value
 from roastery.errors import ModelFileError
+from roastery.metadata import BATCH_ARGUMENT
 from roastery.regular_file import require_regular
 from roastery.whole_file import write_whole
 
@@ -35,7 +36,32 @@ def load_nets(directory: Path) -> Nets:
     Raises:
         ModelFileError: a file that is missing, unreadable or not a NetDef.
     """
-    return Nets(_load(directory / PREDICT_FILE), _load(directory / INIT_FILE))
+    return Nets(load_net(directory / PREDICT_FILE), load_net(directory / INIT_FILE))
+
+
+def load_net(file: Path) -> caffe2_pb2.NetDef:
+    """Read one of the two files.
+
+    Raises:
+        ModelFileError: as `load_nets`.
+    """
+    try:
+        require_regular(file)
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
+    try:
+        net = caffe2_pb2.NetDef.FromString(content)
+    except DecodeError as error:
+        raise ModelFileError(f"{file} is damaged or not a NetDef: {error}") from error
+    # Nothing reads what no NetDef has.
+    net.DiscardUnknownFields()
+    # protobuf takes an empty file, and reads a bare ONNX model's bytes as unknown fields.
+    if not net.op:
+        raise ModelFileError(f"{file} is not a NetDef: it has no operator")
+    if not all(isinstance(text, str) for text in _texts(net)):
+        raise ModelFileError(f"{file} is damaged: a name in it is not UTF-8 text")
+    return net
 
 
 def save_nets(nets: Nets, directory: Path) -> None:
@@ -48,6 +74,15 @@ def save_nets(nets: Nets, directory: Path) -> None:
     write_whole(directory / INIT_FILE, nets.init_net.SerializeToString(deterministic=True))
     write_whole(directory / TEXT_FILE, text.encode())
     write_whole(directory / PREDICT_FILE, nets.predict_net.SerializeToString(deterministic=True))
+
+
+def batch_size(net: caffe2_pb2.NetDef) -> int:
+    """How many images a predict net takes at once.
+
+    Raises:
+        ModelFileError: its argument is no whole number.
+    """
+    return max(net_argument(net, BATCH_ARGUMENT, 1), 1)
 
 
 def net_argument(net: caffe2_pb2.NetDef, name: str, default: _Value) -> _Value:
@@ -77,26 +112,6 @@ def _as_type_of(default: ArgumentValue, value: ArgumentValue) -> ArgumentValue |
     if isinstance(default, float) and isinstance(value, int):
         return float(value)
     return value if type(value) is type(default) else None
-
-
-def _load(file: Path) -> caffe2_pb2.NetDef:
-    try:
-        require_regular(file)
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
-    try:
-        net = caffe2_pb2.NetDef.FromString(content)
-    except DecodeError as error:
-        raise ModelFileError(f"{file} is damaged or not a NetDef: {error}") from error
-    # Nothing reads what no NetDef has.
-    net.DiscardUnknownFields()
-    # protobuf takes an empty file, and reads a bare ONNX model's bytes as unknown fields.
-    if not net.op:
-        raise ModelFileError(f"{file} is not a NetDef: it has no operator")
-    if not all(isinstance(text, str) for text in _texts(net)):
-        raise ModelFileError(f"{file} is damaged: a name in it is not UTF-8 text")
-    return net
 
 
 def _texts(net: caffe2_pb2.NetDef) -> Iterable[object]:

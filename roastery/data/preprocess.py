@@ -6,13 +6,15 @@ data/dataset_mapper.py and structures/image_list.py, release 0.5.
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -20,6 +22,10 @@ from roastery.data.coco import ImageRecord
 from roastery.errors import ConfigError, DatasetError
 
 FORMATS = ("BGR", "RGB", "L")
+ENCODINGS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+"""What bytes are read as: Pillow hands some of its other formats to programs of the system."""
+MOST_ENCODED_PIXELS = 50_000_000
+"""Of an image out of bytes: few bytes can claim many pixels, and each mask of it takes a byte a pixel."""
 
 _ORIENTATION_TAG = 274
 _UPRIGHT = {
@@ -35,10 +41,26 @@ _UPRIGHT = {
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, Image.DecompressionBombError)
 
 
-def read_image(path: Path | str, format: str = "BGR") -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file's bytes, which may be a stranger's.
+
+    Attributes:
+        name: what errors call it.
+    """
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_image(source: Path | str | EncodedImage, format: str = "BGR") -> NDArray[np.uint8]:
     """An image file as (H, W, C) uint8, turned upright as its EXIF orientation says.
 
     Args:
+        source: a path, or bytes, of which `ENCODINGS` and at most `MOST_ENCODED_PIXELS` are read.
         format: "BGR", "RGB" (C = 3) or "L" (C = 1).
 
     Raises:
@@ -48,14 +70,14 @@ def read_image(path: Path | str, format: str = "BGR") -> NDArray[np.uint8]:
     if format not in FORMATS:
         raise ConfigError(f"INPUT.FORMAT: {format!r} is not read; use one of {', '.join(FORMATS)}")
     try:
-        with Image.open(path) as opened:
+        with _opened(source) as opened:
             image = _upright(opened).convert("L" if format == "L" else "RGB")
             pixels: NDArray[np.uint8] = np.asarray(image)
     except FileNotFoundError:
-        raise DatasetError(f"{path}: no such image; correct the path or the dataset's image folder") from None
+        raise DatasetError(f"{source}: no such image; correct the path or the dataset's image folder") from None
     except _DECODING_ERRORS as error:
         raise DatasetError(
-            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); replace it"
+            f"{source}: cannot be read as an image ({type(error).__name__}: {error}); replace it"
         ) from None
     if format == "L":
         return pixels[:, :, None]
@@ -97,11 +119,11 @@ def resize_shortest_edge(image: NDArray[np.uint8], min_size: int, max_size: int)
     return resized[:, :, None] if channels == 1 else resized
 
 
-def to_input(source: ImageRecord | Path | str, config: CfgNode) -> dict[str, Any]:
+def to_input(source: ImageRecord | Path | str | EncodedImage, config: CfgNode) -> dict[str, Any]:
     """What a detector takes for one image: detectron2's input dict.
 
     Args:
-        source: an image file, or a dataset's record of one, whose size must be the file's.
+        source: an image file, its bytes, or a dataset's record of one, whose size must be the file's.
 
     Returns:
         "image": (C, H, W) float32, 0..255, in INPUT.FORMAT's order and resized for testing; "height" and "width" of the
@@ -167,6 +189,20 @@ def padded_size(sizes: Sequence[Sequence[int]], size_divisibility: int) -> tuple
     divisor = max(size_divisibility, 1)
     height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
     return height, width
+
+
+def _opened(source: Path | str | EncodedImage) -> Image.Image:
+    if not isinstance(source, EncodedImage):
+        return Image.open(source)
+    try:
+        image = Image.open(BytesIO(source.content), formats=ENCODINGS)
+    except UnidentifiedImageError:
+        kinds = ", ".join(ENCODINGS)
+        raise DatasetError(f"{source}: is no {kinds} file; give an image file's bytes, not its path") from None
+    if image.width * image.height > MOST_ENCODED_PIXELS:
+        most = MOST_ENCODED_PIXELS // 1_000_000
+        raise DatasetError(f"{source}: is {image.height} x {image.width} pixels, over {most} million; make it smaller")
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
