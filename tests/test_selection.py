@@ -44,7 +44,7 @@ def chosen(
     models: dict[str, ModelSpec], *names: str, tags: tuple[str, ...] = (), only: Only = "all", **filed: ConvertedSource
 ) -> list[str]:
     selection = Selection(names=names, tags=tags, only=only)
-    return [model.name for model in select(models, selection, lambda: filed)]
+    return list(select(models, selection, lambda: filed))
 
 
 def test_names_come_in_the_order_asked_for_each_once_and_a_globs_by_name(models: dict[str, ModelSpec]) -> None:

@@ -28,12 +28,13 @@ def with_registered(
         return project, tuple(names)
     registry, models, found = catalog(), dict(project.models), []
     for name in names:
-        for reference in _expanded(registry, name):
-            if is_reference(reference):
-                spec = source_spec(registry, reference)
-                reference = spec.weights
-                models[reference] = spec
-            found.append(reference)
+        for each in _expanded(registry, name):
+            if not is_reference(each):
+                found.append(each)
+                continue
+            spec = source_spec(registry, each)
+            models[spec.weights] = spec
+            found.append(spec.weights)
     return project.model_copy(update={"models": models}), tuple(dict.fromkeys(found))
 
 

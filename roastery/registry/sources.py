@@ -274,7 +274,7 @@ def _version(catalog: Catalog, reference: str) -> "ModelVersion":
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             raise ConfigError(
-                f"{reference}: there is no such version in {catalog.tracking_uri}; `roastery models` lists what there is"
+                f"{reference}: there is no such version in {catalog.tracking_uri}; see `roastery models`"
             ) from error
 
 

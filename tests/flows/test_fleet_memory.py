@@ -65,7 +65,8 @@ class AtOnce:
 def dispatching():
     yield AtOnce()
 
-specs = [ModelSpec(name=f"m{n}", config=Path(f"m{n}.yaml"), weights=f"m{n}.pkl", dataset="d") for n in range(models)]
+names = [f"m{n}" for n in range(models)]
+specs = {n: ModelSpec(name=n, config=Path(f"{n}.yaml"), weights=f"{n}.pkl", dataset="d") for n in names}
 state = flows.fleet.run_fleet(specs, dispatching, lambda model: None, "fleet")
 assert (state.message, told) == (f"{models} passed", [None] * models + [models]), state
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,5 +1,6 @@
 """A converted model measured again: what the registry holds, beside its original, anew."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -116,11 +117,13 @@ def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version
         assert summary.registered.run_id not in runs
         assert (summary.registered.version, summary.registered.created) == (1, False)
         shown = artifact(f"reevaluation-{slug(model.name)}", state)
-        assert shown.description == f"{name}: passed"
+        assert shown.type == "table"
         # Two decimals of each, as the table of a fleet has them.
-        told = f"| bbox AP | {filed['original']['bbox']['AP']:.2f} | {filed['torch']['bbox']['AP']:.2f} |"
-        assert told in shown.data
-        assert f"[Version 1 of {name}]({summary.registered.run_url})" in shown.data
+        (row,) = json.loads(shown.data)
+        figures = [f"{filed[target]['bbox']['AP']:.2f}" for target in ("original", "torch")]
+        assert [row["figure"], row["original"], row["converted"]] == ["bbox AP", *figures]
+        assert f"{name} again: passed" in shown.description
+        assert f"[Version 1 of {name}]({summary.registered.run_url})" in shown.description
     after = client.get_model_version(name, "1")
     assert after.tags["reevaluation"] == "passed"
     measured = datetime.fromisoformat(after.tags["reevaluated"])

@@ -3,6 +3,7 @@ import socket
 
 import pytest
 
+from roastery.caffe2 import caffe2_pb2
 from roastery.registry.catalog import Catalog
 from roastery.results import (
     ArtifactRef,
@@ -91,6 +92,12 @@ def files(tmp_path):
     names += ["model.pt2", "model_final.pkl", "notes.txt"]
     for name in names:
         (folder / name).write_bytes(f"the bytes of {name}".encode())
+    # The least that is a net.
+    for name in ("model.pb", "model_init.pb"):
+        net = caffe2_pb2.NetDef(name=name)
+        net.op.add(type="Copy", input=["data"], output=["copied"])
+        net.arg.add(name="meta_architecture", s=b"GeneralizedRCNN")
+        (folder / name).write_bytes(net.SerializeToString())
     return {name: folder / name for name in names}
 
 

@@ -30,7 +30,8 @@ catalog.client
 Path(start + f".ready-{time.monotonic_ns()}").touch()
 while not Path(start).exists():
     time.sleep(0.01)
-print(catalog.log(conversion, {"model.pb": Path(model)}).model_dump_json())
+files = {name: Path(model) / name for name in ("model.pb", "model_init.pb")}
+print(catalog.log(conversion, files).model_dump_json())
 """
 
 
@@ -379,7 +380,7 @@ def test_two_processes_at_once_make_one_version(catalog, make_conversion, files,
     conversion_file.write_text(make_conversion().model_dump_json())
     command = [sys.executable, "-c", LOG_WHEN_STARTED, catalog.tracking_uri, str(conversion_file), str(start)]
     processes = [
-        subprocess.Popen([*command, str(files["model.pb"])], stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([*command, str(files["model.pb"].parent)], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     try:
         while len(list(tmp_path.glob("start.ready-*"))) < 2:
