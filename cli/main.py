@@ -18,6 +18,14 @@ COMMANDS = {
     "up": "Start a Prefect server, an MLflow server and the deployments on this machine.",
     "run": "Convert registered models, measure them beside their originals, and file them.",
     "predict": "Run a converted model on images, and draw what it finds.",
+    "register": "Register trained detectors in MLflow, as the source models that fleets convert.",
+    "models": "List the models of the registry: verdict, AP, difference, age.",
+    "show": "Show all that is known of a converted version.",
+    "diff": "Show in what two converted versions of a model differ.",
+    "fetch": "Fetch a converted model into a folder, verified.",
+    "history": "Tell all that happened to a model.",
+    "promote": "Give an alias to a version that passes its gate.",
+    "rollback": "Give an alias back to the version that held it before.",
     "stage": "Run one stage of a conversion alone, on what it failed on.",
 }
 """Each is the function of its name in `cli/<name>.py`, with its line of help."""

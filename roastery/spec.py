@@ -30,6 +30,7 @@ SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 _EXPERIMENT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _PROJECT_MARK = "configs"
+_MODEL_PATHS = ("config", "weights")
 _DATASET_PATHS = (
     *("images", "annotations", "sample_images", "sample_annotations"),
     *("panoptic", "panoptic_masks", "sem_seg"),
@@ -202,7 +203,16 @@ def load_models(directory: Path) -> dict[str, ModelSpec]:
     Raises:
         ConfigError: no such folder, nothing in it, a YAML that is not a ModelSpec, or a name that is there twice.
     """
-    return _load_folder(directory, ModelSpec, ("config", "weights"))
+    return _load_folder(directory, ModelSpec, _MODEL_PATHS)
+
+
+def load_model(file: Path) -> ModelSpec:
+    """The registered model of one YAML.
+
+    Raises:
+        ConfigError: no such file, or not a ModelSpec.
+    """
+    return _load_file(file, ModelSpec, _MODEL_PATHS)
 
 
 def load_datasets(directory: Path) -> dict[str, DatasetSpec]:
@@ -254,14 +264,18 @@ def _load_folder(directory: Path, kind: type[_AnySpec], path_keys: tuple[str, ..
     specs: dict[str, _AnySpec] = {}
     found_in: dict[str, Path] = {}
     for file in files:
-        content = _read(file)
-        rooted = {key: _rooted(file, value) if key in path_keys else value for key, value in content.items()}
-        spec = _parse(file, rooted, kind)
+        spec = _load_file(file, kind, path_keys)
         name: str = getattr(spec, "name")  # noqa: B009  (the bound of the type variable has no name)
         if name in specs:
             raise ConfigError(f"{file}: name: {name!r} is registered in {found_in[name]} too; rename one of them")
         specs[name], found_in[name] = spec, file
     return dict(sorted(specs.items()))
+
+
+def _load_file(file: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> _AnySpec:
+    content = _read(file)
+    rooted = {key: _rooted(file, value) if key in path_keys else value for key, value in content.items()}
+    return _parse(file, rooted, kind)
 
 
 def _plural(kind: type[_Spec]) -> str:

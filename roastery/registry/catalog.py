@@ -171,6 +171,31 @@ class Catalog:
             if not token:
                 return
 
+    def registered_model(self, name: str) -> "RegisteredModel | None":
+        """One of them; None where there is none.
+
+        Raises:
+            MlflowException, OSError: as MLflow does.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def versions_of(self, name: str) -> Iterator["ModelVersion"]:
+        """The versions of one registered model, whatever its name is.
+
+        Raises:
+            MlflowException, OSError: as MLflow does.
+        """
+        # A quote cannot be in a filter; a letter that may be any can.
+        wanted = f"name LIKE '{name.replace(chr(39), '_')}'" if "'" in name else f"name = '{name}'"
+        yield from (version for version in self._all_versions(wanted) if version.name == name)
+
     def _all_versions(self, wanted: str) -> Iterator["ModelVersion"]:
         """Page by page."""
         token = None

@@ -1,5 +1,7 @@
 """Filed versions taken out of the registry again, and what a later evaluation of one found."""
 
+import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +12,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from roastery.digest import file_sha256
+from roastery.digest import canonical_json, file_sha256
 from roastery.errors import ConfigError, RegistryDamaged
 from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.aliases import holders, take_aliases
 from roastery.registry.catalog import Catalog, measured
 from roastery.registry.lineage import dataset_input
 from roastery.registry.logged_model import MODEL_ID_TAG
-from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, aliases
+from roastery.registry.record import (
+    CONVERTED_SUFFIX,
+    REEVALUATED_TAG,
+    REEVALUATION_TAG,
+    REMEASURED_TAG,
+    aliases,
+    main_figures,
+)
 from roastery.registry.run_files import CONVERSION_FILE
 from roastery.results import Conversion, Evaluation, Registered
 
@@ -35,6 +44,10 @@ class Refiled(BaseModel):
     """The gate's aliases that it lost, now or in an earlier attempt."""
     kept: tuple[str, ...]
     """What it is called all the same: people's aliases, which they alone move."""
+
+
+OF_TAG = "roastery.reevaluates"
+"""Of a re-evaluation's run: the mark of the model's name."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,8 @@ def file_reevaluation(
         client.set_terminated(run_id, "FINISHED")
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
         client.set_model_version_tag(name, str(version), REEVALUATED_TAG, began)
+        figures = canonical_json({k: v for k, v in main_figures(evaluation).items() if v is None or math.isfinite(v)})
+        client.set_model_version_tag(name, str(version), REMEASURED_TAG, figures)
         client.set_model_version_tag(name, str(version), REEVALUATION_TAG, "passed" if evaluation.passed else "failed")
         taken = (
             () if evaluation.passed else take_aliases(client, name, version, f"failed when measured again in {run_id}")
@@ -128,6 +143,11 @@ def file_reevaluation(
         )
         held = holders(client.get_registered_model(name))
         return Refiled(registered=registered, taken=taken, kept=tuple(a for a, v in held.items() if v == version))
+
+
+def name_mark(name: str) -> str:
+    """A model's name as a search may ask for it, whatever is in it."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def download(catalog: Catalog, version: "ModelVersion", folder: Path) -> Path:

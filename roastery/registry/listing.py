@@ -1,0 +1,172 @@
+"""All models in short: what the tags of the newest versions say, asked for a page at a time."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from roastery import __version__
+from roastery.registry.answers import ModelAnswer
+from roastery.registry.catalog import Catalog
+from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG
+from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG
+from roastery.registry.sources import CHECKPOINT_TAG
+from roastery.registry.where import Condition
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+_PAGE = 100
+
+
+def list_models(catalog: Catalog, name: str | None = None) -> list[ModelAnswer]:
+    """Every model of which there is a source or a converted version, by name.
+
+    Args:
+        name: of this one alone.
+
+    Raises:
+        MlflowException, OSError: as MLflow does.
+    """
+    sources: dict[str, ModelVersion] = {}
+    converted: dict[str, RegisteredModel] = {}
+    for model in _registered(catalog, name):
+        newest = _newest(model)
+        if newest is None:
+            continue
+        if model.name.endswith(CONVERTED_SUFFIX):
+            converted[model.name.removesuffix(CONVERTED_SUFFIX)] = model
+        elif CHECKPOINT_TAG in newest.tags:
+            sources[model.name] = newest
+    return [answer(each, sources.get(each), converted.get(each)) for each in sorted(sources.keys() | converted.keys())]
+
+
+def answer(name: str, source: "ModelVersion | None", converted: "RegisteredModel | None") -> ModelAnswer:
+    """A model in short."""
+    version = None if converted is None else _newest(converted)
+    said = {
+        "model": name,
+        "source_version": None if source is None else int(source.version),
+        "registered_at": None if source is None else moment(source.creation_timestamp),
+        "family": None if source is None else source.tags.get("family"),
+        "dataset": None if source is None else source.tags.get("dataset"),
+    }
+    if version is not None and converted is not None:
+        said |= version_facts(version, source)
+        held = {alias for alias, holder in converted.aliases.items() if int(holder) == int(version.version)}
+        said["aliases"] = tuple(sorted(held))
+    return ModelAnswer.model_validate(said)
+
+
+def version_facts(version: "ModelVersion", source: "ModelVersion | None") -> dict[str, object]:
+    """What the tags of a converted version say of it, as it was measured last."""
+    tags = version.tags
+    figures = _figures(tags)
+    verdict = tags.get(REEVALUATION_TAG, tags.get("verdict"))
+    again = tags.get(REEVALUATED_TAG)
+    made = moment(version.creation_timestamp)
+    return {
+        "converted_version": int(version.version),
+        "verdict": verdict if verdict in ("passed", "failed") else None,
+        "judged_by": tags.get("judged_by"),
+        "ap": {name[3:]: value for name, value in figures.items() if not name.startswith(("ap_delta", "ap_original"))},
+        "ap_original": _under("ap_original_", figures),
+        "ap_delta": _under("ap_delta_", figures),
+        "stale": _stale(tags, source),
+        "family": tags.get("family"),
+        "dataset": tags.get("dataset"),
+        "converted_at": made,
+        "measured_at": _parsed(again) or made,
+        "run_id": version.run_id,
+        "model_id": tags.get(MODEL_ID_TAG),
+    }
+
+
+def matching(catalog: Catalog, conditions: tuple[Condition, ...]) -> set[str]:
+    """The logged models of converted versions of whose latest figures all conditions hold.
+
+    MLflow finds those of which they ever held; which figures are the latest is seen here.
+
+    Raises:
+        MlflowException, OSError: as MLflow does.
+    """
+    experiment = catalog.client.get_experiment_by_name(catalog.experiment)
+    if experiment is None:
+        return set()
+    wanted = " AND ".join([f"tags.`{KIND_TAG}` = '{CONVERTED}'", *map(str, conditions)])
+    found, token = set(), None
+    while True:
+        page = catalog.client.search_logged_models(
+            [experiment.experiment_id], wanted, max_results=_PAGE, page_token=token
+        )
+        found |= {model.model_id for model in page if all(each.holds(latest(model)) for each in conditions)}
+        token = page.token
+        if not token:
+            return found
+
+
+def latest(model: "LoggedModel") -> dict[str, float]:
+    """The latest figure of each metric."""
+    points = sorted(model.metrics or (), key=lambda point: point.timestamp)
+    return {point.key: point.value for point in points}
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of MLflow's."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
+
+
+def _registered(catalog: Catalog, name: str | None) -> Iterator["RegisteredModel"]:
+    if name is None:
+        yield from catalog.registered_models()
+        return
+    for each in (name, name + CONVERTED_SUFFIX):
+        model = catalog.registered_model(each)
+        if model is not None:
+            yield model
+
+
+def _newest(model: "RegisteredModel") -> "ModelVersion | None":
+    return max(model.latest_versions or (), key=lambda version: int(version.version), default=None)
+
+
+def _figures(tags: Mapping[str, str]) -> dict[str, float | None]:
+    """Of the last evaluation: that of the filing, or a later one, which is told in a tag of its own."""
+    told: Mapping[str, object] = {name: value for name, value in tags.items() if name.startswith("ap_")}
+    if REMEASURED_TAG in tags:
+        try:
+            said = json.loads(tags[REMEASURED_TAG])
+        except (ValueError, RecursionError):
+            said = None
+        told = said if isinstance(said, dict) else told
+    return {name: _number(value) for name, value in told.items() if name.startswith("ap_")}
+
+
+def _under(prefix: str, figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except ValueError:
+        return None
+
+
+def _stale(tags: Mapping[str, str], source: "ModelVersion | None") -> tuple[str, ...]:
+    reasons = []
+    for what, tag in (("weights", "source_sha256"), ("config", "config_sha256")):
+        if source is not None and source.tags.get(tag) != tags.get(tag):
+            reasons.append(f"other {what} than source version {source.version}")
+    made_by = tags.get("roastery_version")
+    if made_by != __version__:
+        reasons.append(f"made by Roastery {made_by}")
+    return tuple(reasons)
+
+
+def _parsed(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
