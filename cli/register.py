@@ -20,7 +20,7 @@ from roastery.training_metrics import METRICS_FILE, read_training_metrics
 def register(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="YAML", help="Models' YAML, as in configs/models.", show_default=False),
+        typer.Argument(metavar="YAML", help="Models' YAML, as of configs/models", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of one model without a YAML: its name.", show_default=False)] = None,
     config_file: Annotated[

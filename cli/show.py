@@ -46,7 +46,7 @@ def show(
         "files": ", ".join(f"{file} ({_size(size)})" for file, size in answer.files.items()) or "-",
         "operators": ", ".join(f"{count} {kind}" for kind, count in answer.operators.items()) or "-",
         "MLflow": answer.run_url,
-        **{tag: value for tag, value in answer.links.items()},
+        **answer.links,
     }
     for title, text in rows.items():
         out.print(f"  {plain(title):<24} {plain(text)}", highlight=False, soft_wrap=True)

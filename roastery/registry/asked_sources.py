@@ -29,7 +29,8 @@ def with_registered(
     registry, models, found = catalog(), dict(project.models), []
     for name in names:
         for each in _expanded(registry, name):
-            if not is_reference(each):
+            # What is there already may have been changed by who asks.
+            if each in models or not is_reference(each):
                 found.append(each)
                 continue
             spec = source_spec(registry, each)

@@ -45,7 +45,7 @@ def list_models(catalog: Catalog, name: str | None = None) -> list[ModelAnswer]:
 def answer(name: str, source: "ModelVersion | None", converted: "RegisteredModel | None") -> ModelAnswer:
     """A model in short."""
     version = None if converted is None else _newest(converted)
-    said = {
+    said: dict[str, object] = {
         "model": name,
         "source_version": None if source is None else int(source.version),
         "registered_at": None if source is None else moment(source.creation_timestamp),

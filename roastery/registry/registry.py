@@ -10,9 +10,7 @@ from roastery.errors import ConfigError
 from roastery.registry import versions
 from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.aliases import (
-    CANDIDATE,
     PRODUCTION,
-    VALIDATED,
     Move,
     legal_alias,
     move,
@@ -24,6 +22,7 @@ from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer
 from roastery.registry.catalog import Catalog
 from roastery.registry.listing import list_models, matching
 from roastery.registry.pictures import beside
+from roastery.registry.record import CANDIDATE, VALIDATED
 from roastery.registry.where import parse_where
 
 if TYPE_CHECKING:

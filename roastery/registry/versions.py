@@ -47,7 +47,8 @@ def find_version(catalog: Catalog, text: str) -> "ModelVersion":
     if model is None or not model.latest_versions:
         raise ConfigError(f"{name}: has no converted version in {catalog.tracking_uri}; `roastery models` lists all")
     if not rest:
-        return max(model.latest_versions, key=lambda version: int(version.version))
+        newest: ModelVersion = max(model.latest_versions, key=lambda version: int(version.version))
+        return newest
     asked = parse_reference(f"{full}{plain[len(name) :]}")
     try:
         if asked.alias is not None:
@@ -118,8 +119,8 @@ def fetch(catalog: Catalog, version: "ModelVersion", folder: Path) -> Fetched:
         wrong = [name for name in names if said.get(name) != filed.digests[name]]
         if missing or wrong:
             raise RegistryDamaged(
-                f"{version.name} version {version.version}: {(missing + wrong)[0]} in the registry is not the file that "
-                "was filed; fetch another version, or convert the model again"
+                f"{version.name} version {version.version}: {(missing + wrong)[0]} in the registry is not the file "
+                "that was filed; fetch another version, or convert the model again"
             )
         with replaced_folder(folder, FETCHED_FILES) as staging:
             for name in (*names, *(each for each in ("vocabulary.json",) if each in filed.digests)):

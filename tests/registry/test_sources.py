@@ -1,4 +1,4 @@
-"""Trained detectors in the registry: config and checkpoint, known by their bytes, and taken out again as they went in."""
+"""Trained detectors in the registry: known by their bytes, and taken out again as they went in."""
 
 import pickle
 import shutil
@@ -183,7 +183,7 @@ def test_a_name_of_converted_models_is_refused(catalog: Catalog, spec: ModelSpec
 def test_a_checkpoint_that_cannot_be_read_leaves_no_version(catalog: Catalog, spec: ModelSpec) -> None:
     Path(spec.weights).write_bytes(b"no pickle")
 
-    with pytest.raises(Exception, match="model_final.pkl"):
+    with pytest.raises(Exception, match=r"model_final\.pkl"):
         register_source(catalog, spec)
 
     assert newest_sources(catalog) == {}
