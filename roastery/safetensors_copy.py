@@ -4,8 +4,6 @@ from pathlib import Path
 
 from roastery.checkpoint import load_checkpoint
 
-WEIGHTS_FILE = "weights.safetensors"
-
 
 def write_safetensors(checkpoint: Path, target: Path) -> None:
     """The same tensors by the same names, in the same dtypes; the same checkpoint gives the same bytes.

@@ -21,7 +21,6 @@ from roastery.errors import RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
 from roastery.registry.aliases import holders, move
 from roastery.registry.database import make_database
-from roastery.registry.flavor import save_model
 from roastery.registry.lineage import dataset_digest, log_inputs
 from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, fill, keyed_model, tell_version
 from roastery.registry.record import (
@@ -391,6 +390,9 @@ class Catalog:
     ) -> None:
         """Give the logged model the net, in the form that MLflow loads and serves."""
         from mlflow.models import Model
+
+        # It brings PyTorch, which who only asks the registry need not wait for.
+        from roastery.registry.flavor import save_model
 
         with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
             net, saved = Path(folder, "net"), Path(folder, "model")

@@ -24,7 +24,6 @@ from roastery.registry.filed import download
 from roastery.registry.lineage import source_key
 from roastery.registry.logged_model import KIND_TAG, MODEL_ID_TAG, SOURCE, fill, keyed_model, tell_version
 from roastery.registry.record import CONVERTED_SUFFIX, KEY_TAG, legal_names
-from roastery.safetensors_copy import WEIGHTS_FILE, write_safetensors
 from roastery.spec import ModelSpec
 from roastery.stages.resolve import CONFIG_FILE, pinned_config, weights_sha256
 
@@ -35,6 +34,7 @@ SPEC_TAG = "spec"
 """What else is said of a source, as JSON: a ModelSpec without its name and places."""
 CHECKPOINT_TAG = "checkpoint"
 """The name of the checkpoint among the version's files."""
+WEIGHTS_FILE = "weights.safetensors"
 TAG = "tag."
 """Each of the team's own words is a tag too, `tag.<word>`, so that MLflow finds it."""
 
@@ -207,6 +207,8 @@ def _create(
 ) -> "ModelVersion":
     from mlflow.entities import Metric
     from mlflow.models import Model
+
+    from roastery.safetensors_copy import write_safetensors
 
     client = catalog.client
     catalog.register_name(spec.name)

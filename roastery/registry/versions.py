@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from roastery.caffe2.nets import load_net
 from roastery.errors import ConfigError, RegistryDamaged
 from roastery.output_folder import replaced_folder
 from roastery.reference_uri import SCHEME, parse_reference
@@ -234,6 +233,8 @@ def _command(catalog: Catalog, run: "Run") -> str:
 def _operators(catalog: Catalog, version: "ModelVersion") -> dict[str, int]:
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
+
+    from roastery.caffe2.nets import load_net
 
     place = catalog.client.get_model_version_download_uri(version.name, version.version)
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
