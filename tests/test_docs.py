@@ -188,7 +188,7 @@ def test_the_snippets_that_convert_and_run_a_model_do(converted: Path) -> None:
 @pytest.mark.xdist_group("docs")
 def test_the_snippets_that_save_a_model_for_mlflow_and_predict_with_it_do(converted: Path) -> None:
     run_snippet("how-to/predict-with-mlflow.md", "save", converted, sys.executable)
-    assert "circle" in run_snippet("how-to/predict-with-mlflow.md", "predict", converted, sys.executable)
+    assert "triangle" in run_snippet("how-to/predict-with-mlflow.md", "predict", converted, sys.executable)
 
 
 @pytest.mark.caffe2
