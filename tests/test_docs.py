@@ -185,6 +185,12 @@ def test_the_snippets_that_convert_and_run_a_model_do(converted: Path) -> None:
     assert "torch.Size" in run_snippet("how-to/run-the-model.md", "", converted, sys.executable)
 
 
+@pytest.mark.xdist_group("docs")
+def test_the_snippets_that_save_a_model_for_mlflow_and_predict_with_it_do(converted: Path) -> None:
+    run_snippet("how-to/predict-with-mlflow.md", "save", converted, sys.executable)
+    assert "triangle" in run_snippet("how-to/predict-with-mlflow.md", "predict", converted, sys.executable)
+
+
 @pytest.mark.caffe2
 @pytest.mark.xdist_group("docs")
 def test_the_snippet_for_genuine_caffe2_runs_there(converted: Path) -> None:

@@ -3,7 +3,6 @@
 A saved model is the converted model's own files beside MLflow's. MLflow waits until a function here is called.
 """
 
-import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,11 @@ from roastery.caffe2.nets import PREDICT_FILE, batch_size, load_net, net_argumen
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import ConfigError, ModelFileError
 from roastery.registry.address import quiet_mlflow
+from roastery.registry.flavor_environment import (
+    get_default_conda_env,
+    get_default_pip_requirements,
+    write_environment,
+)
 from roastery.registry.flavor_files import (
     FLAVOR_NAME,
     MODEL_FILE,
@@ -35,28 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FLAVOR_NAME", "get_default_conda_env", "get_default_pip_requirements", "load_model", "log_model"]
 __all__ += ["save_model"]
-
-PACKAGES = ("numpy", "pandas", "pillow", "protobuf", "pycocotools", "torch", "yacs")
-"""What a prediction is made with, beside MLflow and Roastery, which bring what else they need."""
-
-
-def get_default_pip_requirements() -> list[str]:
-    """MLflow, Roastery and what a prediction is made with, each of the version that is installed. No index is asked."""
-    installed = {name: importlib.metadata.version(name) for name in ("mlflow", *PACKAGES)}
-    installed["roastery"] = roastery.__version__
-    # An index has no "+cpu"; without it, the version fits any build.
-    return [f"{name}=={version.partition('+')[0]}" for name, version in installed.items()]
-
-
-def get_default_conda_env() -> dict[str, Any]:
-    """A conda environment of this Python and the default requirements."""
-    quiet_mlflow()
-    from mlflow.utils.environment import _mlflow_conda_env
-
-    environment: dict[str, Any] = _mlflow_conda_env(
-        additional_pip_deps=get_default_pip_requirements(), install_mlflow=False
-    )
-    return environment
 
 
 def save_model(
@@ -147,7 +129,7 @@ def save_model(
     model.save(str(folder / MODEL_FILE))
     # What cannot be read again is refused here, not where it is needed.
     read_entry(folder)
-    _write_environment(folder, conda_env, pip_requirements, extra_pip_requirements)
+    write_environment(folder, conda_env, pip_requirements, extra_pip_requirements)
 
 
 def log_model(
@@ -251,27 +233,3 @@ def _runtime(name: str) -> RuntimeName:
         if name == known:
             return known  # type: ignore[no-any-return]
     raise ConfigError(f"runtime {name!r} is not known; name torch or caffe2")
-
-
-def _write_environment(
-    folder: Path,
-    conda_env: Mapping[str, Any] | str | None,
-    pip_requirements: Sequence[str] | str | None,
-    extra_pip_requirements: Sequence[str] | str | None,
-) -> None:
-    """Write MLflow's files of an environment that predicts, as its own flavors write them."""
-    import yaml
-    from mlflow.utils import environment
-
-    if conda_env is None:
-        usual = get_default_pip_requirements() if pip_requirements is None else None
-        found = environment._process_pip_requirements(usual, pip_requirements, extra_pip_requirements)
-    else:
-        found = environment._process_conda_env(conda_env)
-    environment_of_conda, requirements, constraints = found
-    with (folder / environment._CONDA_ENV_FILE_NAME).open("w", encoding="utf-8") as file:
-        yaml.safe_dump(environment_of_conda, file, default_flow_style=False)
-    if constraints:
-        (folder / environment._CONSTRAINTS_FILE_NAME).write_text("\n".join(constraints), encoding="utf-8")
-    (folder / environment._REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements), encoding="utf-8")
-    environment._PythonEnv.current().to_yaml(str(folder / environment._PYTHON_ENV_FILE_NAME))

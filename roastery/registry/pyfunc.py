@@ -153,9 +153,9 @@ class Detector:
 
     def _detections(self, image: str, found: Instances, threshold: float) -> Iterator[Row]:
         classes = found.pred_classes.tolist()
+        names = [self._vocabulary.name(label) for label in classes]
         results = to_coco_results(0, found, self._vocabulary.categories(classes))
-        for label, box, result in zip(classes, found.pred_boxes.tensor.tolist(), results, strict=True):
-            name = self._vocabulary.name(label)
+        for name, box, result in zip(names, found.pred_boxes.tensor.tolist(), results, strict=True):
             if result["score"] >= threshold:
                 flat = result.get("keypoints")
                 points = None if flat is None else [flat[start : start + 3] for start in range(0, len(flat), 3)]
@@ -209,5 +209,5 @@ def _sent(value: Any, image: str) -> bytes:
 
 def _threshold(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{THRESHOLD} is {value!r}; give a number from 0 to 1")
+        raise ConfigError(f"{THRESHOLD} is {value!r}; give a finite number, such as 0.5")
     return float(value)

@@ -134,6 +134,19 @@ def read_frames(folder: Path, written: Path, told: list[str]) -> None:
     assert unpack(pack(header, arrays))[0] == header
 
 
+def read_flavor(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.digest import file_sha256
+    from roastery.registry.flavor_files import check_files, read_entry, read_vocabulary
+
+    entry = read_entry(folder)
+    # A stranger knows the digests of his own files.
+    said = {name: file_sha256(folder / name) for name in entry.files if not told and (folder / name).is_file()}
+    entry = entry.model_copy(update={"files": {**entry.files, **said}})
+    check_files(folder, entry)
+    vocabulary = read_vocabulary(folder, entry)
+    assert all(vocabulary.name(index) for index in range(len(vocabulary.names)))
+
+
 READERS: dict[str, Reader] = {
     "checkpoint": read_checkpoint,
     "config": read_config,
@@ -143,4 +156,5 @@ READERS: dict[str, Reader] = {
     "coco": read_coco,
     "panoptic": read_panoptic,
     "frames": read_frames,
+    "flavor": read_flavor,
 }
