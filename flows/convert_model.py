@@ -44,6 +44,7 @@ from tasks.report import report
 from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
+from tasks.used import noting_uses
 
 _ATTEMPTS = 3
 """How often a model is gone through where an artifact is lost on the way: each time what is lost is built again."""
@@ -84,7 +85,7 @@ def convert_model(
     try:
         spec = project.model(model)
         dataset = project.dataset_of(spec)
-        with own_worker(model), showing_progress(model):
+        with own_worker(model), showing_progress(model), noting_uses(model, project.pipeline.store):
             conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
@@ -192,4 +193,5 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         timings=tuple(runs.timings),
         export=model.export,
         versions=versions(),
+        artifacts=tuple(runs.artifacts),
     )
