@@ -151,11 +151,11 @@ class Conversion(_Frozen):
     versions: dict[str, str]
     """Of roastery, python, torch, onnx, numpy, ..."""
     artifacts: tuple[str, ...] = ()
-    """"stage/key" of every artifact that it was made by; none where it was filed before that was told."""
+    """Every one that it was made by, as "stage/key"; none where it was filed before that was told."""
 
     @property
     def needed(self) -> frozenset[str]:
-        """"stage/key" of all that must be in the store for the conversion to be whole there."""
+        """All that must be in the store for the conversion to be whole there, as "stage/key"."""
         known = (self.resolved.artifact, self.converted, self.onnx, self.program, self.evaluated, self.report)
         return frozenset(self.artifacts) | {artifact.name for artifact in known}
 

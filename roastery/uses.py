@@ -84,8 +84,10 @@ class Uses:
 
     def _begin(self) -> Lease:
         if is_local(self._filesystem):
-            # What killed runs left: `roastery gc` removes it from S3, where each look is paid for.
-            _remove_dead(self._filesystem, self._root, _watch(self._filesystem, self._root).dead_here())
+            # What killed runs left: `roastery gc` removes it from S3, where each look is paid for. It may be another
+            # user's.
+            with contextlib.suppress(*faults(self._filesystem)):
+                _remove_dead(self._filesystem, self._root, _watch(self._filesystem, self._root).dead_here())
         make_folder(self._filesystem, f"{self._root}/{FOLDER}")
         lease = Lease(self._filesystem, f"{self._root}/{_RUNS}/{self._run}", self._lease_seconds)
         return lease.__enter__()
@@ -126,7 +128,7 @@ class RunningUses:
             self._dead = (there - watch.held()) if there else set()
 
     def names(self) -> frozenset[str]:
-        """"stage/key" of each artifact that is used now."""
+        """Each artifact that is used now, as "stage/key"."""
         with _answering(self._filesystem, self._url):
             found: set[str] = set()
             for run, info in self._files().items():

@@ -6,14 +6,18 @@ Writers on one machine take turns; writers on several machines agree afterwards 
 """
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from roastery.errors import RegistryRefused
+from pydantic import ValidationError
+
+from roastery.errors import ConfigError, RegistryDamaged, RegistryRefused, RegistryUnavailable, RoasteryError
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
 from roastery.registry.database import make_database
 from roastery.registry.record import (
@@ -43,6 +47,15 @@ _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _PAGE = 1000
 _BATCH = 100
 """Parameters that MLflow takes at once."""
+
+
+@dataclass(frozen=True)
+class ConvertedVersion:
+    """A registered version of a converted model, and the run that it was filed by."""
+
+    name: str
+    version: int
+    run_id: str
 
 
 class Catalog:
@@ -88,6 +101,8 @@ class Catalog:
                 created = version is None
                 if version is None:
                     version = self._create(conversion, files, report)
+                else:
+                    self._add_artifacts(conversion, str(version.run_id))
                 for name, value in version_tags(conversion).items():
                     if version.tags.get(name) != value:
                         client.set_model_version_tag(version.name, version.version, name, value)
@@ -122,7 +137,7 @@ class Catalog:
         newest: dict[str, ConvertedSource] = {}
         wanted = f"name LIKE '%{CONVERTED_SUFFIX}'" if model is None else f"name = '{model}{CONVERTED_SUFFIX}'"
         with registry_errors(self.tracking_uri):
-            for version in self._all_versions(wanted):
+            for version in _all_versions(self.client, wanted):
                 name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
                 if name not in newest or newest[name].version < number:
                     newest[name] = ConvertedSource(
@@ -133,15 +148,45 @@ class Catalog:
                     )
         return newest
 
-    def _all_versions(self, wanted: str) -> Iterator["ModelVersion"]:
-        """Page by page."""
-        token = None
-        while True:
-            page = self.client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+    def versions(self) -> list[ConvertedVersion]:
+        """Every version of every converted model, of whichever experiment.
+
+        Raises:
+            ConfigError: there is no such registry; a SQLite database is not created for the question.
+            RegistryRefused, RegistryUnavailable: as `log`.
+        """
+        database = sqlite_file(self.tracking_uri)
+        if database is not None and not database.is_file():
+            raise ConfigError(f"{self.tracking_uri}: no such registry; name the one that models are filed in")
+        client = self.client
+        with registry_errors(self.tracking_uri):
+            # Of the page's entities little is kept: there may be many.
+            return [
+                ConvertedVersion(version.name, int(version.version), str(version.run_id))
+                for version in _all_versions(client, f"name LIKE '%{CONVERTED_SUFFIX}'")
+            ]
+
+    def conversion(self, version: ConvertedVersion) -> Conversion:
+        """A version's conversion, as it was told when it was filed.
+
+        Raises:
+            RegistryDamaged: it is of another Roastery, or damaged.
+            RegistryRefused, RegistryUnavailable: as `log`; the version is named.
+        """
+        named = f"{CONVERSION_FILE} of {version.name} version {version.version}"
+        try:
+            return self._conversion(version.run_id)
+        except ValidationError as error:
+            raise RegistryDamaged(
+                f"{self.tracking_uri}: {named} is of another Roastery, or damaged; convert the model again"
+            ) from error
+        except RoasteryError as error:
+            raise type(error)(f"{named} cannot be read: {error}") from error
+
+    def _conversion(self, run_id: str) -> Conversion:
+        with tempfile.TemporaryDirectory(prefix="roastery-") as folder, registry_errors(self.tracking_uri):
+            said = Path(self.client.download_artifacts(run_id, CONVERSION_FILE, folder)).read_bytes()
+        return Conversion.model_validate_json(said)
 
     def _registered(self, version: "ModelVersion", alias: str | None, created: bool) -> Registered:
         return Registered(
@@ -278,6 +323,19 @@ class Catalog:
         for start in range(0, len(missing), _BATCH):
             self.client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
 
+    def _add_artifacts(self, conversion: Conversion, run_id: str) -> None:
+        """Add what a later run made the same conversion by: sources that changed and gave the same files, say.
+
+        What cannot be read stays as it is: whoever needs it is told.
+        """
+        try:
+            filed = self._conversion(run_id)
+        except (ValidationError, RegistryUnavailable):
+            return
+        if not conversion.needed <= filed.needed:
+            added = filed.model_copy(update={"artifacts": tuple(sorted(filed.needed | conversion.needed))})
+            self.client.log_text(run_id, added.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+
     def _file(self, run: "Run", conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> None:
         run_id = run.info.run_id
         self.client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
@@ -311,6 +369,17 @@ class Catalog:
 
     def _held_aliases(self, name: str) -> dict[str, int]:
         return {alias: int(holder) for alias, holder in self.client.get_registered_model(name).aliases.items()}
+
+
+def _all_versions(client: "MlflowClient", wanted: str) -> Iterator["ModelVersion"]:
+    """Page by page."""
+    token = None
+    while True:
+        page = client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _highest(conversion: Conversion, held: Mapping[str, int], version: int) -> str | None:

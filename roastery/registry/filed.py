@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from roastery.digest import file_sha256
-from roastery.errors import ConfigError, RegistryDamaged
+from roastery.errors import ConfigError
 from roastery.registry.address import registry_errors, sole_writer
-from roastery.registry.catalog import CONVERSION_FILE, MODEL_FOLDER, Catalog
+from roastery.registry.catalog import MODEL_FOLDER, Catalog, ConvertedVersion
 from roastery.registry.record import CONVERTED_SUFFIX, evaluation_metrics, legal_names
 from roastery.results import Conversion, Evaluation, Registered
 
@@ -55,15 +53,8 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
         with registry_errors(catalog.tracking_uri):
             filed = _version(catalog, model, version)
             client, run = catalog.client, str(filed.run_id)
-            said = Path(client.download_artifacts(run, CONVERSION_FILE, folder)).read_bytes()
             files = Path(client.download_artifacts(run, MODEL_FOLDER, folder))
-        try:
-            conversion = Conversion.model_validate_json(said)
-        except ValidationError as error:
-            raise RegistryDamaged(
-                f"{catalog.tracking_uri}: {CONVERSION_FILE} of {filed.name} version {filed.version} is of another "
-                "Roastery, or damaged; convert the model again"
-            ) from error
+        conversion = catalog.conversion(ConvertedVersion(filed.name, int(filed.version), run))
         digests = {path.name: file_sha256(path) for path in sorted(files.iterdir())}
         yield FiledVersion(int(filed.version), conversion, files, digests)
 
