@@ -9,7 +9,8 @@ manifest first, so that no reader trusts the rest. A run that found it in that v
 """
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from roastery.filesystem import Entry
@@ -19,6 +20,8 @@ from roastery.uses import RunningUses
 
 RECALL = "recall"
 """Nets that were taken out of the registry to be measured again."""
+# Each is a dozen requests to S3, one after another.
+_AT_ONCE = 8
 _STAGE = re.compile(r"[a-z0-9_]+")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -106,6 +109,23 @@ def remove(store: Store, artifact: Stored, uses: RunningUses, agreed: Callable[[
         )
 
     return store.remove(artifact.stage, artifact.key, artifact.files, still)
+
+
+def remove_all(
+    store: Store, artifacts: Iterable[Stored], uses: RunningUses, agreed: Callable[[], None]
+) -> Iterator[tuple[Stored, bool]]:
+    """`remove` each of them, several at a time; gives each with whether it was removed.
+
+    Raises:
+        As `remove`; what has not begun then is left.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            futures = [(each, pool.submit(remove, store, each, uses, agreed)) for each in artifacts]
+            for each, future in futures:
+                yield each, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _stored(store: Store, stage: str, key: str, there: dict[str, Entry], before: float) -> Stored | None:

@@ -102,7 +102,7 @@ class Catalog:
                 if version is None:
                     version = self._create(conversion, files, report)
                 else:
-                    self._add_artifacts(conversion, str(version.run_id))
+                    self._tell_artifacts(conversion, str(version.run_id))
                 for name, value in version_tags(conversion).items():
                     if version.tags.get(name) != value:
                         client.set_model_version_tag(version.name, version.version, name, value)
@@ -323,22 +323,31 @@ class Catalog:
         for start in range(0, len(missing), _BATCH):
             self.client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
 
-    def _add_artifacts(self, conversion: Conversion, run_id: str) -> None:
-        """Add what a later run made the same conversion by: sources that changed and gave the same files, say.
+    def _tell_artifacts(self, conversion: Conversion, run_id: str) -> None:
+        """Add what a later run made a filed conversion by: by sources that changed and gave the same files, say.
 
         What cannot be read stays as it is: whoever needs it is told.
         """
+        filed = self._filed(run_id)
+        if filed is not None and not conversion.needed <= filed.needed:
+            self._write_conversion(run_id, _made_by_both(filed, conversion))
+
+    def _filed(self, run_id: str) -> Conversion | None:
+        """A run's conversion, if there is one that can be read."""
         try:
-            filed = self._conversion(run_id)
+            return self._conversion(run_id)
         except (ValidationError, RegistryUnavailable):
-            return
-        if not conversion.needed <= filed.needed:
-            added = filed.model_copy(update={"artifacts": tuple(sorted(filed.needed | conversion.needed))})
-            self.client.log_text(run_id, added.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+            return None
+
+    def _write_conversion(self, run_id: str, conversion: Conversion) -> None:
+        self.client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
 
     def _file(self, run: "Run", conversion: Conversion, files: Mapping[str, Path], report: Path | None) -> None:
         run_id = run.info.run_id
-        self.client.log_text(run_id, conversion.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
+        # Two models that differ in their names alone share a run.
+        shared = any(item.path == CONVERSION_FILE for item in self.client.list_artifacts(run_id))
+        filed = self._filed(run_id) if shared else None
+        self._write_conversion(run_id, conversion if filed is None else _made_by_both(conversion, filed))
         for name, path in sorted(files.items()):
             if name in MODEL_FILES:
                 self.client.log_artifact(run_id, str(path), MODEL_FOLDER)
@@ -380,6 +389,11 @@ def _all_versions(client: "MlflowClient", wanted: str) -> Iterator["ModelVersion
         token = page.token
         if not token:
             return
+
+
+def _made_by_both(conversion: Conversion, other: Conversion) -> Conversion:
+    """A conversion that says of both what they were made by."""
+    return conversion.model_copy(update={"artifacts": tuple(sorted(conversion.needed | other.needed))})
 
 
 def _highest(conversion: Conversion, held: Mapping[str, int], version: int) -> str | None:
