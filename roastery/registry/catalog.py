@@ -178,7 +178,8 @@ class Catalog:
             return self._conversion(version.run_id)
         except ValidationError as error:
             raise RegistryDamaged(
-                f"{self.tracking_uri}: {named} is of another Roastery, or damaged; convert the model again"
+                f"{self.tracking_uri}: {named} is of another Roastery, or damaged; delete that version, and convert "
+                "the model again"
             ) from error
         except RoasteryError as error:
             raise type(error)(f"{named} cannot be read: {error}") from error
