@@ -117,7 +117,7 @@ def remove_all(
     """`remove` each of them, several at a time; gives each with whether it was removed.
 
     Raises:
-        As `remove`; what has not begun then is left.
+        StoreRefused, StoreUnavailable: as `remove`; what has not begun then is left.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
