@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _USER = "postgres"
 """Debian's own. PostgreSQL does not run as root."""
@@ -32,28 +33,28 @@ def postgres_server() -> Iterator[str]:
     programs = find_postgres()
     if programs is None:
         raise RuntimeError("PostgreSQL is not installed; install Debian's postgresql")
-    as_user = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
+    as_user: dict[str, Any] = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="roastery-postgres-"))
     try:
         if as_user:
             shutil.chown(folder, _USER, _USER)
         data = folder / "data"
-        quiet = {"check": True, "capture_output": True, "cwd": folder, **as_user}
-        subprocess.run([programs / "initdb", "-D", data, "-U", "roastery", "-A", "trust", "--no-sync"], **quiet)
+        quiet: dict[str, Any] = {"capture_output": True, "cwd": folder, **as_user}
+        made: list[str | Path] = [programs / "initdb", "-D", data, "-U", "roastery", "-A", "trust", "--no-sync"]
+        subprocess.run(made, check=True, **quiet)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         started = [programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-l", folder / "log", "-o", options, "start"]
         # Its server would keep a pipe open.
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run(started, check=True, cwd=folder, **silent, **as_user)
         try:
-            subprocess.run(
-                [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "roastery", "mlflow"], **quiet
-            )
+            created: list[str | Path] = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "roastery"]
+            subprocess.run([*created, "mlflow"], check=True, **quiet)
             yield f"postgresql://roastery@127.0.0.1:{port}/mlflow"
         finally:
-            subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **quiet)
+            subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], check=True, **quiet)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ def fill(registry: Registry, models: int, versions: int, console: Console) -> No
         for version in range(1, versions + 1):
             delta = -0.5 if not passed else 0.0
             figures = {"ap_bbox": 40.0 + delta, "ap_original_bbox": 40.0, "ap_delta_bbox": delta}
-            figures |= {f"{kind}/bbox/AP-{n}": 40.0 for kind in ("original", "caffe2") for n in range(_CLASSES)}
+            others = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+            figures |= {f"{who}/bbox/{n}": 40.0 for who in ("original", "torch", "caffe2") for n in others}
+            figures |= {f"delta/{who}/bbox/{n}": delta for who in ("torch", "caffe2") for n in others}
+            figures |= {"latency_ms/caffe2/median": 20.0 + number % 10, "latency_ms/original/median": 25.0}
+            of_classes = {f"{who}/bbox/AP-{n}": 40.0 for who in ("original", "caffe2") for n in range(_CLASSES)}
             run = client.create_run(experiment, tags={"roastery.key": f"{name}.{version}"}, run_name=name)
             tags = {
                 "verdict": "passed" if passed else "failed",
@@ -59,10 +64,12 @@ def fill(registry: Registry, models: int, versions: int, console: Console) -> No
                 **source,
                 **{key: f"{value:.4f}" for key, value in figures.items() if key.startswith("ap_")},
             }
+            newest = {"roastery.newest": "yes"} if version == versions else {}
             model = client.create_logged_model(
-                experiment, name, run.info.run_id, tags={"roastery.kind": "converted", **tags}
+                experiment, name, run.info.run_id, tags={"roastery.kind": "converted", **newest, **tags}
             )
-            points = [Metric(*each, run.info.start_time, 0, model_id=model.model_id) for each in figures.items()]
+            points = [Metric(*each, run.info.start_time, 0) for each in of_classes.items()]
+            points += [Metric(*each, run.info.start_time, 0, model_id=model.model_id) for each in figures.items()]
             params = [Param(f"version/{n}", "1.0") for n in range(30)]
             client.log_batch(run.info.run_id, metrics=points, params=params)
             client.finalize_logged_model(model.model_id, "READY")
@@ -84,13 +91,17 @@ def questions(versions: int) -> dict[str, tuple[Callable[[Registry], Any], list[
         "models": (lambda registry: registry.models(), ["models", "--json"]),
         "models --failed": (lambda registry: registry.models(failed=True), ["models", "--failed", "--json"]),
         "models --stale": (lambda registry: registry.models(stale=True), ["models", "--stale", "--json"]),
-        "models --where, a tenth": (
+        "models --where of AP": (
             lambda registry: registry.models(where="ap_delta_bbox < -0.1"),
             ["models", "--where", "ap_delta_bbox < -0.1", "--json"],
         ),
-        "models --where, nearly all": (
-            lambda registry: registry.models(where="ap_delta_bbox > -0.1"),
-            ["models", "--where", "ap_delta_bbox > -0.1", "--json"],
+        "models --where of latency, a tenth": (
+            lambda registry: registry.models(where="latency_ms/caffe2/median > 28.5"),
+            ["models", "--where", "latency_ms/caffe2/median > 28.5", "--json"],
+        ),
+        "models --where of latency, all": (
+            lambda registry: registry.models(where="latency_ms/caffe2/median > 1"),
+            ["models", "--where", "latency_ms/caffe2/median > 1", "--json"],
         ),
         "show": (lambda registry: registry.show(last), ["show", last, "--json"]),
         "diff": (lambda registry: registry.diff("model_0001", 1, versions), ["diff", "model_0001", "1", str(versions)]),
@@ -105,11 +116,11 @@ def measure(uri: str, versions: int) -> dict[str, tuple[float, float | None]]:
     found = {}
     for name, (ask, command) in questions(versions).items():
         ask(registry)
-        api = statistics.median(_seconds(lambda ask=ask: ask(registry)) for _ in range(_TIMES))
+        api = statistics.median(_seconds(partial(ask, registry)) for _ in range(_TIMES))
         whole = None
         if command:
             line = [sys.executable, "-m", "cli.main", *command, "--tracking-uri", uri]
-            run = lambda line=line: subprocess.run(line, check=True, stdout=subprocess.DEVNULL)  # noqa: E731
+            run = partial(subprocess.run, line, check=True, stdout=subprocess.DEVNULL)
             whole = statistics.median(_seconds(run) for _ in range(3))
         found[name] = (api, whole)
     return found

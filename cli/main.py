@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "Convert one model: a config and a checkpoint to a folder with its Caffe2 model.",
     "up": "Start a Prefect server, an MLflow server and the deployments on this machine.",
     "run": "Convert registered models, measure them beside their originals, and file them.",
+    "gc": "Show, then remove, artifacts that no registered version and no running flow needs.",
     "predict": "Run a converted model on images, and draw what it finds.",
     "register": "Register trained detectors in MLflow, as the source models that fleets convert.",
     "models": "List the models of the registry: verdict, AP, difference, age.",

@@ -48,6 +48,7 @@ from tasks.report import report
 from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
+from tasks.used import noting_uses
 
 _ATTEMPTS = 3
 """How often a model is gone through where an artifact is lost on the way: each time what is lost is built again."""
@@ -90,7 +91,7 @@ def convert_model(
     try:
         spec = asked_model(project, asked, runtimes, max_ap_delta)
         dataset = project.dataset_of(spec)
-        with own_worker(model), showing_progress(model):
+        with own_worker(model), showing_progress(model), noting_uses(model, project.pipeline.store):
             if spec.is_registered:
                 spec = runs.call(obtain, obtaining(spec, project.pipeline))
             conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
@@ -201,4 +202,5 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
         export=model.export,
         settings=told_settings(model, pipeline),
         versions=versions(),
+        artifacts=tuple(runs.artifacts),
     )

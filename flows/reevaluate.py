@@ -32,6 +32,7 @@ from tasks.file_reevaluation import FileReevaluationRequest, file_reevaluation
 from tasks.performer import own_worker
 from tasks.recall import RecallRequest, recall
 from tasks.resolve import resolve
+from tasks.used import noting_uses
 
 MODEL_DEPLOYMENT = "reevaluate_model/reevaluate-model"
 FLEET = "reevaluated-fleet"
@@ -66,7 +67,7 @@ def reevaluate_model(
     project = asked_project(configs, runtimes, max_ap_delta)
     runs = StageRuns(model, project.pipeline)
     try:
-        with showing_progress(model, "again"):
+        with showing_progress(model, "again"), noting_uses(model, project.pipeline.store):
             summary = _measured(project.model(model), project, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001

@@ -24,6 +24,7 @@ class Runs(Protocol):
     """Who is asked for the stages of a model, in their order."""
 
     timings: list[StageTiming]
+    artifacts: list[str]
 
     def restart(self) -> None: ...
 
@@ -37,8 +38,8 @@ class Runs(Protocol):
 class StageRuns:
     """The stages of one model's run, in their order.
 
-    `timings` has an entry for each stage done so far; the shards of a target are one entry. `failure` says which stage
-    failed, and why, once one has.
+    `timings` has an entry for each stage done so far; the shards of a target are one entry. `artifacts` has the name of
+    every artifact that they gave. `failure` says which stage failed, and why, once one has.
     """
 
     def __init__(self, model: str, pipeline: PipelineConfig) -> None:
@@ -49,6 +50,7 @@ class StageRuns:
     def restart(self) -> None:
         """Begin again with the first stage."""
         self.timings: list[StageTiming] = []
+        self.artifacts: list[str] = []
         self.failure: StageFailure | None = None
 
     def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
@@ -115,6 +117,7 @@ class StageRuns:
     def _end(self, stage: str, started: float, done: Sequence[StageResult]) -> None:
         timing = timed(stage, done)
         self.timings.append(timing)
+        self.artifacts.extend(each.artifact.name for each in done)
         tell(Progress(self.model, stage, "done", time.perf_counter() - started, timing.cached))
 
 

@@ -66,9 +66,11 @@ class _Recalled:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.timings: list[StageTiming] = []
+        self.artifacts: list[str] = []
 
     def restart(self) -> None:
         self.timings.clear()
+        self.artifacts.clear()
 
     def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
         return self.run_all(task, [request], request.stage)[0]
@@ -76,6 +78,7 @@ class _Recalled:
     def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
         done = [cast(ResultT, self._recalled(request)) for request in requests]
         self.timings.append(timed(label, done))
+        self.artifacts.extend(each.artifact.name for each in done)
         return done
 
     def call(self, task: Task[..., AnyT], request: Request) -> AnyT:

@@ -5,7 +5,12 @@ errors of their own; they come out of here as errors of Roastery.
 """
 
 import errno
-from typing import Any
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
 
 import fsspec
 
@@ -29,6 +34,16 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise UserError(f"store {url!r}: {error}; name a folder or an fsspec URL") from error
     return filesystem, str(root).rstrip("/")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What lies in a folder under a name. A link is what it is, not what it leads to."""
+
+    kind: Literal["file", "folder", "other"]
+    bytes: int
+    modified: float
+    """Seconds since 1970, as the filesystem counts them; of a folder on S3, of which nothing is known, 0."""
 
 
 def is_local(filesystem: Any) -> bool:
@@ -56,6 +71,97 @@ def listed(filesystem: Any, folder: str, start: str = "") -> dict[str, dict[str,
         return {}
     named = {str(info["name"]).rsplit("/", 1)[-1]: info for info in found}
     return {name: info for name, info in named.items() if name.startswith(start)}
+
+
+def entries(filesystem: Any, folder: str) -> dict[str, Entry]:
+    """What lies in a folder, by name; nothing where there is no folder. Links are not followed."""
+    if is_local(filesystem):
+        return _local_entries(folder)
+    if _is_s3(filesystem):
+        return dict(next((found for _, found in _by_folder(filesystem, folder, folder.rsplit("/", 1)[0])), {}))
+    try:
+        found = filesystem.ls(folder, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {str(info["name"]).rsplit("/", 1)[-1]: _entry(info) for info in found}
+
+
+def entries_below(filesystem: Any, folder: str) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """Of each folder in a folder, its name and what lies in it. Links are not followed.
+
+    On S3 one request for a thousand objects, however many folders there are.
+    """
+    if _is_s3(filesystem):
+        yield from _by_folder(filesystem, folder, folder)
+        return
+    for name, entry in sorted(entries(filesystem, folder).items()):
+        if entry.kind == "folder":
+            yield name, entries(filesystem, f"{folder}/{name}")
+
+
+def folders(filesystem: Any, folder: str) -> list[str]:
+    """The names of the folders in a folder. Links are not followed."""
+    if _is_s3(filesystem):
+        try:
+            found = filesystem.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        names = [str(info["name"]).rsplit("/", 1)[-1] for info in found if info["type"] == "directory"]
+    else:
+        names = [name for name, entry in entries(filesystem, folder).items() if entry.kind == "folder"]
+    return sorted(names)
+
+
+def remove_folder(filesystem: Any, folder: str) -> None:
+    """Remove a folder if nothing is in it, where there are folders."""
+    if is_local(filesystem):
+        try:
+            Path(folder).rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _local_entries(folder: str) -> dict[str, Entry]:
+    try:
+        with os.scandir(folder) as scanned:
+            found = list(scanned)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    there = {}
+    for each in found:
+        try:
+            status = each.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        kind: Literal["file", "folder", "other"] = "other"
+        if each.is_file(follow_symlinks=False):
+            kind = "file"
+        elif each.is_dir(follow_symlinks=False):
+            kind = "folder"
+        there[each.name] = Entry(kind, status.st_size, status.st_mtime)
+    return there
+
+
+def _by_folder(filesystem: Any, folder: str, above: str) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """The objects under a prefix, by the names that come after `above`, in their order."""
+    there: dict[str, dict[str, Entry]] = {}
+    for path, info in filesystem.find(folder, detail=True).items():
+        name, _, rest = str(path).removeprefix(f"{above}/").partition("/")
+        first, deeper, _ = rest.partition("/")
+        if first:
+            there.setdefault(name, {})[first] = Entry("folder", 0, 0.0) if deeper else _entry(info)
+    yield from sorted(there.items())
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    modified = info.get("LastModified") or info.get("created") or 0.0
+    if isinstance(modified, datetime):
+        modified = modified.timestamp()
+    kind: Literal["file", "folder"] = "folder" if info["type"] == "directory" else "file"
+    return Entry(kind, int(info.get("size") or 0), float(modified))
 
 
 def read(filesystem: Any, path: str) -> bytes:

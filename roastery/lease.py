@@ -158,6 +158,62 @@ class Lease:
         return f"{self._folder}/{self._name}.{generation}"
 
 
+class Watch:
+    """Looks at leases of which nobody else wants to be the holder: which of them are held.
+
+    Args:
+        filesystem: an fsspec filesystem.
+        folder: where the leases' files lie.
+        seconds: how long a holder's beat may stand still.
+
+    Raises (all methods):
+        Exception: the filesystem's faults (`roastery.filesystem.faults`).
+    """
+
+    def __init__(self, filesystem: Any, folder: str, seconds: float = 60.0) -> None:
+        self._filesystem = filesystem
+        self._folder = folder
+        self._seconds = seconds
+
+    def dead_here(self) -> set[str]:
+        """The names of those whose holder was a process of this machine that has ended."""
+        return {name for name, content in self._contents().items() if _is_dead(content)}
+
+    def held(self) -> set[str]:
+        """The names of those that are held. To tell of a holder on another machine takes until its next beat, or as
+        long as a beat may stand still."""
+        first = self._contents()
+        held = {name for name, content in first.items() if _is_of_this_machine(content) and not _is_dead(content)}
+        open_still = {name for name, content in first.items() if not _is_of_this_machine(content)}
+        deadline = time.monotonic() + self._seconds
+        while open_still:
+            time.sleep(min(_LAST_POLL_SECONDS, self._seconds / _BEATS_A_LEASE))
+            late = time.monotonic() > deadline
+            now = self._contents()
+            held |= {name for name in open_still if name in now and now[name] != first[name]}
+            open_still = set() if late else {name for name in open_still if now.get(name) == first[name]}
+        return held
+
+    def remove(self, name: str) -> None:
+        """Remove one whose holder is dead."""
+        for file in listed(self._filesystem, self._folder, f"{name}."):
+            with contextlib.suppress(FileNotFoundError):
+                self._filesystem.rm_file(f"{self._folder}/{file}")
+
+    def _contents(self) -> dict[str, bytes]:
+        """What the leases' files hold, by name; of several generations, the last."""
+        contents = {}
+        for file in sorted(listed(self._filesystem, self._folder), key=_generation_of):
+            with contextlib.suppress(FileNotFoundError):
+                contents[file.rpartition(".")[0]] = read(self._filesystem, f"{self._folder}/{file}")
+        return contents
+
+
+def _generation_of(file: str) -> int:
+    number = file.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1
+
+
 def _holder(content: bytes) -> dict[str, Any]:
     """What a lease's file says of its holder: nothing where it was never written whole."""
     try:
@@ -167,12 +223,17 @@ def _holder(content: bytes) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
+def _is_of_this_machine(content: bytes) -> bool:
+    holder = _holder(content)
+    return holder.get("machine") == _machine() and isinstance(holder.get("pid"), int)
+
+
 def _is_dead(content: bytes) -> bool:
     """Whether the holder was a process of this machine that has ended; its id may have been given to another."""
-    holder = _holder(content)
-    pid = holder.get("pid")
-    if holder.get("machine") != _machine() or not isinstance(pid, int):
+    if not _is_of_this_machine(content):
         return False
+    holder = _holder(content)
+    pid = int(holder["pid"])
     if pid == os.getpid():
         return holder.get("owner") not in _held_here
     try:

@@ -38,6 +38,11 @@ class ArtifactRef(_Frozen):
     files: dict[str, str]
     """File name to sha256."""
 
+    @property
+    def name(self) -> str:
+        """What tells it from all others of its store: "stage/key"."""
+        return f"{self.stage}/{self.key}"
+
 
 class ResolvedModel(_Frozen):
     """A registered model with its inputs pinned: what every later stage starts from."""
@@ -147,6 +152,14 @@ class Conversion(_Frozen):
     """What else was asked for, by its name in the configs: `gate/max_ap_delta`, `sample/n`, ..."""
     versions: dict[str, str]
     """Of roastery, python, torch, onnx, numpy, ..."""
+    artifacts: tuple[str, ...] = ()
+    """Every one that it was made by, as "stage/key"; none where it was filed before that was told."""
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """All that must be in the store for the conversion to be whole there, as "stage/key"."""
+        known = (self.resolved.artifact, self.converted, self.onnx, self.program, self.evaluated, self.report)
+        return frozenset(self.artifacts) | {artifact.name for artifact in known}
 
 
 class Registered(_Frozen):

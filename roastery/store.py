@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,21 @@ from typing import Any
 from roastery.artifact_cache import WORK, ArtifactCache, work_folder
 from roastery.digest import canonical_json, file_sha256
 from roastery.errors import ArtifactMissing, DiskFull, RoasteryError, StoreUnavailable, UserError
-from roastery.filesystem import FULL, faults, is_local, kind_of, listed, make_folder, open_filesystem, read
+from roastery.filesystem import (
+    FULL,
+    Entry,
+    entries,
+    entries_below,
+    faults,
+    folders,
+    is_local,
+    kind_of,
+    listed,
+    make_folder,
+    open_filesystem,
+    read,
+    remove_folder,
+)
 from roastery.lease import Lease
 from roastery.results import ArtifactRef
 
@@ -144,6 +158,67 @@ class Store:
                     build.found = self.find(stage, key)
                     with self._answering():
                         build._ref = build.found or self._upload(stage, key, directory, lease)
+
+    def stages(self) -> list[str]:
+        """The names of the folders in it: of stages, and others.
+
+        Raises:
+            StoreRefused, StoreUnavailable: as `find`.
+        """
+        with self._answering():
+            return folders(self._filesystem, self._root)
+
+    def folders(self, stage: str) -> Iterator[tuple[str, dict[str, Entry]]]:
+        """Of each folder of a stage, its name and what lies in it: artifacts, and what else there is.
+
+        Raises:
+            StoreRefused, StoreUnavailable: as `find`.
+        """
+        with self._answering():
+            yield from entries_below(self._filesystem, f"{self._root}/{stage}")
+
+    def entries(self, stage: str, key: str) -> dict[str, Entry]:
+        """What lies in an artifact's folder, by name.
+
+        Raises:
+            StoreRefused, StoreUnavailable: as `find`.
+        """
+        with self._answering():
+            return entries(self._filesystem, self._folder(stage, key))
+
+    def files_of(self, stage: str, key: str) -> frozenset[str] | None:
+        """The files that an artifact's manifest names; None where there is none, or it is damaged.
+
+        Raises:
+            StoreRefused, StoreUnavailable: as `find`.
+        """
+        with self._answering():
+            artifact = self._manifest(stage, key)
+        return None if artifact is None else frozenset(artifact.files)
+
+    def remove(self, stage: str, key: str, files: Iterable[str], still: Callable[[], bool]) -> bool:
+        """Remove files of an artifact, the manifest first, and the folder if nothing else is in it.
+
+        Waits while somebody builds the artifact.
+
+        Args:
+            still: asked when nobody can be building it; nothing is removed where it says no.
+
+        Raises:
+            StoreRefused: the store may not be written.
+            StoreUnavailable: the store did not answer, or another run took the lease over.
+        """
+        with self._leased(stage, key) as lease:
+            if not still():
+                return False
+            self._make_sure(lease, stage, key)
+            with self._answering():
+                folder = self._folder(stage, key)
+                for name in sorted(files, key=lambda name: name != MANIFEST):
+                    with contextlib.suppress(FileNotFoundError):
+                        self._filesystem.rm_file(f"{folder}/{name}")
+                remove_folder(self._filesystem, folder)
+            return True
 
     def _whole(self, stage: str, key: str) -> _Artifact | None:
         artifact = self._manifest(stage, key)

@@ -14,6 +14,7 @@ from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.stage import Request
 from roastery.store import Store
 from tasks.policy import TASK_OPTIONS, open_store
+from tasks.used import note_use
 
 STAGE = "source"
 
@@ -54,6 +55,7 @@ def obtained(request: ObtainRequest, store: Store) -> ModelSpec:
     catalog = Catalog(request.tracking_uri, request.experiment)
     # An alias is what it is now, and the version's number is what is told from here on.
     registered = source_spec(catalog, spec.weights)
+    note_use(STAGE, key_of(registered))
     found = known(registered, store)
     if found is None:
         with store.build(STAGE, key_of(registered)) as build:

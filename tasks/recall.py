@@ -16,6 +16,7 @@ from roastery.stages.predict import NET_FILES
 from roastery.stages.stage import Request
 from roastery.store import Store
 from tasks.policy import TASK_OPTIONS, open_store
+from tasks.used import note_use
 
 
 class RecallRequest(Request):
@@ -64,6 +65,7 @@ def recall_version(request: RecallRequest, store: Store) -> Recalled:
                     "filed; convert the model again"
                 )
         key = json_sha256({name: filed.digests[name] for name in NET_FILES})
+        note_use("recall", key)
         with store.build("recall", key) as build:
             if build.found is None:
                 for name in NET_FILES:

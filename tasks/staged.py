@@ -11,6 +11,7 @@ from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
 from tasks.performer import current_performer
 from tasks.policy import open_store
+from tasks.used import note_use
 
 ResultT = TypeVar("ResultT", bound=StageResult)
 
@@ -25,7 +26,9 @@ def staged(request: Request, result: type[ResultT], pipeline: PipelineConfig) ->
     """
     store = open_store(pipeline.store)
     with explained(store, request):
-        found = store.find(request.stage, request.key())
+        key = request.key()
+        note_use(request.stage, key)
+        found = store.find(request.stage, key)
         if found is None:
             return current_performer().perform(request, result, store, pipeline.timeouts.of(request.stage))
         recalled = recall(load_stage(request.stage), found, store)

@@ -6,46 +6,59 @@ Writers on one machine take turns; writers on several machines agree afterwards 
 """
 
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from pydantic import ValidationError
 
 from roastery.data.vocabulary import Vocabulary
-from roastery.errors import RegistryRefused
-from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sole_writer, sqlite_file
-from roastery.registry.aliases import holders, move
-from roastery.registry.database import make_database
+from roastery.errors import ConfigError, RegistryDamaged, RegistryRefused, RegistryUnavailable, RoasteryError
+from roastery.registry.address import registry_errors, sole_writer, sqlite_file
 from roastery.registry.lineage import dataset_digest, log_inputs
-from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, fill, keyed_model, tell_version
+from roastery.registry.logged_model import (
+    CONVERTED,
+    KIND_TAG,
+    MODEL_ID_TAG,
+    NEWEST_TAG,
+    OF_TAG,
+    fill,
+    keyed_model,
+    retire_older,
+    tell_version,
+)
+from roastery.registry.place import MlflowPlace, highest, with_key
 from roastery.registry.record import (
     CONVERTED_SUFFIX,
     EXPORT_TAG,
-    KEY_TAG,
     costs,
     earned_aliases,
     evaluation_metrics,
+    is_of_a_class,
+    name_mark,
     parameters,
     registered_name,
     version_tags,
 )
-from roastery.registry.run_files import DRAWING_FILE, MODEL_FILES, REPORT_FOLDER, note, report_files, texts
-from roastery.report.files import PAGE_FILE
+from roastery.registry.run_files import (
+    CONVERSION_FILE,
+    DRAWING_FILE,
+    MODEL_FILES,
+    REPORT_FOLDER,
+    note,
+    report_files,
+    texts,
+)
 from roastery.results import Conversion, ConvertedSource, Evaluation, Registered
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric, Run
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion
 
-_KEY = re.compile(r"[A-Za-z0-9_.-]+")
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
-_PAGE = 1000
 _BATCH = 100
 """Parameters that MLflow takes at once."""
 _POINTS = 1000
@@ -54,28 +67,17 @@ _NOTE_TAG = "mlflow.note.content"
 """A run's description in MLflow's pages."""
 
 
-class Catalog:
-    """A place in MLflow where conversions are filed.
+@dataclass(frozen=True)
+class ConvertedVersion:
+    """A version of a converted model, and the run that has its conversion."""
 
-    Args:
-        tracking_uri: "sqlite:///path/mlflow.db" (a relative path is taken from the working directory, now), or the
-            address of an MLflow server.
-        experiment: the experiment of the runs; created when it is not there. Beside a SQLite database its artifacts lie
-            in `mlartifacts`; a server decides for itself.
-    """
+    name: str
+    version: int
+    run_id: str
 
-    def __init__(self, tracking_uri: str, experiment: str = "roastery") -> None:
-        self.tracking_uri = absolute_uri(tracking_uri)
-        self.experiment = experiment
 
-    def load(self) -> None:
-        """Import what of MLflow filing needs, which takes seconds: for a time when nothing else is to be done."""
-        quiet_mlflow()
-        import mlflow
-
-        if sqlite_file(self.tracking_uri) is not None:
-            import mlflow.store.model_registry.sqlalchemy_store
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+class Catalog(MlflowPlace):
+    """A place in MLflow where conversions are filed."""
 
     def log(
         self,
@@ -106,11 +108,14 @@ class Catalog:
                 created = version is None
                 if version is None:
                     version = self._create(conversion, files, report, vocabulary, links or {})
+                else:
+                    self._tell_artifacts(conversion, str(version.run_id))
                 for name, value in version_tags(conversion).items():
                     if version.tags.get(name) != value:
                         client.set_model_version_tag(version.name, version.version, name, value)
                 if MODEL_ID_TAG in version.tags:
                     tell_version(client, version.tags[MODEL_ID_TAG], version)
+                    retire_older(client, self.experiment_id(), name_mark(version.name))
                 earned = earned_aliases(conversion.evaluation, version.tags)
                 reason = f"passed its gate, judged by {conversion.evaluation.judged_by}"
                 return self._registered(version, self.give_aliases(version, earned, reason), created)
@@ -126,12 +131,12 @@ class Catalog:
             if len(versions) != 1 or not version_tags(conversion).items() <= versions[0].tags.items():
                 return None
             (version,) = versions
-            held = self._held_aliases(version.name)
+            held = self.held_aliases(version.name)
             number = int(version.version)
             earned = earned_aliases(conversion.evaluation, version.tags)
             if any(held.get(alias, 0) < number for alias in earned):
                 return None
-            return self._registered(version, _highest(earned, held, number), created=False)
+            return self._registered(version, highest(earned, held, number), created=False)
 
     def converted(self, model: str | None = None) -> dict[str, ConvertedSource]:
         """The newest converted version of each model, by the model's name: what a fleet selects by.
@@ -145,7 +150,7 @@ class Catalog:
         newest: dict[str, ConvertedSource] = {}
         wanted = f"name LIKE '%{CONVERTED_SUFFIX}'" if model is None else f"name = '{model}{CONVERTED_SUFFIX}'"
         with registry_errors(self.tracking_uri):
-            for version in self._all_versions(wanted):
+            for version in self.search_versions(wanted):
                 name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
                 if name not in newest or newest[name].version < number:
                     newest[name] = ConvertedSource(
@@ -156,54 +161,60 @@ class Catalog:
                     )
         return newest
 
-    def registered_models(self, wanted: str | None = None) -> Iterator["RegisteredModel"]:
-        """All of them, with their newest versions and their aliases; page by page.
+    def versions(self) -> list[ConvertedVersion]:
+        """Every version of every converted model, of whichever experiment.
 
         Raises:
-            MlflowException, OSError: as MLflow does.
+            ConfigError: there is no such registry; a SQLite database is not created for the question.
+            RegistryRefused, RegistryUnavailable: as `log`.
         """
-        token = None
-        while True:
-            page = self.client.search_registered_models(wanted, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        database = sqlite_file(self.tracking_uri)
+        if database is not None and not database.is_file():
+            raise ConfigError(f"{self.tracking_uri}: no such registry; name the one that models are filed in")
+        # Made first: its errors are told by itself.
+        self.client  # noqa: B018
+        with registry_errors(self.tracking_uri):
+            # Of the page's entities little is kept: there may be many.
+            return [
+                ConvertedVersion(version.name, int(version.version), str(version.run_id))
+                for version in self.search_versions(f"name LIKE '%{CONVERTED_SUFFIX}'")
+            ]
 
-    def registered_model(self, name: str) -> "RegisteredModel | None":
-        """One of them; None where there is none.
+    def conversion(self, version: ConvertedVersion) -> Conversion:
+        """A version's conversion, as it was told when it was filed.
 
         Raises:
-            MlflowException, OSError: as MLflow does.
+            RegistryDamaged: it is of another Roastery, or damaged.
+            RegistryRefused, RegistryUnavailable: as `log`; the version is named.
         """
-        from mlflow.exceptions import MlflowException
-
+        named = f"{CONVERSION_FILE} of {version.name} version {version.version}"
         try:
-            return self.client.get_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
+            return self._conversion(version.run_id)
+        except ValidationError as error:
+            raise RegistryDamaged(
+                f"{self.tracking_uri}: {named} is of another Roastery, or damaged; delete that version, and convert "
+                "the model again"
+            ) from error
+        except RoasteryError as error:
+            raise type(error)(f"{named} cannot be read: {error}") from error
 
-    def versions_of(self, name: str) -> Iterator["ModelVersion"]:
-        """The versions of one registered model, whatever its name is.
+    def _conversion(self, run_id: str) -> Conversion:
+        with tempfile.TemporaryDirectory(prefix="roastery-") as folder, registry_errors(self.tracking_uri):
+            said = Path(self.client.download_artifacts(run_id, CONVERSION_FILE, folder)).read_bytes()
+        return Conversion.model_validate_json(said)
 
-        Raises:
-            MlflowException, OSError: as MLflow does.
+    def _tell_artifacts(self, conversion: Conversion, run_id: str) -> None:
+        """Add what a later run made a filed conversion by: by sources that changed and gave the same files, say.
+
+        What cannot be read stays as it is: whoever needs it is told.
         """
-        # A quote cannot be in a filter; a letter that may be any can.
-        wanted = f"name LIKE '{name.replace(chr(39), '_')}'" if "'" in name else f"name = '{name}'"
-        yield from (version for version in self._all_versions(wanted) if version.name == name)
-
-    def _all_versions(self, wanted: str) -> Iterator["ModelVersion"]:
-        """Page by page."""
-        token = None
-        while True:
-            page = self.client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        try:
+            filed = self._conversion(run_id)
+        except (ValidationError, RegistryUnavailable):
+            return
+        if not conversion.needed <= filed.needed:
+            both = filed.model_copy(update={"artifacts": tuple(sorted(conversion.needed | filed.needed))})
+            self.client.log_text(run_id, both.model_dump_json(indent=2) + "\n", CONVERSION_FILE)
 
     def _registered(self, version: "ModelVersion", alias: str | None, created: bool) -> Registered:
         return Registered(
@@ -215,32 +226,6 @@ class Catalog:
             tracking_uri=self.tracking_uri,
             created=created,
         )
-
-    def url(self, run: "Run") -> str:
-        """Where a person sees a run: on a server in its UI, else in the report's page."""
-        address = urlsplit(self.tracking_uri)
-        if address.scheme not in ("http", "https"):
-            return f"{run.info.artifact_uri}/{REPORT_FOLDER}/{PAGE_FILE}"
-        # It is shown to many: a password in the address is not.
-        host = address.netloc.rpartition("@")[2]
-        root = f"{address.scheme}://{host}{address.path.rstrip('/')}"
-        return f"{root}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-
-    @cached_property
-    def client(self) -> "MlflowClient":
-        """MLflow's own, made when it is first needed.
-
-        Raises:
-            RegistryRefused, RegistryUnavailable: as `log`.
-        """
-        quiet_mlflow()
-        from mlflow import MlflowClient
-
-        database = sqlite_file(self.tracking_uri)
-        with registry_errors(self.tracking_uri):
-            if database is not None:
-                make_database(database)
-            return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def _create(
         self,
@@ -298,7 +283,7 @@ class Catalog:
         """Those with the conversion's key, the lowest first."""
         name = registered_name(conversion)
         # Only the key, which has no quote in it, is in the filter: a model's name may have.
-        found = self.client.search_model_versions(_with_key(conversion.key))
+        found = self.client.search_model_versions(with_key(conversion.key))
         return sorted((version for version in found if version.name == name), key=lambda version: int(version.version))
 
     def _run(self, conversion: Conversion) -> "Run":
@@ -306,42 +291,14 @@ class Catalog:
             conversion.key, conversion.resolved.name, {"family": conversion.resolved.meta_architecture}
         )
 
-    def keyed_run(self, key: str, name: str, tags: Mapping[str, str]) -> "Run":
-        """The one run of that key; it is begun where it is not there."""
-        experiment = self._experiment_id()
-        found = self.client.search_runs([experiment], _with_key(key))
-        if not found:
-            self.client.create_run(experiment, run_name=name, tags={KEY_TAG: key, **tags})
-            found = self.client.search_runs([experiment], _with_key(key))
-        return min(found, key=lambda run: (run.info.start_time, run.info.run_id))
-
-    def _experiment_id(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        found = self.client.get_experiment_by_name(self.experiment)
-        if found is None:
-            database = sqlite_file(self.tracking_uri)
-            if database is not None and not _FOLDER.fullmatch(self.experiment):
-                raise RegistryRefused(
-                    f"{self.tracking_uri}: experiment {self.experiment!r} is no name of a folder, which its artifacts "
-                    "need; use letters, digits, spaces, '-', '_' and '.'"
-                )
-            location = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
-            try:
-                return self.client.create_experiment(self.experiment, artifact_location=location)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                found = self.client.get_experiment_by_name(self.experiment)
-        if found is None or found.lifecycle_stage == "deleted":
-            raise RegistryRefused(
-                f"{self.tracking_uri}: experiment {self.experiment!r} is deleted; restore it or name another"
-            )
-        experiment_id: str = found.experiment_id
-        return experiment_id
-
     def _logged_model(self, conversion: Conversion, run: "Run") -> "LoggedModel":
-        tags = {KIND_TAG: CONVERTED, "model": registered_name(conversion), **version_tags(conversion)}
+        tags = {
+            KIND_TAG: CONVERTED,
+            NEWEST_TAG: "yes",
+            OF_TAG: name_mark(registered_name(conversion)),
+            "model": registered_name(conversion),
+            **version_tags(conversion),
+        }
         return keyed_model(
             self.client,
             run.info.experiment_id,
@@ -405,47 +362,21 @@ class Catalog:
             save_model(net, saved, vocabulary=vocabulary, mlflow_model=mlflow_model)
             fill(self.client, model, saved)
 
-    def register_name(self, name: str) -> None:
-        """Make a registered model of that name, where there is none."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
-    def give_aliases(self, version: "ModelVersion", earned: Sequence[str], reason: str) -> str | None:
-        """Give a version aliases, but never take one from a later version. The caller is the sole writer.
-
-        Returns:
-            The highest of them that it holds.
-        """
-        held, number = self._held_aliases(version.name), int(version.version)
-        for alias in earned:
-            if held.get(alias, 0) < number:
-                move(self.client, version.name, alias, number, reason)
-                held[alias] = number
-        return _highest(earned, held, number)
-
-    def _held_aliases(self, name: str) -> dict[str, int]:
-        return holders(self.client.get_registered_model(name))
-
-
-def _highest(earned: Sequence[str], held: Mapping[str, int], version: int) -> str | None:
-    """The highest of the aliases that a version has earned and holds."""
-    mine = [alias for alias in earned if held[alias] == version]
-    return mine[-1] if mine else None
-
 
 def measured(evaluation: Evaluation, run: "Run", model_id: str | None) -> list["Metric"]:
-    """An evaluation's figures as a run's metrics, tied to the model and the dataset that they are of."""
+    """An evaluation's figures as a run's metrics, tied to the model and the dataset that they are of.
+
+    Those of single classes are the run's alone: whoever searches models would wait for hundreds of figures of each.
+    """
     from mlflow.entities import Metric
 
     tied = {} if model_id is None else {"model_id": model_id}
     dataset = {"dataset_name": evaluation.dataset, "dataset_digest": dataset_digest(evaluation)}
     figures = evaluation_metrics(evaluation)
-    return [Metric(name, value, run.info.start_time, 0, **dataset, **tied) for name, value in figures.items()]
+    return [
+        Metric(name, value, run.info.start_time, 0, **dataset, **({} if is_of_a_class(name) else tied))
+        for name, value in figures.items()
+    ]
 
 
 def _link(file: Path, place: Path) -> None:
@@ -454,9 +385,3 @@ def _link(file: Path, place: Path) -> None:
         os.link(file, place)
     except OSError:
         shutil.copyfile(file, place)
-
-
-def _with_key(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"a conversion's key is letters, digits, '-', '_' and '.', not {key!r}")
-    return f"tags.`{KEY_TAG}` = '{key}'"

@@ -1,6 +1,5 @@
 """Filed versions taken out of the registry again, and what a later evaluation of one found."""
 
-import hashlib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from roastery.digest import canonical_json, file_sha256
-from roastery.errors import ConfigError, RegistryDamaged
+from roastery.errors import ConfigError
 from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.aliases import holders, take_aliases
-from roastery.registry.catalog import Catalog, measured
+from roastery.registry.catalog import Catalog, ConvertedVersion, measured
 from roastery.registry.lineage import dataset_input
 from roastery.registry.logged_model import MODEL_ID_TAG
 from roastery.registry.record import (
@@ -27,7 +26,6 @@ from roastery.registry.record import (
     aliases,
     main_figures,
 )
-from roastery.registry.run_files import CONVERSION_FILE
 from roastery.results import Conversion, Evaluation, Registered
 
 if TYPE_CHECKING:
@@ -44,10 +42,6 @@ class Refiled(BaseModel):
     """The gate's aliases that it lost, now or in an earlier attempt."""
     kept: tuple[str, ...]
     """What it is called all the same: people's aliases, which they alone move."""
-
-
-OF_TAG = "roastery.reevaluates"
-"""Of a re-evaluation's run: the mark of the model's name."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +72,9 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
         with registry_errors(catalog.tracking_uri):
             filed = _version(catalog, model, version)
-            client, run = catalog.client, str(filed.run_id)
-            said = Path(client.download_artifacts(run, CONVERSION_FILE, folder)).read_bytes()
+            run = str(filed.run_id)
             files = download(catalog, filed, Path(folder, "model"))
-        try:
-            conversion = Conversion.model_validate_json(said)
-        except ValidationError as error:
-            raise RegistryDamaged(
-                f"{catalog.tracking_uri}: {CONVERSION_FILE} of {filed.name} version {filed.version} is of another "
-                "Roastery, or damaged; convert the model again"
-            ) from error
+        conversion = catalog.conversion(ConvertedVersion(filed.name, int(filed.version), run))
         digests = {path.name: file_sha256(path) for path in sorted(files.iterdir()) if path.is_file()}
         yield FiledVersion(int(filed.version), conversion, files, digests)
 
@@ -143,11 +130,6 @@ def file_reevaluation(
         )
         held = holders(client.get_registered_model(name))
         return Refiled(registered=registered, taken=taken, kept=tuple(a for a, v in held.items() if v == version))
-
-
-def name_mark(name: str) -> str:
-    """A model's name as a search may ask for it, whatever is in it."""
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def download(catalog: Catalog, version: "ModelVersion", folder: Path) -> Path:

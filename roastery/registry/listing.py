@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from roastery import __version__
 from roastery.registry.answers import ModelAnswer
 from roastery.registry.catalog import Catalog
-from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG
+from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, NEWEST_TAG
 from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.registry.where import Condition
@@ -84,7 +84,7 @@ def version_facts(version: "ModelVersion", source: "ModelVersion | None") -> dic
 
 
 def matching(catalog: Catalog, conditions: tuple[Condition, ...]) -> set[str]:
-    """The logged models of converted versions of whose latest figures all conditions hold.
+    """The logged models of the newest converted versions of whose latest figures all conditions hold.
 
     MLflow finds those of which they ever held; which figures are the latest is seen here.
 
@@ -94,7 +94,8 @@ def matching(catalog: Catalog, conditions: tuple[Condition, ...]) -> set[str]:
     experiment = catalog.client.get_experiment_by_name(catalog.experiment)
     if experiment is None:
         return set()
-    wanted = " AND ".join([f"tags.`{KIND_TAG}` = '{CONVERTED}'", *map(str, conditions)])
+    ours = [f"tags.`{KIND_TAG}` = '{CONVERTED}'", f"tags.`{NEWEST_TAG}` = 'yes'"]
+    wanted = " AND ".join([*ours, *map(str, conditions)])
     found, token = set(), None
     while True:
         page = catalog.client.search_logged_models(
@@ -104,6 +105,12 @@ def matching(catalog: Catalog, conditions: tuple[Condition, ...]) -> set[str]:
         token = page.token
         if not token:
             return found
+
+
+def main_figures(each: ModelAnswer) -> dict[str, float]:
+    """The figures of a model that its tags say, by the names of MLflow's metrics."""
+    prefixed = (("ap_", each.ap), ("ap_original_", each.ap_original), ("ap_delta_", each.ap_delta))
+    return {f"{prefix}{kind}": value for prefix, said in prefixed for kind, value in said.items() if value is not None}
 
 
 def latest(model: "LoggedModel") -> dict[str, float]:

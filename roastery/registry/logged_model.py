@@ -23,6 +23,12 @@ KIND_TAG = "roastery.kind"
 CONVERTED, SOURCE, EXTERNAL = "converted", "source", "external"
 """The kinds of logged models; external: a source of which MLflow has no files."""
 
+NEWEST_TAG = "roastery.newest"
+"""Of the logged model behind the newest version of each converted model: who searches figures passes over the others.
+For a moment, while a version is filed, two of a model have it; never none."""
+OF_TAG = "roastery.of"
+"""The mark of the registered model's name."""
+
 _VERSIONS_TAG = "mlflow.modelVersions"
 # What MLflow refuses in the name of a logged model (mlflow/utils/validation.py, 3.17), though not of a registered one.
 _ILLEGAL = re.compile(r"[/:.%\"']")
@@ -77,6 +83,26 @@ def tell_version(client: "MlflowClient", model_id: str, version: "ModelVersion")
     entry = {"name": version.name, "version": int(version.version)}
     if not any(each.get("name") == entry["name"] and int(each["version"]) == entry["version"] for each in known):
         client.set_logged_model_tags(model_id, {_VERSIONS_TAG: json.dumps([*known, entry])})
+
+
+def retire_older(client: "MlflowClient", experiment_id: str, mark: str) -> None:
+    """Let the newest version's logged model alone be called the newest of its registered model.
+
+    Args:
+        mark: of the registered model's name (`OF_TAG`).
+    """
+    wanted = f"tags.`{OF_TAG}` = '{mark}' AND tags.`{NEWEST_TAG}` = 'yes'"
+    called = [(_version_of(model), model.model_id) for model in client.search_logged_models([experiment_id], wanted)]
+    numbers = [number for number, _ in called if number is not None]
+    for number, model_id in called:
+        # Without a version it is being filed.
+        if number is not None and number < max(numbers):
+            client.delete_logged_model_tag(model_id, NEWEST_TAG)
+
+
+def _version_of(model: "LoggedModel") -> int | None:
+    known = json.loads(model.tags.get(_VERSIONS_TAG, "[]"))
+    return max((int(each["version"]) for each in known), default=None)
 
 
 def _tie(client: "MlflowClient", run: "Run", model_id: str) -> None:

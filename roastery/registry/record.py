@@ -13,6 +13,9 @@ from roastery.results import Conversion, Evaluation, Target
 
 Value = TypeVar("Value")
 
+OF_CLASSES = ("AP-", "IoU-", "ACC-")
+"""What the names of figures of single classes begin with."""
+
 KEY_TAG = "roastery.key"
 EXPORT_TAG = "export"
 REEVALUATED_TAG = "reevaluated"
@@ -21,6 +24,8 @@ REEVALUATION_TAG = "reevaluation"
 """What came of it: passed or failed."""
 REMEASURED_TAG = "reevaluation_figures"
 """The main figures that it found then, as JSON."""
+REEVALUATES_TAG = "roastery.reevaluates"
+"""Of a re-evaluation's run: the mark of the registered model's name."""
 CONVERTED_SUFFIX = ".caffe2"
 CANDIDATE = "candidate"
 VALIDATED = "validated"
@@ -144,6 +149,16 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
         values |= {f"parity/{parity.runtime}/{name}": value for name, value in parity.largest.items()}
     numbers = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
     return legal_names(numbers)
+
+
+def name_mark(name: str) -> str:
+    """A model's name as a search may ask for it, whatever is in it."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def is_of_a_class(metric: str) -> bool:
+    """Whether a metric's name says one class alone: `torch/bbox/AP-dog`."""
+    return metric.rpartition("/")[2].startswith(OF_CLASSES)
 
 
 def legal_names(values: Mapping[str, Value]) -> dict[str, Value]:

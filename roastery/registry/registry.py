@@ -20,7 +20,7 @@ from roastery.registry.aliases import (
 )
 from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer, VersionsDiff
 from roastery.registry.catalog import Catalog
-from roastery.registry.listing import list_models, matching
+from roastery.registry.listing import list_models, main_figures, matching
 from roastery.registry.pictures import beside
 from roastery.registry.record import CANDIDATE, VALIDATED
 from roastery.registry.where import parse_where
@@ -69,9 +69,12 @@ class Registry:
             ConfigError: `where` cannot be read.
         """
         conditions = parse_where(where) if where else ()
+        # AP stands in the tags, which the list reads anyway. Other figures are asked for where MLflow searches them.
+        told = [each for each in conditions if each.metric.startswith("ap_")]
+        sought = tuple(each for each in conditions if each not in told)
         with self._asking():
             found = list_models(self.catalog)
-            known = matching(self.catalog, conditions) if conditions else set()
+            known = matching(self.catalog, sought) if sought else set()
         before = None if older_than is None else datetime.now(UTC) - older_than
         return [
             each
@@ -80,7 +83,8 @@ class Registry:
             and (not stale or each.stale)
             and (not unconverted or each.converted_version is None)
             and (before is None or (each.measured_at is not None and each.measured_at < before))
-            and (not conditions or each.model_id in known)
+            and all(condition.holds(main_figures(each)) for condition in told)
+            and (not sought or each.model_id in known)
         ]
 
     def show(self, name: str) -> VersionAnswer:

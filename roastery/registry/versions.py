@@ -14,10 +14,10 @@ from roastery.reference_uri import SCHEME, parse_reference
 from roastery.registry.aliases import moves
 from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer, VersionsDiff
 from roastery.registry.catalog import Catalog
-from roastery.registry.filed import OF_TAG, fetched, name_mark
+from roastery.registry.filed import fetched
 from roastery.registry.listing import latest, moment, version_facts
 from roastery.registry.logged_model import MODEL_ID_TAG
-from roastery.registry.record import CONVERTED_SUFFIX
+from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATES_TAG, name_mark
 from roastery.registry.run_files import COMMAND_FILE, MANIFEST_FILE, MODEL_FILES, NET_FILES, REPORT_FOLDER
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.report.files import PICTURE_SUFFIXES
@@ -179,7 +179,7 @@ def _measured_again(catalog: Catalog, name: str) -> Iterator[Event]:
     experiment = catalog.client.get_experiment_by_name(catalog.experiment)
     if experiment is None:
         return
-    wanted = f"tags.`{OF_TAG}` = '{name_mark(name)}'"
+    wanted = f"tags.`{REEVALUATES_TAG}` = '{name_mark(name)}'"
     for run in catalog.client.search_runs([experiment.experiment_id], wanted, max_results=_SHORT):
         version = run.data.tags.get("reevaluation_of", "").rpartition(" ")[2]
         passed = run.data.metrics.get("passed") == 1.0

@@ -226,7 +226,7 @@ def test_the_newest_converted_version_of_each_model_is_told_with_what_it_was_mad
     assert told["mask_rcnn_r50"].config_sha256 == "c0" * 32
     assert (told["by_hand"].source_sha256, told["by_hand"].export) == (None, None)
     for page in (1, 3, 13):
-        monkeypatch.setattr("roastery.registry.catalog._PAGE", page)
+        monkeypatch.setattr("roastery.registry.place._PAGE", page)
         assert catalog.converted() == told
 
 

@@ -97,7 +97,9 @@ def test_a_reevaluation_filed_twice_is_one_run_and_the_versions_own_tags_stay(ca
     assert [model.model_id for model in run.inputs.model_inputs] == [own["model_id"]]
     tags = catalog.client.get_model_version(first.name, "1").tags
     assert before <= datetime.fromisoformat(tags["reevaluated"]) <= datetime.now(UTC)
-    assert tags == own | {"reevaluated": tags["reevaluated"], "reevaluation": "failed"}
+    figures = '{"ap_bbox":62.46,"ap_delta_bbox":-0.0125,"ap_original_bbox":62.4725}'
+    told = {"reevaluated": tags["reevaluated"], "reevaluation": "failed", "reevaluation_figures": figures}
+    assert tags == own | told
     # And the conversion is found as before, but for its alias.
     assert catalog.find(make_conversion()) == first.model_copy(update={"created": False, "alias": None})
 
