@@ -102,11 +102,9 @@ def remove(store: Store, artifact: Stored, uses: RunningUses, agreed: Callable[[
 
     def still() -> bool:
         agreed()
-        return (
-            artifact.name not in uses.names()
-            and _stored(store, artifact.stage, artifact.key, store.entries(artifact.stage, artifact.key), float("inf"))
-            == artifact
-        )
+        there = store.entries(artifact.stage, artifact.key)
+        now = _stored(store, artifact.stage, artifact.key, there, float("inf"))
+        return now == artifact and artifact.name not in uses.names()
 
     return store.remove(artifact.stage, artifact.key, artifact.files, still)
 
