@@ -27,7 +27,7 @@ def staged(request: Request, result: type[ResultT], pipeline: PipelineConfig) ->
     store = open_store(pipeline.store)
     with explained(store, request):
         key = request.key()
-
+        note_use(request.stage, key)
         found = store.find(request.stage, key)
         if found is None:
             return current_performer().perform(request, result, store, pipeline.timeouts.of(request.stage))

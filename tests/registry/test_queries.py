@@ -5,10 +5,12 @@ import re
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from roastery.registry.catalog import Catalog
-from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, metrics, version_tags
+from roastery.registry.logged_model import MODEL_ID_TAG
+from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG, metrics, version_tags
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "query-the-registry.md").read_text(encoding="utf-8")
 MODEL = "street_signs"
@@ -34,7 +36,8 @@ def filed(empty_database, make_conversion, files, report, golden, tmp_path, monk
     conversion = make_conversion(name=MODEL)
     resolved = conversion.resolved.model_copy(update={"source_sha256": hashlib.sha256(CHECKPOINT).hexdigest()})
     conversion = conversion.model_copy(update={"resolved": resolved})
-    return Catalog("sqlite:///.roastery/mlflow.db").log(conversion, files | real, report)
+    yield Catalog("sqlite:///.roastery/mlflow.db").log(conversion, files | real, report)
+    mlflow.set_tracking_uri(None)
 
 
 def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
@@ -47,6 +50,8 @@ def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
 
     name, digest = f"{MODEL}.caffe2", hashlib.sha256(CHECKPOINT).hexdigest()
     assert capsys.readouterr().out.splitlines()[:-2] == [
+        f"{MODEL} 1 -0.0125",
+        "('candidate',)",
         f"{name} 1",
         "passed",
         "torch",
@@ -54,18 +59,19 @@ def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
         "62.4725 62.46",
         f"{name} 1",
         f"{name} 1",
+        f"{name} -0.0125",
         f"{MODEL} -0.0125",
         "{'candidate': 1}",
     ]
     assert known["conversion"].resolved.source_sha256 == digest
     assert int(known["version"].version) == filed.version
-    assert [run.info.run_id for run in known["worse"]] == [filed.run_id]
+    assert [run.info.run_id for run in known["runs"]] == [filed.run_id]
     assert (Path(known["folder"]) / "model_init.pb").is_file()
 
 
 def test_the_page_names_every_tag_and_every_kind_of_metric(make_conversion):
     conversion = make_conversion()
     tags = set(re.findall(r"`([\w.]+)`", first_column("Tag")))
-    assert tags == {*version_tags(conversion), REEVALUATED_TAG, REEVALUATION_TAG}
+    assert tags == {*version_tags(conversion), REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG, MODEL_ID_TAG}
     named = {name.split("/")[0] for name in re.findall(r"`([\w/-]+)`", first_column("Metric"))}
     assert named >= {name.split("/")[0] for name in metrics(conversion)}
