@@ -31,6 +31,7 @@ from roastery.registry.registry import Registry
 
 MOST_SECONDS = 2.0
 _TIMES = 5
+_MODEL_TAGS = ("verdict", "judged_by")
 _CLASSES = 80
 """As COCO has: a figure for each, of each target and IoU type."""
 
@@ -64,9 +65,10 @@ def fill(registry: Registry, models: int, versions: int, console: Console) -> No
                 **source,
                 **{key: f"{value:.4f}" for key, value in figures.items() if key.startswith("ap_")},
             }
-            newest = {"roastery.newest": "yes"} if version == versions else {}
+            newest = {"roastery.kind": "converted", "roastery.of": name, "roastery.key": f"{name}.{version}"}
+            newest |= {"roastery.newest": "yes"} if version == versions else {}
             model = client.create_logged_model(
-                experiment, name, run.info.run_id, tags={"roastery.kind": "converted", **newest, **tags}
+                experiment, name, run.info.run_id, tags={**newest, **{key: tags[key] for key in _MODEL_TAGS}}
             )
             points = [Metric(*each, run.info.start_time, 0) for each in of_classes.items()]
             points += [Metric(*each, run.info.start_time, 0, model_id=model.model_id) for each in figures.items()]

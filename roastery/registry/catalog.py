@@ -297,16 +297,12 @@ class Catalog(MlflowPlace):
             NEWEST_TAG: "yes",
             OF_TAG: name_mark(registered_name(conversion)),
             "model": registered_name(conversion),
-            **version_tags(conversion),
+            "verdict": "passed" if conversion.evaluation.passed else "failed",
+            "judged_by": conversion.evaluation.judged_by,
         }
+        # No more: who searches models waits for every tag of each, and the version and the run have them all.
         return keyed_model(
-            self.client,
-            run.info.experiment_id,
-            conversion.key,
-            registered_name(conversion),
-            tags,
-            parameters(conversion),
-            run,
+            self.client, run.info.experiment_id, conversion.key, registered_name(conversion), tags, run=run
         )
 
     def _record(self, conversion: Conversion, run: "Run", model: "LoggedModel") -> None:
@@ -316,7 +312,7 @@ class Catalog(MlflowPlace):
         missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
         # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
         points = [Metric(name, value, run.info.start_time, 0) for name, value in costs(conversion).items()]
-        points += measured(conversion.evaluation, run, model.model_id)
+        points += measured(conversion.evaluation, run, model)
         for start in range(0, len(points), _POINTS):
             self.client.log_batch(run.info.run_id, metrics=points[start : start + _POINTS])
         for start in range(0, len(missing), _BATCH):
@@ -363,18 +359,20 @@ class Catalog(MlflowPlace):
             fill(self.client, model, saved)
 
 
-def measured(evaluation: Evaluation, run: "Run", model_id: str | None) -> list["Metric"]:
+def measured(evaluation: Evaluation, run: "Run", model: "LoggedModel | None") -> list["Metric"]:
     """An evaluation's figures as a run's metrics, tied to the model and the dataset that they are of.
 
     Those of single classes are the run's alone: whoever searches models would wait for hundreds of figures of each.
     """
     from mlflow.entities import Metric
 
-    tied = {} if model_id is None else {"model_id": model_id}
+    tied = {} if model is None else {"model_id": model.model_id}
+    # MLflow refuses a second figure of a model at the same time, also of an attempt that was cut short.
+    there = {point.key for point in (model.metrics or () if model else ()) if point.run_id == run.info.run_id}
     dataset = {"dataset_name": evaluation.dataset, "dataset_digest": dataset_digest(evaluation)}
     figures = evaluation_metrics(evaluation)
     return [
-        Metric(name, value, run.info.start_time, 0, **dataset, **({} if is_of_a_class(name) else tied))
+        Metric(name, value, run.info.start_time, 0, **dataset, **({} if is_of_a_class(name) or name in there else tied))
         for name, value in figures.items()
     ]
 

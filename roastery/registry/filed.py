@@ -102,9 +102,10 @@ def file_reevaluation(
             key, f"{model} again", {"reevaluation_of": f"{name} version {version}", **(links or {})}
         )
         run_id, model_id = run.info.run_id, filed.tags.get(MODEL_ID_TAG)
+        model_of = client.get_logged_model(model_id) if model_id else None
         inputs = [LoggedModelInput(model_id)] if model_id else []
         client.log_inputs(run_id, datasets=[dataset_input(evaluation)], models=inputs)
-        client.log_batch(run_id, metrics=measured(evaluation, run, model_id))
+        client.log_batch(run_id, metrics=measured(evaluation, run, model_of))
         client.log_text(run_id, evaluation.model_dump_json(indent=2) + "\n", "evaluation.json")
         client.set_terminated(run_id, "FINISHED")
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")

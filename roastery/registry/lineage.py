@@ -50,7 +50,7 @@ def source_model(client: "MlflowClient", experiment_id: str, resolved: ResolvedM
     if registered is not None:
         return registered
     tags = {_EXTERNAL_TAG: "true", KIND_TAG: EXTERNAL, "model": resolved.name, **made_of}
-    model = keyed_model(client, experiment_id, f"{EXTERNAL}.{key}", resolved.name, tags, made_of)
+    model = keyed_model(client, experiment_id, f"{EXTERNAL}.{key}", resolved.name, tags)
     client.finalize_logged_model(model.model_id, "READY")
     return model
 

@@ -40,7 +40,6 @@ def keyed_model(
     key: str,
     name: str,
     tags: Mapping[str, str],
-    params: Mapping[str, str] | None = None,
     run: "Run | None" = None,
 ) -> "LoggedModel":
     """The one logged model of that key; it is begun, without files, where it is not there.
@@ -55,7 +54,6 @@ def keyed_model(
             name=_ILLEGAL.sub("_", name),
             source_run_id=None if run is None else run.info.run_id,
             tags={KEY_TAG: key, **tags},
-            params=dict(params or {}),
         )
     if run is not None:
         _tie(client, run, found.model_id)

@@ -215,13 +215,7 @@ def _create(
     run = catalog.keyed_run(tags[KEY_TAG], f"{spec.name} registered", {KIND_TAG: SOURCE, "family": tags["family"]})
     run_id = run.info.run_id
     model = keyed_model(
-        client,
-        run.info.experiment_id,
-        tags[KEY_TAG],
-        spec.name,
-        {KIND_TAG: SOURCE, "model": spec.name, **tags},
-        {},
-        run,
+        client, run.info.experiment_id, tags[KEY_TAG], spec.name, {KIND_TAG: SOURCE, "model": spec.name, **tags}, run
     )
     figures = legal_names(dict(metrics))
     points = [Metric(*item, run.info.start_time, 0, model_id=model.model_id) for item in figures.items()]

@@ -12,7 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from roastery.errors import RegistryRefused, RegistryUnavailable
+from roastery.registry.aliases import moves
 from roastery.registry.catalog import Catalog
+from roastery.results import LatencySummary
 
 ROOT = Path(__file__).parents[2]
 
@@ -346,6 +348,20 @@ def test_a_run_whose_files_could_not_be_filed_does_not_look_as_if_it_went_on(
             catalog.log(make_conversion(), files)
 
     assert [run.info.status for run in runs_of(catalog)] == ["FAILED"]
+
+
+def test_a_conversion_whose_version_was_deleted_is_filed_again_with_what_it_measured_now(
+    catalog, make_conversion, files
+):
+    registered = catalog.log(make_conversion(), files)
+    catalog.client.delete_model_version(registered.name, "1")
+    slower = {"original": LatencySummary(median_ms=99.0, p90_ms=99.5, images=100)}
+
+    again = catalog.log(make_conversion(latency=slower), files)
+
+    # MLflow gives no number twice.
+    assert (again.run_id, again.version, again.created) == (registered.run_id, 2, True)
+    assert [each.alias for each in moves(catalog.client.get_registered_model(again.name))] == ["candidate"] * 2
 
 
 def test_tags_that_were_lost_are_set_again(catalog, make_conversion, files):
