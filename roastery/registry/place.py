@@ -1,9 +1,9 @@
 """A place in MLflow: the one client of it, and what is asked of it page by page."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from roastery.errors import RegistryRefused
@@ -53,13 +53,7 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        token = None
-        while True:
-            page = self.client.search_registered_models(wanted, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return _paged(partial(self.client.search_registered_models, wanted, max_results=_PAGE))
 
     def registered_model(self, name: str) -> "RegisteredModel | None":
         """One of them; None where there is none.
@@ -92,13 +86,7 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        token = None
-        while True:
-            page = self.client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return _paged(partial(self.client.search_model_versions, wanted, max_results=_PAGE))
 
     def url(self, run: "Run") -> str:
         """Where a person sees a run: on a server in its UI, else in the report's page."""
@@ -191,6 +179,17 @@ class MlflowPlace:
     def held_aliases(self, name: str) -> dict[str, int]:
         """Alias to version, of a registered model."""
         return holders(self.client.get_registered_model(name))
+
+
+def _paged(search: Callable[..., Any]) -> Iterator[Any]:
+    """All that a search of MLflow's gives, page by page."""
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def highest(earned: Sequence[str], held: Mapping[str, int], version: int) -> str | None:
