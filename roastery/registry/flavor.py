@@ -3,13 +3,13 @@
 A saved model is the converted model's own files beside MLflow's. MLflow waits until a function here is called.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import roastery
-from roastery.caffe2.model import Caffe2Model, RuntimeName
 from roastery.caffe2.nets import PREDICT_FILE, batch_size, load_net, net_argument
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import ConfigError, ModelFileError
@@ -31,18 +31,21 @@ from roastery.registry.flavor_files import (
 )
 from roastery.registry.interface import input_example as usual_example
 from roastery.registry.interface import signature as usual_signature
-from roastery.registry.pyfunc import Detector
+from roastery.stages.genuine import RuntimeName
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelInputExample, ModelSignature
     from mlflow.models.model import ModelInfo
+
+    from roastery.caffe2.model import Caffe2Model
+    from roastery.registry.pyfunc import Detector
 
 __all__ = ["FLAVOR_NAME", "get_default_conda_env", "get_default_pip_requirements", "load_model", "log_model"]
 __all__ += ["save_model"]
 
 
 def save_model(
-    caffe2_model: Caffe2Model | Path,
+    caffe2_model: "Caffe2Model | Path",
     path: str | Path,
     *,
     runtime: RuntimeName = "torch",
@@ -91,15 +94,16 @@ def save_model(
 
     runtime = _runtime(runtime)
     _validate_env_arguments(conda_env, pip_requirements, extra_pip_requirements)
-    source = caffe2_model if isinstance(caffe2_model, Caffe2Model) else Path(caffe2_model)
+    # By what it is not: a folder is saved without PyTorch, which a pipeline's run has no need of.
+    source = Path(caffe2_model) if isinstance(caffe2_model, str | os.PathLike) else caffe2_model
     # Of a folder the graph alone is read: the parameters are most of it.
-    net = source.predict_net if isinstance(source, Caffe2Model) else load_net(source / PREDICT_FILE)
+    net = load_net(source / PREDICT_FILE) if isinstance(source, Path) else source.predict_net
     folder = Path(path).absolute()
     _validate_and_prepare_target_save_path(str(folder))
-    if isinstance(source, Caffe2Model):
-        source.save_protobuf(folder)
-    else:
+    if isinstance(source, Path):
         place_files(source, folder)
+    else:
+        source.save_protobuf(folder)
     write_vocabulary(vocabulary or Vocabulary(), folder)
 
     model = Model() if mlflow_model is None else mlflow_model
@@ -133,7 +137,7 @@ def save_model(
 
 
 def log_model(
-    caffe2_model: Caffe2Model | Path,
+    caffe2_model: "Caffe2Model | Path",
     name: str = "model",
     registered_model_name: str | None = None,
     *,
@@ -182,7 +186,7 @@ def log_model(
     return info
 
 
-def load_model(model_uri: str | Path, dst_path: str | Path | None = None, runtime: str | None = None) -> Caffe2Model:
+def load_model(model_uri: str | Path, dst_path: str | Path | None = None, runtime: str | None = None) -> "Caffe2Model":
     """Load a model that this flavor saved. Its files are checked against the digests in MLmodel.
 
     Args:
@@ -203,10 +207,12 @@ def load_model(model_uri: str | Path, dst_path: str | Path | None = None, runtim
     folder = Path(_download_artifact_from_uri(artifact_uri=str(model_uri), output_path=output))
     entry = read_entry(folder)
     check_files(folder, entry)
+    from roastery.caffe2.model import Caffe2Model
+
     return Caffe2Model.load_protobuf(folder, chosen or entry.runtime)
 
 
-def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Detector:
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "Detector":
     """What `mlflow.pyfunc.load_model` calls.
 
     Args:
@@ -225,6 +231,9 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> De
             f"{folder}: model_config: runtime {str(runtime)!r} is not known; set it to torch or caffe2"
         )
     check_files(folder, entry)
+    from roastery.caffe2.model import Caffe2Model
+    from roastery.registry.pyfunc import Detector
+
     return Detector(Caffe2Model.load_protobuf(folder, runtime), read_vocabulary(folder, entry), paths)
 
 

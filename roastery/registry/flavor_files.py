@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from roastery.caffe2.model import RuntimeName
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE
 from roastery.data.vocabulary import Vocabulary
 from roastery.digest import file_sha256
 from roastery.errors import ModelFileError
 from roastery.regular_file import require_regular
 from roastery.safe_yaml import read_yaml
+from roastery.stages.genuine import RuntimeName
 
 FLAVOR_NAME = "roastery"
 MODEL_FILE = "MLmodel"
