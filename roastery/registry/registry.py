@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roastery.errors import ConfigError
+from roastery.reference_uri import SCHEME
 from roastery.registry import versions
 from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.aliases import (
@@ -16,6 +17,7 @@ from roastery.registry.aliases import (
     move,
     person,
     require_passed,
+    stated,
     version_before,
 )
 from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer, VersionsDiff
@@ -140,6 +142,7 @@ class Registry:
         """Give an alias of people's own to a version that passes.
 
         Args:
+            name: of a model; or of a version, as `show` has it.
             version: default: the one called `validated`, else the one called `candidate`.
             reason: goes on record.
 
@@ -149,7 +152,7 @@ class Registry:
         Raises:
             ConfigError: no such version, one that does not pass, or an alias that is not to be had.
         """
-        alias = legal_alias(to)
+        alias, reason = legal_alias(to), stated(reason)
         with self._asking():
             chosen = self._promoted(name, version)
             with sole_writer(self.catalog.tracking_uri, chosen.name):
@@ -164,7 +167,7 @@ class Registry:
         Raises:
             ConfigError: nobody held it before, or that one does not pass any more.
         """
-        alias = legal_alias(alias)
+        alias, reason = legal_alias(alias), stated(reason)
         with self._asking():
             full = versions.find_version(self.catalog, name).name
             with sole_writer(self.catalog.tracking_uri, full):
@@ -179,6 +182,8 @@ class Registry:
         if version is not None:
             return versions.find_version(self.catalog, f"{name}/{version}")
         newest = versions.find_version(self.catalog, name)
+        if set(name.removeprefix(SCHEME)) & set("/@"):
+            return newest
         model = self.catalog.client.get_registered_model(newest.name)
         for alias in (VALIDATED, CANDIDATE):
             if alias in model.aliases:
