@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from roastery.errors import RegistryRefused
+from roastery.errors import ConfigError, RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sqlite_file
 from roastery.registry.aliases import holders, move
 from roastery.registry.database import make_database
@@ -37,6 +37,16 @@ class MlflowPlace:
     def __init__(self, tracking_uri: str, experiment: str = "roastery") -> None:
         self.tracking_uri = absolute_uri(tracking_uri)
         self.experiment = experiment
+
+    def require_database(self) -> None:
+        """Refuse a SQLite database that is not there: it is not made for a question.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        database = sqlite_file(self.tracking_uri)
+        if database is not None and not database.is_file():
+            raise ConfigError(f"{self.tracking_uri}: no such registry; name the one that models are filed in")
 
     def load(self) -> None:
         """Import what of MLflow filing needs, which takes seconds: for a time when nothing else is to be done."""

@@ -38,8 +38,8 @@ class Registry:
         tracking_uri: "sqlite:///path/mlflow.db", or the address of an MLflow server.
         experiment: that conversions are filed in.
 
-    Every method raises `RegistryUnavailable` where the registry does not answer, and `RegistryRefused` where it will
-    not.
+    Every method raises `RegistryUnavailable` where the registry does not answer, `RegistryRefused` where it will not,
+    and `ConfigError` where there is none: a SQLite database is not made for a question.
 
     Examples:
         >>> registry = Registry("http://127.0.0.1:5000")                    # doctest: +SKIP
@@ -77,14 +77,14 @@ class Registry:
         with self._asking():
             found = list_models(self.catalog)
             known = matching(self.catalog, sought) if sought else set()
-        before = None if older_than is None else datetime.now(UTC) - older_than
+        now = datetime.now(UTC)
         return [
             each
             for each in found
             if (not failed or each.verdict == "failed")
             and (not stale or each.stale)
             and (not unconverted or each.converted_version is None)
-            and (before is None or (each.measured_at is not None and each.measured_at < before))
+            and (older_than is None or (each.measured_at is not None and now - each.measured_at > older_than))
             and all(condition.holds(main_figures(each)) for condition in told)
             and (not sought or each.model_id in known)
         ]
@@ -192,6 +192,7 @@ class Registry:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
+        self.catalog.require_database()
         # Made first: its own errors are told by itself.
         self.catalog.client  # noqa: B018
         with registry_errors(self.catalog.tracking_uri):

@@ -427,7 +427,8 @@ def hold_to_a_stack(registry, steps):
 @settings(max_examples=300)
 @given(steps=STEPS)
 def test_an_alias_is_a_stack_whatever_is_promoted_rolled_back_and_cut_short(steps, lock_folder):
-    registry = Registry(f"sqlite:///{lock_folder}/never_made.db")
+    (lock_folder / "nothing.db").touch()
+    registry = Registry(f"sqlite:///{lock_folder}/nothing.db")
     registry.catalog.client = Remembering(f"{NAME}.caffe2")
     hold_to_a_stack(registry, steps)
 
