@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+_UNASKABLE = re.compile(r"['\\]")
 _PAGE = 1000
 
 
@@ -92,8 +93,8 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        # A quote cannot be in a filter; a letter that may be any can.
-        wanted = f"name LIKE '{name.replace(chr(39), '_')}'" if "'" in name else f"name = '{name}'"
+        # A quote cannot be in a filter; a letter that may be any can. To PostgreSQL a backslash in a pattern is a sign.
+        wanted = f"name LIKE '{re.sub(_UNASKABLE, '_', name)}'" if "'" in name else f"name = '{name}'"
         yield from (version for version in self.search_versions(wanted) if version.name == name)
 
     def search_versions(self, wanted: str) -> Iterator["ModelVersion"]:
