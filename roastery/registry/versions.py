@@ -1,6 +1,7 @@
 """One model looked at closely: a version, two beside each other, and all that happened."""
 
 import json
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -75,7 +76,8 @@ def show(catalog: Catalog, version: "ModelVersion") -> VersionAnswer:
         summary=summary,
         aliases=summary.aliases,
         tags=dict(version.tags),
-        metrics=dict(sorted(metrics.items())),
+        # JSON has no word for others, which somebody else may have logged.
+        metrics={metric: value for metric, value in sorted(metrics.items()) if math.isfinite(value)},
         settings=dict(sorted(run.data.params.items())),
         files=_sizes(catalog, run),
         operators=_operators(catalog, version),

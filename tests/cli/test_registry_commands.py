@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import pickle
+import pty
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from roastery.caffe2 import caffe2_pb2
+from roastery.registry.aliases import moves
 from roastery.registry.catalog import Catalog
 from roastery.registry.filed import file_reevaluation
 from roastery.results import (
@@ -354,6 +357,22 @@ def test_without_a_reason_and_a_terminal_a_move_is_a_mistake_and_nothing_is_wait
             process.kill()
             process.communicate()
     assert "production" not in catalog.client.get_registered_model(f"{NAME}.caffe2").aliases
+
+
+def test_at_a_terminal_the_reason_is_asked_for(log, catalog, tmp_path):
+    log()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli.main", "promote", NAME]
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        os.write(ours, b"a week in staging\n")
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, said) == (0, f"Reason: {NAME}: production is version 1\n")
+    assert moves(catalog.client.get_registered_model(f"{NAME}.caffe2"))[-1].reason == "a week in staging"
 
 
 def test_names_that_a_terminal_would_obey_are_shown_and_are_no_markup(roastery, log, catalog):

@@ -462,6 +462,17 @@ def test_the_figures_shown_are_the_latest(registry, log, measure):
     assert answer.summary.ap == {"bbox": 41.0}
 
 
+def test_a_metric_that_is_no_number_is_not_shown(registry, log):
+    registered = log()
+    registry.catalog.client.log_metric(registered.run_id, "theirs", math.nan)
+    registry.catalog.client.log_metric(registered.run_id, "ours", 1.5)
+
+    answer = registry.show(NAME)
+
+    assert (answer.metrics.get("theirs"), answer.metrics["ours"]) == (None, 1.5)
+    assert same_as_json(VersionAnswer, answer)
+
+
 def test_a_version_whose_files_are_gone_is_shown_all_the_same(registry, log, tmp_path):
     log()
     for file in (tmp_path / "mlartifacts").rglob("*"):
