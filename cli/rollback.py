@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
-from cli.plain import plain
-from cli.promote import ReasonOption
+from cli.promote import ReasonOption, reason_or_asked, say
 from cli.registry_options import PipelineOption, TrackingOption, open_registry
 
 
 def rollback(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model.")],
-    reason: ReasonOption,
+    reason: ReasonOption = None,
     alias: Annotated[str, typer.Option(help="The alias.")] = "production",
     pipeline: PipelineOption = None,
     tracking_uri: TrackingOption = None,
@@ -26,5 +25,5 @@ def rollback(
 
     roastery rollback mask_rcnn_fpn --alias staging -m "wrong dataset"
     """
-    moved = open_registry(pipeline, tracking_uri).roll_back(name, alias, reason=reason)
-    typer.echo(plain(f"{name}: {alias} is version {moved.to_version} again, it was version {moved.from_version}"))
+    moved = open_registry(pipeline, tracking_uri).roll_back(name, alias, reason=reason_or_asked(reason))
+    say(f"{name}: {alias} is version {moved.to_version} again, it was version {moved.from_version}")

@@ -1,8 +1,8 @@
 """What a model scored when it was trained, from the file that detectron2 leaves: `metrics.json`."""
 
 import json
-import math
 import re
+import sys
 from pathlib import Path
 
 from roastery.errors import ConfigError
@@ -10,6 +10,7 @@ from roastery.regular_file import require_regular
 
 METRICS_FILE = "metrics.json"
 _LONGEST = 64 << 20
+_LARGEST = sys.float_info.max
 _NAME = re.compile(r"[a-z_]+/[\w .:-]{1,100}")
 
 
@@ -42,6 +43,6 @@ def read_training_metrics(file: Path) -> dict[str, float]:
         if not isinstance(said, dict):
             raise ConfigError(f"{file}: line {number} is no JSON object; name detectron2's metrics.json")
         for name, value in said.items():
-            if _NAME.fullmatch(name) and type(value) in (int, float) and math.isfinite(value):
+            if _NAME.fullmatch(name) and type(value) in (int, float) and abs(value) <= _LARGEST:
                 found[name] = float(value)
     return found

@@ -15,6 +15,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+import importlib.util
 import json
 import shutil
 import socket
@@ -25,6 +26,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -60,6 +62,19 @@ def _has_caffe2() -> bool:
     return True
 
 
+def _load(file: Path) -> ModuleType:
+    """A module that lies in no package."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_postgres = _load(ROOT / "benchmarks" / "postgres_server.py")
+
+
 # What a test may need that not every machine has: its marker, whether it is here, and how to get it.
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "caffe2": (_has_caffe2, "tests of genuine Caffe2; `make caffe2` adds it"),
@@ -68,6 +83,10 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (
         lambda: shutil.which("chromium") is not None,
         "tests in a browser; install chromium (Debian: chromium)",
+    ),
+    "postgres": (
+        lambda: _postgres.find_postgres() is not None,
+        "tests on PostgreSQL; install it (Debian: postgresql)",
     ),
 }
 _left_out: dict[str, int] = {}
@@ -233,6 +252,13 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder
 
     return convert_model
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL database for MLflow, really served: one for a worker."""
+    with _postgres.postgres_server() as address:
+        yield address
 
 
 class S3Gate:

@@ -30,6 +30,7 @@ _MOVE_TAG = "roastery.move."
 # MLflow's own rule (mlflow/utils/validation.py, 3.17), without what it keeps for versions and for the newest one.
 _ALIAS = re.compile(r"(?!v\d+$)(?!latest$)[A-Za-z0-9][\w-]{0,79}", re.IGNORECASE)
 _LONGEST_REASON = 2000
+_Stack = tuple[int | None, ...]
 
 
 class Move(BaseModel):
@@ -121,11 +122,23 @@ def legal_alias(alias: str) -> str:
     Raises:
         ConfigError: it is one of the gate's, or none that MLflow takes.
     """
-    if alias in GATES:
+    # Some databases do not tell small letters from capitals.
+    if alias.lower() in GATES:
         raise ConfigError(f"alias {alias!r} is the gate's: a version earns it by passing; promote to another one")
     if not _ALIAS.fullmatch(alias):
         raise ConfigError(f"alias {alias!r} is none that MLflow takes; use letters, digits, '-' and '_'")
     return alias
+
+
+def stated(reason: str) -> str:
+    """A reason that says something.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if not reason.strip():
+        raise ConfigError("a move of an alias goes on record with its reason; say one with --reason")
+    return reason
 
 
 def require_passed(version: "ModelVersion") -> None:
@@ -142,7 +155,7 @@ def require_passed(version: "ModelVersion") -> None:
 
 
 def version_before(model: "RegisteredModel", alias: str) -> int:
-    """The version that held an alias before the one that holds it now was promoted.
+    """The version that held an alias before the one that holds it now was promoted, however often that one held it.
 
     Raises:
         ConfigError: none holds it, or none did before.
@@ -150,11 +163,25 @@ def version_before(model: "RegisteredModel", alias: str) -> int:
     held = holders(model).get(alias)
     if held is None:
         raise ConfigError(f"{model.name}: no version is called {alias!r}; promote one first")
-    brought = [each for each in moves(model) if each.alias == alias and each.to_version == held and not each.back]
-    before = brought[-1].from_version if brought else None
+    earlier: _Stack = ()
+    stack: _Stack = ()
+    for each in moves(model):
+        if each.alias == alias:
+            earlier = _as_found(earlier, stack, each.from_version)
+            stack = earlier[:-1] if each.back else (*earlier, each.to_version)
+    before = (None, *_as_found(earlier, stack, held))[-2]
     if before is None:
         raise ConfigError(f"{model.name}: no version was called {alias!r} before version {held}; promote another one")
     return before
+
+
+def _as_found(earlier: _Stack, stack: _Stack, held: int | None) -> _Stack:
+    """The versions that held an alias one after another, as the holder tells: the last move may not have been made."""
+    for each in (stack, earlier):
+        if (each[-1] if each else None) == held:
+            return each
+    # Moved by hand.
+    return (*stack, held)
 
 
 def best(held: Mapping[str, int], among: Iterable[str] = GATES) -> str | None:

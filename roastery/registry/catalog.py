@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from roastery.data.vocabulary import Vocabulary
-from roastery.errors import ConfigError, RegistryDamaged, RegistryRefused, RegistryUnavailable, RoasteryError
-from roastery.registry.address import registry_errors, sole_writer, sqlite_file
+from roastery.errors import RegistryDamaged, RegistryRefused, RegistryUnavailable, RoasteryError
+from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.lineage import dataset_digest, log_inputs
 from roastery.registry.logged_model import (
     CONVERTED,
@@ -148,9 +148,12 @@ class Catalog(MlflowPlace):
             RegistryRefused, RegistryUnavailable: as `log`.
         """
         newest: dict[str, ConvertedSource] = {}
-        wanted = f"name LIKE '%{CONVERTED_SUFFIX}'" if model is None else f"name = '{model}{CONVERTED_SUFFIX}'"
         with registry_errors(self.tracking_uri):
-            for version in self.search_versions(wanted):
+            for version in (
+                self.search_versions(f"name LIKE '%{CONVERTED_SUFFIX}'")
+                if model is None
+                else self.versions_of(model + CONVERTED_SUFFIX)
+            ):
                 name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
                 if name not in newest or newest[name].version < number:
                     newest[name] = ConvertedSource(
@@ -168,9 +171,7 @@ class Catalog(MlflowPlace):
             ConfigError: there is no such registry; a SQLite database is not created for the question.
             RegistryRefused, RegistryUnavailable: as `log`.
         """
-        database = sqlite_file(self.tracking_uri)
-        if database is not None and not database.is_file():
-            raise ConfigError(f"{self.tracking_uri}: no such registry; name the one that models are filed in")
+        self.require_database()
         # Made first: its errors are told by itself.
         self.client  # noqa: B018
         with registry_errors(self.tracking_uri):

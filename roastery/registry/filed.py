@@ -21,10 +21,12 @@ from roastery.registry.logged_model import MODEL_ID_TAG
 from roastery.registry.record import (
     CONVERTED_SUFFIX,
     REEVALUATED_TAG,
+    REEVALUATES_TAG,
     REEVALUATION_TAG,
     REMEASURED_TAG,
     aliases,
     main_figures,
+    name_mark,
 )
 from roastery.results import Conversion, Evaluation, Registered
 
@@ -98,9 +100,8 @@ def file_reevaluation(
     name, client = model + CONVERTED_SUFFIX, catalog.client
     with sole_writer(catalog.tracking_uri, name), registry_errors(catalog.tracking_uri):
         filed = client.get_model_version(name, str(version))
-        run = catalog.keyed_run(
-            key, f"{model} again", {"reevaluation_of": f"{name} version {version}", **(links or {})}
-        )
+        mark = {"reevaluation_of": f"{name} version {version}", REEVALUATES_TAG: name_mark(name)}
+        run = catalog.keyed_run(key, f"{model} again", mark | dict(links or {}))
         run_id, model_id = run.info.run_id, filed.tags.get(MODEL_ID_TAG)
         model_of = client.get_logged_model(model_id) if model_id else None
         inputs = [LoggedModelInput(model_id)] if model_id else []

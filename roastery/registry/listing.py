@@ -1,6 +1,7 @@
 """All models in short: what the tags of the newest versions say, asked for a page at a time."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -42,9 +43,30 @@ def list_models(catalog: Catalog, name: str | None = None) -> list[ModelAnswer]:
     return [answer(each, sources.get(each), converted.get(each)) for each in sorted(sources.keys() | converted.keys())]
 
 
-def answer(name: str, source: "ModelVersion | None", converted: "RegisteredModel | None") -> ModelAnswer:
-    """A model in short."""
-    version = None if converted is None else _newest(converted)
+def source_of(catalog: Catalog, name: str) -> "ModelVersion | None":
+    """The newest registered source of a model.
+
+    Raises:
+        MlflowException, OSError: as MLflow does.
+    """
+    model = catalog.registered_model(name)
+    newest = None if model is None else _newest(model)
+    return newest if newest is not None and CHECKPOINT_TAG in newest.tags else None
+
+
+def answer(
+    name: str,
+    source: "ModelVersion | None",
+    converted: "RegisteredModel | None",
+    version: "ModelVersion | None" = None,
+) -> ModelAnswer:
+    """A model in short.
+
+    Args:
+        version: of its converted versions this one, instead of the newest.
+    """
+    if version is None and converted is not None:
+        version = _newest(converted)
     said: dict[str, object] = {
         "model": name,
         "source_version": None if source is None else int(source.version),
@@ -156,9 +178,10 @@ def _under(prefix: str, figures: Mapping[str, float | None]) -> dict[str, float 
 
 def _number(value: object) -> float | None:
     try:
-        return float(value) if isinstance(value, str | int | float) else None
-    except ValueError:
+        number = float(value) if isinstance(value, str | int | float) else None
+    except (ValueError, OverflowError):
         return None
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _stale(tags: Mapping[str, str], source: "ModelVersion | None") -> tuple[str, ...]:
@@ -174,6 +197,7 @@ def _stale(tags: Mapping[str, str], source: "ModelVersion | None") -> tuple[str,
 
 def _parsed(text: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if text else None
+        told = datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+    return told.replace(tzinfo=UTC) if told is not None and told.tzinfo is None else told

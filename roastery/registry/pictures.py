@@ -42,7 +42,7 @@ def beside(catalog: Catalog, difference: VersionsDiff, folder: Path) -> list[Pat
 def _stacked(files: list[Path], name: str) -> Image.Image:
     try:
         pictures = [Image.open(file, formats=["PNG"]).convert("RGB") for file in files]
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RegistryDamaged(f"{name}: the registry's picture is none; convert the model again") from error
     width = max(picture.width for picture in pictures)
     height = sum(picture.height for picture in pictures) + _GAP * (len(pictures) - 1)

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from roastery.errors import RegistryRefused
+from roastery.errors import ConfigError, RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sqlite_file
 from roastery.registry.aliases import holders, move
 from roastery.registry.database import make_database
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+_UNASKABLE = re.compile(r"['\\]")
 _PAGE = 1000
 
 
@@ -37,6 +38,16 @@ class MlflowPlace:
     def __init__(self, tracking_uri: str, experiment: str = "roastery") -> None:
         self.tracking_uri = absolute_uri(tracking_uri)
         self.experiment = experiment
+
+    def require_database(self) -> None:
+        """Refuse a SQLite database that is not there: it is not made for a question.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        database = sqlite_file(self.tracking_uri)
+        if database is not None and not database.is_file():
+            raise ConfigError(f"{self.tracking_uri}: no such registry; name the one that models are filed in")
 
     def load(self) -> None:
         """Import what of MLflow filing needs, which takes seconds: for a time when nothing else is to be done."""
@@ -76,8 +87,8 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        # A quote cannot be in a filter; a letter that may be any can.
-        wanted = f"name LIKE '{name.replace(chr(39), '_')}'" if "'" in name else f"name = '{name}'"
+        # A quote cannot be in a filter; a letter that may be any can. To PostgreSQL a backslash in a pattern is a sign.
+        wanted = f"name LIKE '{re.sub(_UNASKABLE, '_', name)}'" if "'" in name else f"name = '{name}'"
         yield from (version for version in self.search_versions(wanted) if version.name == name)
 
     def search_versions(self, wanted: str) -> Iterator["ModelVersion"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roastery.errors import ConfigError
+from roastery.reference_uri import SCHEME
 from roastery.registry import versions
 from roastery.registry.address import registry_errors, sole_writer
 from roastery.registry.aliases import (
@@ -16,6 +17,7 @@ from roastery.registry.aliases import (
     move,
     person,
     require_passed,
+    stated,
     version_before,
 )
 from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer, VersionsDiff
@@ -36,8 +38,8 @@ class Registry:
         tracking_uri: "sqlite:///path/mlflow.db", or the address of an MLflow server.
         experiment: that conversions are filed in.
 
-    Every method raises `RegistryUnavailable` where the registry does not answer, and `RegistryRefused` where it will
-    not.
+    Every method raises `RegistryUnavailable` where the registry does not answer, `RegistryRefused` where it will not,
+    and `ConfigError` where there is none: a SQLite database is not made for a question.
 
     Examples:
         >>> registry = Registry("http://127.0.0.1:5000")                    # doctest: +SKIP
@@ -75,14 +77,14 @@ class Registry:
         with self._asking():
             found = list_models(self.catalog)
             known = matching(self.catalog, sought) if sought else set()
-        before = None if older_than is None else datetime.now(UTC) - older_than
+        now = datetime.now(UTC)
         return [
             each
             for each in found
             if (not failed or each.verdict == "failed")
             and (not stale or each.stale)
             and (not unconverted or each.converted_version is None)
-            and (before is None or (each.measured_at is not None and each.measured_at < before))
+            and (older_than is None or (each.measured_at is not None and now - each.measured_at > older_than))
             and all(condition.holds(main_figures(each)) for condition in told)
             and (not sought or each.model_id in known)
         ]
@@ -140,6 +142,7 @@ class Registry:
         """Give an alias of people's own to a version that passes.
 
         Args:
+            name: of a model; or of a version, as `show` has it.
             version: default: the one called `validated`, else the one called `candidate`.
             reason: goes on record.
 
@@ -149,7 +152,7 @@ class Registry:
         Raises:
             ConfigError: no such version, one that does not pass, or an alias that is not to be had.
         """
-        alias = legal_alias(to)
+        alias, reason = legal_alias(to), stated(reason)
         with self._asking():
             chosen = self._promoted(name, version)
             with sole_writer(self.catalog.tracking_uri, chosen.name):
@@ -164,7 +167,7 @@ class Registry:
         Raises:
             ConfigError: nobody held it before, or that one does not pass any more.
         """
-        alias = legal_alias(alias)
+        alias, reason = legal_alias(alias), stated(reason)
         with self._asking():
             full = versions.find_version(self.catalog, name).name
             with sole_writer(self.catalog.tracking_uri, full):
@@ -179,6 +182,8 @@ class Registry:
         if version is not None:
             return versions.find_version(self.catalog, f"{name}/{version}")
         newest = versions.find_version(self.catalog, name)
+        if set(name.removeprefix(SCHEME)) & set("/@"):
+            return newest
         model = self.catalog.client.get_registered_model(newest.name)
         for alias in (VALIDATED, CANDIDATE):
             if alias in model.aliases:
@@ -187,6 +192,7 @@ class Registry:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
+        self.catalog.require_database()
         # Made first: its own errors are told by itself.
         self.catalog.client  # noqa: B018
         with registry_errors(self.catalog.tracking_uri):

@@ -1,6 +1,7 @@
 """One model looked at closely: a version, two beside each other, and all that happened."""
 
 import json
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -8,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from roastery.errors import ConfigError, RegistryDamaged
+from roastery.errors import ConfigError, ModelFileError, RegistryDamaged
 from roastery.output_folder import replaced_folder
 from roastery.reference_uri import SCHEME, parse_reference
 from roastery.registry.aliases import moves
-from roastery.registry.answers import Event, Fetched, ModelAnswer, VersionAnswer, VersionsDiff
+from roastery.registry.answers import Event, Fetched, VersionAnswer, VersionsDiff
 from roastery.registry.catalog import Catalog
 from roastery.registry.filed import fetched
-from roastery.registry.listing import latest, moment, version_facts
+from roastery.registry.listing import answer, latest, moment, source_of
 from roastery.registry.logged_model import MODEL_ID_TAG
 from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATES_TAG, name_mark
 from roastery.registry.run_files import COMMAND_FILE, MANIFEST_FILE, MODEL_FILES, NET_FILES, REPORT_FOLDER
@@ -64,9 +65,8 @@ def show(catalog: Catalog, version: "ModelVersion") -> VersionAnswer:
     """All that is known of a version."""
     client, run = catalog.client, catalog.client.get_run(str(version.run_id))
     model = catalog.registered_model(version.name)
-    held = {} if model is None else model.aliases
     name = version.name.removesuffix(CONVERTED_SUFFIX)
-    summary = ModelAnswer.model_validate({"model": name, **version_facts(version, None)})
+    summary = answer(name, source_of(catalog, name), model, version)
     metrics = dict(run.data.metrics)
     if MODEL_ID_TAG in version.tags:
         metrics |= latest(client.get_logged_model(version.tags[MODEL_ID_TAG]))
@@ -74,9 +74,10 @@ def show(catalog: Catalog, version: "ModelVersion") -> VersionAnswer:
         name=version.name,
         version=int(version.version),
         summary=summary,
-        aliases=tuple(sorted(alias for alias, holder in held.items() if int(holder) == int(version.version))),
+        aliases=summary.aliases,
         tags=dict(version.tags),
-        metrics=dict(sorted(metrics.items())),
+        # JSON has no word for others, which somebody else may have logged.
+        metrics={metric: value for metric, value in sorted(metrics.items()) if math.isfinite(value)},
         settings=dict(sorted(run.data.params.items())),
         files=_sizes(catalog, run),
         operators=_operators(catalog, version),
@@ -114,7 +115,7 @@ def fetch(catalog: Catalog, version: "ModelVersion", folder: Path) -> Fetched:
     with fetched(catalog, model, int(version.version)) as filed:
         said = filed.conversion.converted.files | filed.conversion.onnx.files
         names = sorted(name for name in filed.digests if name in MODEL_FILES)
-        missing = [name for name in NET_FILES if name not in names]
+        missing = sorted(({*NET_FILES} | said.keys() & MODEL_FILES) - {*names})
         wrong = [name for name in names if said.get(name) != filed.digests[name]]
         if missing or wrong:
             raise RegistryDamaged(
@@ -242,9 +243,10 @@ def _operators(catalog: Catalog, version: "ModelVersion") -> dict[str, int]:
             file = mlflow.artifacts.download_artifacts(
                 f"{place}/{NET_FILES[0]}", dst_path=folder, tracking_uri=catalog.tracking_uri
             )
-        except (MlflowException, OSError):
+            counted = Counter(operator.type for operator in load_net(Path(file)).op)
+        except (MlflowException, OSError, ModelFileError):
+            # Gone, or damaged: the rest is told all the same.
             return {}
-        counted = Counter(operator.type for operator in load_net(Path(file)).op)
     return dict(sorted(counted.items()))
 
 

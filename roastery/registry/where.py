@@ -38,7 +38,8 @@ class Condition:
 
     def __str__(self) -> str:
         """As MLflow's search of logged models has it."""
-        return f"metrics.`{self.metric}` {self.sign} {self.number!r}"
+        # Its parser takes 1.5e16, but not 1.5e+16.
+        return f"metrics.`{self.metric}` {self.sign} {repr(self.number).replace('e+', 'e')}"
 
 
 def parse_where(text: str) -> tuple[Condition, ...]:
