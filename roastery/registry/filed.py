@@ -26,6 +26,7 @@ from roastery.registry.record import (
     aliases,
     main_figures,
 )
+from roastery.registry.run_files import NOTE_TAG, note_again
 from roastery.results import Conversion, Evaluation, Registered
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def file_reevaluation(
         inputs = [LoggedModelInput(model_id)] if model_id else []
         client.log_inputs(run_id, datasets=[dataset_input(evaluation)], models=inputs)
         client.log_batch(run_id, metrics=measured(evaluation, run, model_id))
+        said = note_again(evaluation, f"{name} version {version}", links or {})
+        client.set_tag(run_id, NOTE_TAG, said)
         client.log_text(run_id, evaluation.model_dump_json(indent=2) + "\n", "evaluation.json")
         client.set_terminated(run_id, "FINISHED")
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
