@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _PAGE = 1000
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""So that MLflow's pages offer runs and models, and not what language models need."""
 
 
 class MlflowPlace:
@@ -155,7 +153,7 @@ class MlflowPlace:
                 )
             location = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
             try:
-                return self.client.create_experiment(self.experiment, artifact_location=location, tags=_KIND)
+                return self.client.create_experiment(self.experiment, artifact_location=location)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -70,7 +70,8 @@ def note_again(evaluation: Evaluation, version: str, links: Mapping[str, str]) -
 def _judged(evaluation: Evaluation) -> list[str]:
     verdict = "passed" if evaluation.passed else "**failed**"
     lines = [f"{verdict}, judged by {evaluation.judged_by} on {evaluation.images} images of {evaluation.dataset}."]
-    lines += [f"- {reason}" for each in evaluation.verdicts.values() for reason in each.reasons[:3]]
+    # Indented: code, for a reason names files, as others called them.
+    lines += [f"    {reason}" for each in evaluation.verdicts.values() for reason in each.reasons[:3]]
     rows = ["| figure | value |", "|---|---|"]
     rows += [f"| {name} | {value:.3f} |" for name, value in main_figures(evaluation).items() if value is not None]
     return [*lines, "\n".join(rows)]
