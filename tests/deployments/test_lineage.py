@@ -27,7 +27,9 @@ class Filed:
 
 @pytest.fixture(scope="module")
 def filed(up: Any) -> Filed:
-    up.run("register", "--pipeline", f"{up.configs}/pipeline.yaml", f"{up.configs}/models/boxes.yaml")
+    said = up.run("register", "--pipeline", f"{up.configs}/pipeline.yaml", f"{up.configs}/models/boxes.yaml")
+    # And none of what MLflow would say beside it.
+    assert said == "boxes version 1: registered\n"
     flow_run = up.trigger("convert_model/convert-model", model="models:/boxes/1")
     over = up.await_final(flow_run)
     assert over["state"]["message"] == f"version 1 of {NAME}", up.said()

@@ -59,7 +59,7 @@ def test_what_is_beyond_a_limit_is_refused_and_nothing_is_started(form: Any, up:
 
 def test_the_form_says_what_each_field_is_and_offers_the_choices(form: Any) -> None:
     for said in (
-        "Names of registered models, or globs such as mask_*. None: all.",
+        "Names of registered models, or globs such as mask_*; or sources in the registry, as",
         "Models that carry all of these tags.",
         "How many AP points (0..100) a converted model may differ by. Empty: as its gate says.",
     ):
