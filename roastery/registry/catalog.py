@@ -48,6 +48,7 @@ from roastery.registry.run_files import (
     CONVERSION_FILE,
     DRAWING_FILE,
     MODEL_FILES,
+    NOTE_TAG,
     REPORT_FOLDER,
     note,
     report_files,
@@ -63,8 +64,6 @@ _BATCH = 100
 """Parameters that MLflow takes at once."""
 _POINTS = 1000
 """Metrics that it takes."""
-_NOTE_TAG = "mlflow.note.content"
-"""A run's description in MLflow's pages."""
 
 
 @dataclass(frozen=True)
@@ -312,8 +311,9 @@ class Catalog(MlflowPlace):
         # A parameter cannot be changed; one that an earlier attempt logged stays.
         missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
         # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
-        points = [Metric(name, value, run.info.start_time, 0) for name, value in costs(conversion).items()]
-        points += measured(conversion.evaluation, run, model)
+        # MLflow's page shows them in this order.
+        points = measured(conversion.evaluation, run, model)
+        points += [Metric(name, value, run.info.start_time, 0) for name, value in costs(conversion).items()]
         for start in range(0, len(points), _POINTS):
             self.client.log_batch(run.info.run_id, metrics=points[start : start + _POINTS])
         for start in range(0, len(missing), _BATCH):
@@ -327,9 +327,11 @@ class Catalog(MlflowPlace):
         report: Path | None,
         links: Mapping[str, str],
     ) -> None:
+        from mlflow.entities import RunTag
+
         run_id = run.info.run_id
-        for name, value in {**links, _NOTE_TAG: note(conversion, links)}.items():
-            self.client.set_tag(run_id, name, value)
+        said = {**links, NOTE_TAG: note(conversion, links)}
+        self.client.log_batch(run_id, tags=[RunTag(*each) for each in said.items()])
         for name, text in texts(conversion, files):
             self.client.log_text(run_id, text, name)
         for name, path in sorted(files.items()):
@@ -345,7 +347,7 @@ class Catalog(MlflowPlace):
         """Give the logged model the net, in the form that MLflow loads and serves."""
         from mlflow.models import Model
 
-        # It brings PyTorch, which who only asks the registry need not wait for.
+        # What it brings is needed here alone.
         from roastery.registry.flavor import save_model
 
         with tempfile.TemporaryDirectory(prefix="roastery-") as folder:

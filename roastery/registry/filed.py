@@ -28,6 +28,7 @@ from roastery.registry.record import (
     main_figures,
     name_mark,
 )
+from roastery.registry.run_files import NOTE_TAG, note_again
 from roastery.results import Conversion, Evaluation, Registered
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def file_reevaluation(
     Raises:
         RegistryRefused, RegistryUnavailable: as `Catalog.log`.
     """
-    from mlflow.entities import LoggedModelInput
+    from mlflow.entities import LoggedModelInput, RunTag
 
     name, client = model + CONVERTED_SUFFIX, catalog.client
     with sole_writer(catalog.tracking_uri, name), registry_errors(catalog.tracking_uri):
@@ -106,7 +107,8 @@ def file_reevaluation(
         model_of = client.get_logged_model(model_id) if model_id else None
         inputs = [LoggedModelInput(model_id)] if model_id else []
         client.log_inputs(run_id, datasets=[dataset_input(evaluation)], models=inputs)
-        client.log_batch(run_id, metrics=measured(evaluation, run, model_of))
+        said = note_again(evaluation, f"{name} version {version}", links or {})
+        client.log_batch(run_id, metrics=measured(evaluation, run, model_of), tags=[RunTag(NOTE_TAG, said)])
         client.log_text(run_id, evaluation.model_dump_json(indent=2) + "\n", "evaluation.json")
         client.set_terminated(run_id, "FINISHED")
         began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")

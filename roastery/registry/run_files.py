@@ -7,13 +7,15 @@ from pathlib import Path
 from roastery.registry.record import main_figures
 from roastery.report.command import reproducing_command
 from roastery.report.files import CONFIG_FILE, PAGE_FILE, PICTURE_SUFFIXES, STEM
-from roastery.results import Conversion
+from roastery.results import Conversion, Evaluation
 
 REPORT_FOLDER = "report"
 CONVERSION_FILE = "conversion.json"
 MANIFEST_FILE = "manifest.json"
 COMMAND_FILE = "reproduce.sh"
 DRAWING_FILE = "model.svg"
+NOTE_TAG = "mlflow.note.content"
+"""A run's description in MLflow's pages."""
 NET_FILES = ("model.pb", "model_init.pb")
 MODEL_FILES = frozenset({*NET_FILES, "model.pbtxt", "model.svg", "model.onnx"})
 
@@ -49,16 +51,34 @@ def note(conversion: Conversion, links: Mapping[str, str]) -> str:
     Args:
         links: tags of the run; those that are addresses become links.
     """
-    evaluation = conversion.evaluation
+    # Indented: code, and nothing else to Markdown.
+    again = "\n".join(f"    {line}" for line in command(conversion).splitlines())
+    return "\n\n".join([*_judged(conversion.evaluation), again, *_links(links)])
+
+
+def note_again(evaluation: Evaluation, version: str, links: Mapping[str, str]) -> str:
+    """The description of a run that measured a version again.
+
+    Args:
+        version: its name and number.
+        links: as `note`.
+    """
+    # Code: a name may have letters that mean something to Markdown.
+    return "\n\n".join([f"`{version}`, measured again.", *_judged(evaluation), *_links(links)])
+
+
+def _judged(evaluation: Evaluation) -> list[str]:
     verdict = "passed" if evaluation.passed else "**failed**"
     lines = [f"{verdict}, judged by {evaluation.judged_by} on {evaluation.images} images of {evaluation.dataset}."]
-    lines += [f"- {reason}" for each in evaluation.verdicts.values() for reason in each.reasons[:3]]
+    # Indented: code, for a reason names files, as others called them.
+    lines += [f"    {reason}" for each in evaluation.verdicts.values() for reason in each.reasons[:3]]
     rows = ["| figure | value |", "|---|---|"]
     rows += [f"| {name} | {value:.3f} |" for name, value in main_figures(evaluation).items() if value is not None]
-    # Indented: code, and nothing else to Markdown.
-    lines += ["\n".join(rows), "\n".join(f"    {line}" for line in command(conversion).splitlines())]
-    lines += [f"[{name}]({link})" for name, link in sorted(links.items()) if link.startswith(("http://", "https://"))]
-    return "\n\n".join(lines)
+    return [*lines, "\n".join(rows)]
+
+
+def _links(links: Mapping[str, str]) -> list[str]:
+    return [f"[{name}]({link})" for name, link in sorted(links.items()) if link.startswith(("http://", "https://"))]
 
 
 def report_files(report: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,17 +20,92 @@ import yaml
 
 DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 PATIENCE_SECONDS = 120.0
+SCREENSHOTS = os.environ.get("ROASTERY_SCREENSHOTS")
 PLANTED = {"MLFLOW_TRACKING_PASSWORD": "planted-in-environment", "PGPASSWORD": "planted-in-block"}
 BLOCK = "roastery-postgres"
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-class Installation:
+class Asked:
+    """A Prefect server as its users see it: by its API.
+
+    Args:
+        prefect: its address.
+        logs: the folder of what its programs say.
+    """
+
+    def __init__(self, prefect: str, logs: Path) -> None:
+        self.api = f"{prefect}/api"
+        self.logs = logs
+
+    def ask(self, path: str, content: Any = None, method: str = "") -> Any:
+        """Ask the server."""
+        request = urllib.request.Request(
+            self.api + path,
+            None if content is None else json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+            method=method or ("GET" if content is None else "POST"),
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def refusal(self, path: str, content: Any) -> tuple[int, str]:
+        """What the server refuses a request with."""
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            self.ask(path, content)
+        return refused.value.code, refused.value.read().decode()
+
+    def deployment(self, name: str) -> Any:
+        """A deployment, by "flow/deployment"."""
+        return self.ask(f"/deployments/name/{name}")
+
+    def trigger(self, deployment: str, **parameters: Any) -> str:
+        """Start a run, as the UI's form does; gives its id."""
+        content = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True}
+        made = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", content)
+        return str(made["id"])
+
+    def flow_run(self, run: str) -> Any:
+        return self.ask(f"/flow_runs/{run}")
+
+    def await_final(self, run: str) -> Any:
+        """A run when it is over."""
+        return self.await_that(lambda: self._over(run))
+
+    def _over(self, run: str) -> Any:
+        there = self.flow_run(run)
+        return there if there["state"]["type"] in FINAL else None
+
+    def await_that(self, event: Callable[[], Any]) -> Any:
+        """Wait for an event; gives what it gives."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := event()):
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+        return found
+
+    def await_gone(self, processes: list[psutil.Process]) -> None:
+        """Wait until none of them runs."""
+        self.await_that(lambda: not any(runs(process) for process in processes))
+
+    def artifact(self, key: str, run: str) -> Any:
+        """The one artifact of that key that a run left."""
+        wanted = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [run]}}}
+        (found,) = self.ask("/artifacts/filter", wanted)
+        return found
+
+    def said(self) -> str:
+        """The last of all logs."""
+        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(self.logs.glob("*.log")))
+
+
+class Installation(Asked):
     """It as its users see it: by the server's API, and by what runs on the machine."""
 
     def __init__(self, folder: Path, configs: Path, port: int) -> None:
+        super().__init__(f"http://127.0.0.1:{port}", folder)
         self.folder = folder
-        self.api = f"http://127.0.0.1:{port}/api"
         self.configs = folder / "configs"
         shutil.copytree(configs, self.configs)
         pipeline = yaml.safe_load((self.configs / "pipeline.yaml").read_text())
@@ -89,63 +165,6 @@ class Installation:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def ask(self, path: str, content: Any = None, method: str = "") -> Any:
-        """Ask the server."""
-        request = urllib.request.Request(
-            self.api + path,
-            None if content is None else json.dumps(content).encode(),
-            {"Content-Type": "application/json"},
-            method=method or ("GET" if content is None else "POST"),
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
-
-    def refusal(self, path: str, content: Any) -> tuple[int, str]:
-        """What the server refuses a request with."""
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            self.ask(path, content)
-        return refused.value.code, refused.value.read().decode()
-
-    def deployment(self, name: str) -> Any:
-        """A deployment, by "flow/deployment"."""
-        return self.ask(f"/deployments/name/{name}")
-
-    def trigger(self, deployment: str, **parameters: Any) -> str:
-        """Start a run, as the UI's form does; gives its id."""
-        content = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True}
-        made = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", content)
-        return str(made["id"])
-
-    def flow_run(self, run: str) -> Any:
-        return self.ask(f"/flow_runs/{run}")
-
-    def await_final(self, run: str) -> Any:
-        """A run when it is over."""
-        return self.await_that(lambda: self._over(run))
-
-    def _over(self, run: str) -> Any:
-        there = self.flow_run(run)
-        return there if there["state"]["type"] in FINAL else None
-
-    def await_that(self, event: Callable[[], Any]) -> Any:
-        """Wait for an event; gives what it gives."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := event()):
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-        return found
-
-    def await_gone(self, processes: list[psutil.Process]) -> None:
-        """Wait until none of them runs."""
-        self.await_that(lambda: not any(runs(process) for process in processes))
-
-    def artifact(self, key: str, run: str) -> Any:
-        """The one artifact of that key that a run left."""
-        wanted = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [run]}}}
-        (found,) = self.ask("/artifacts/filter", wanted)
-        return found
-
     def pid(self, name: str) -> int:
         """Of a program of the installation."""
         return self._processes[name].pid
@@ -164,10 +183,6 @@ class Installation:
                 continue
         return None
 
-    def said(self) -> str:
-        """The last of all logs."""
-        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
-
     def close(self) -> None:
         for process in self._processes.values():
             try:
@@ -178,6 +193,72 @@ class Installation:
                 if runs(each):
                     each.kill()
             process.wait()
+
+
+class Up(Asked):
+    """What `roastery up` started: a Prefect server, an MLflow server, and the deployments, served."""
+
+    def __init__(self, folder: Path, configs: Path, ports: tuple[int, int]) -> None:
+        self.folder = folder
+        self.prefect, self.mlflow = (f"http://127.0.0.1:{port}" for port in ports)
+        super().__init__(self.prefect, folder / "home" / "logs")
+        self.configs = folder / "configs"
+        shutil.copytree(configs, self.configs)
+        # As a person in the terminal sees it.
+        environment = os.environ | {"ROASTERY_STORE": str(folder / "store"), "COLUMNS": "200"}
+        command = ["up", "--home", str(folder / "home"), "--configs", str(self.configs)]
+        command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
+        self._said = folder / "said.txt"
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", *command],
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        # Of what is run beside it.
+        self.environment = environment | {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "ROASTERY_TRACKING_URI": self.mlflow,
+        }
+
+    def await_start(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while "Ctrl-C ends it" not in self._said.read_text():
+            assert self._process.poll() is None, self._said.read_text()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def run(self, *command: str) -> str:
+        """Run a command of Roastery to its good end; gives what it said."""
+        return self.python("-m", "cli.main", *command)
+
+    def python(self, *arguments: str) -> str:
+        """Run Python to its good end; gives what it said."""
+        done = subprocess.run(
+            [sys.executable, *arguments], check=False, capture_output=True, text=True, env=self.environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.mlflow, registry_uri=self.mlflow)
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            for process in psutil.Process(self._process.pid).children(recursive=True):
+                process.kill()
+            self._process.kill()
+            raise
 
 
 def runs(process: psutil.Process) -> bool:
@@ -215,3 +296,48 @@ def _answers(made: Installation) -> bool:
         return bool(made.ask("/health"))
     except urllib.error.URLError:
         return False
+
+
+@pytest.fixture(scope="session")
+def up(configs: Path, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`roastery up`, with two models: `boxes`, and `broken`, whose weights are not there."""
+    made = Up(tmp_path_factory.mktemp("up"), configs, (free_port(), free_port()))
+    try:
+        broken = yaml.safe_load((made.configs / "models" / "boxes.yaml").read_text())
+        broken |= {"name": "broken", "weights": "/srv/models/broken.pkl"}
+        (made.configs / "models" / "broken.yaml").write_text(yaml.safe_dump(broken))
+        made.await_start()
+        yield made
+    finally:
+        made.close()
+
+
+# A module's own: while it is there, an event loop runs in this thread, and other tests start theirs.
+@pytest.fixture(scope="module")
+def browse(up: Up) -> Iterator[Callable[[str], Any]]:
+    """`browse(address)`: a page of a browser that asks nobody but that server."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+
+        def open_page(address: str) -> Any:
+            context = browser.new_context(viewport={"width": 1280, "height": 1000})
+            context.route(lambda asked: not asked.startswith(address), lambda route: route.abort())
+            page = context.new_page()
+            page.set_default_timeout(30_000)
+            return page
+
+        yield open_page
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[Any, str], None]:
+    """`picture(page, name)`: leaves a picture of the docs, where `ROASTERY_SCREENSHOTS` says."""
+
+    def take(page: Any, name: str) -> None:
+        if SCREENSHOTS:
+            page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+    return take

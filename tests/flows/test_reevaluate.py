@@ -187,26 +187,33 @@ def test_files_that_are_not_those_that_were_filed_are_named_and_not_measured(
     assert client_of(alone[0]).get_model_version(version.name, "1").tags == version.tags
 
 
-def test_a_gate_that_fails_today_is_filed_as_that_and_takes_no_alias_away(
-    alone: Converted, model: ModelSpec, cut_short: DatasetSpec, watched: Any
+def test_a_gate_that_fails_today_takes_the_gates_aliases_away_until_it_passes_again(
+    alone: Converted, model: ModelSpec, few: DatasetSpec, cut_short: DatasetSpec, watched: Any
 ) -> None:
     """On images of which one is cut short since the version was filed."""
     client, name = client_of(alone[0]), f"{model.name}.caffe2"
-    before = client.get_model_version(name, "1")
+    client.set_registered_model_alias(name, "production", "1")
     try:
         state = again(model, cut_short, alone[0])
-        after = client.get_model_version(name, "1")
+        after, held = client.get_model_version(name, "1"), aliases_of(client, name)
     finally:
-        for tag in ("reevaluated", "reevaluation"):
-            client.delete_model_version_tag(name, "1", tag)
-            if tag in before.tags:
-                client.set_model_version_tag(name, "1", tag, before.tags[tag])
+        whole = again(model, few, alone[0])
+        held_again = aliases_of(client, name)
+        client.delete_registered_model_alias(name, "production")
     summary = summary_of(state)
     assert state.is_failed()
     assert (summary.ended, summary.failure) == ("failed its gate", None)
     assert "torch: 2 images failed: original: " in str(state.message)
+    shown = artifact(f"reevaluation-{slug(model.name)}", state)
+    assert shown.type == "table"
+    assert f"{name} again: failed its gate" in shown.description
+    assert "torch: 2 images failed: original: " in shown.description
     assert (after.tags["reevaluation"], after.tags["verdict"]) == ("failed", "passed")
-    assert aliases_of(client, name) == {"candidate": 1}
+    # What people call it is theirs.
+    assert held == {"production": 1}
+    assert whole.is_completed(), whole.message
+    assert client.get_model_version(name, "1").tags["reevaluation"] == "passed"
+    assert held_again == {"production": 1, "candidate": 1}
 
 
 def test_a_fleet_leaves_out_what_is_not_converted_and_tells_of_the_rest(

@@ -282,7 +282,6 @@ STEPS = [
     "log_outputs",
     "log_inputs",
     "log_batch",
-    "set_tag",
     "log_text",
     "log_artifact",
     "log_model_artifacts",
