@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from roastery.errors import ConfigError
 
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "min": "minutes", "s": "seconds"}
-_AGE = re.compile(r"(?P<count>\d{1,6})\s*(?P<unit>d|h|min|m|s)?")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[mhdw])")
 
 
 def age(since: datetime, now: datetime) -> str:
@@ -18,13 +18,18 @@ def age(since: datetime, now: datetime) -> str:
     return f"{int(seconds)} s"
 
 
-def parse_age(text: str) -> timedelta:
-    """12h, 7d, 90min; a number alone is days.
+def parse_age(option: str, text: str) -> timedelta:
+    """12h, 7d, 0.
+
+    Args:
+        option: that says it, for the error.
 
     Raises:
         ConfigError: it is none.
     """
-    parts = _AGE.fullmatch(text.strip())
+    if text == "0":
+        return timedelta()
+    parts = _AGE.fullmatch(text)
     if parts is None:
-        raise ConfigError(f"{text}: is no age; write 7d, 12h or 30min")
-    return timedelta(**{_UNITS[parts["unit"] or "d"]: int(parts["count"])})
+        raise ConfigError(f"{option}: {text!r} is no age; say a number with m, h, d or w, such as 12h or 7d, or 0")
+    return timedelta(**{_UNITS[parts["unit"]]: int(parts["count"])})

@@ -1,7 +1,6 @@
 """`roastery gc`: what of a store nobody needs, shown, and removed when that is said."""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.ages import parse_age
 from cli.environment import HOME, prepare_environment
-from roastery.errors import ConfigError
 from roastery.registry.catalog import Catalog
 from roastery.retention import Kept, Stored, collectable, remove_all
 from roastery.spec import PipelineConfig, load_pipeline, over_pipeline
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 PIPELINE = Path("configs/pipeline.yaml")
-_AGE = re.compile(r"(\d{1,6})([mhdw])")
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 
 
 @dataclass
@@ -73,7 +70,7 @@ def gc(
 
     roastery gc --store s3://detectors/roastery --tracking-uri http://127.0.0.1:5000 --tracking-uri http://10.0.0.7:5000
     """
-    seconds = _seconds(older_than)
+    seconds = parse_age("--older-than", older_than).total_seconds()
     configs = _configured(pipeline, store, tracking_uri or [])
     prepare_environment(HOME)
     _load_secrets(configs[0])
@@ -210,15 +207,6 @@ def _megabytes(size: int) -> str:
 
 def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _seconds(age: str) -> float:
-    if age == "0":
-        return 0.0
-    match = _AGE.fullmatch(age)
-    if match is None:
-        raise ConfigError(f"--older-than: {age!r} is no age; say a number with m, h, d or w, such as 12h or 7d, or 0")
-    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _configured(path: Path, store: str | None, registries: Sequence[str]) -> list[PipelineConfig]:

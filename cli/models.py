@@ -22,7 +22,8 @@ def models(
     ] = False,
     unconverted: Annotated[bool, typer.Option("--unconverted", help="Registered, and not converted yet.")] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Not measured for so long: 30d, 12h.", show_default=False)
+        str | None,
+        typer.Option(metavar="AGE", help="Not measured for so long: a number with m, h, d or w.", show_default=False),
     ] = None,
     where: Annotated[
         str, typer.Option(metavar="QUESTION", help='Figures, as "ap_delta_bbox < -0.1".', show_default=False)
@@ -47,7 +48,7 @@ def models(
 
     roastery models --stale --json
     """
-    since: timedelta | None = None if older_than is None else parse_age(older_than)
+    since: timedelta | None = None if older_than is None else parse_age("--older-than", older_than)
     registry = open_registry(pipeline, tracking_uri)
     found = registry.models(failed=failed, stale=stale, unconverted=unconverted, older_than=since, where=where)
     if json:

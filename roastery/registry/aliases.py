@@ -7,7 +7,6 @@ as `production`, are people's, by `promote` and `roll_back`.
 import getpass
 import os
 import re
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -182,11 +181,6 @@ def _as_found(earlier: _Stack, stack: _Stack, held: int | None) -> _Stack:
             return each
     # Moved by hand.
     return (*stack, held)
-
-
-def best(held: Mapping[str, int], among: Iterable[str] = GATES) -> str | None:
-    """The highest alias that is held at all."""
-    return next((alias for alias in reversed(tuple(among)) if alias in held), None)
 
 
 def person() -> str:

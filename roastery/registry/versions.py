@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 Value = TypeVar("Value")
-FETCHED_FILES = frozenset({*MODEL_FILES, MANIFEST_FILE, "vocabulary.json"})
+FETCHED_FILES = frozenset({*MODEL_FILES, MANIFEST_FILE})
 _SHORT = 1000
 
 
@@ -123,7 +123,8 @@ def fetch(catalog: Catalog, version: "ModelVersion", folder: Path) -> Fetched:
                 "that was filed; fetch another version, or convert the model again"
             )
         with replaced_folder(folder, FETCHED_FILES) as staging:
-            for name in (*names, *(each for each in ("vocabulary.json",) if each in filed.digests)):
+            # Of MLflow's own files no digest is on record.
+            for name in names:
                 shutil.move(filed.folder / name, staging / name)
             kept = {name: filed.digests[name] for name in names}
             (staging / MANIFEST_FILE).write_text(

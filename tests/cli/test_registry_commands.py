@@ -214,9 +214,9 @@ def test_models_answers_only_what_was_asked(roastery, log, catalog):
     [
         (["models", "--where", "ap_bbox over 40"], ["--where 'ap_bbox over 40': cannot be read at", "METRIC < NUMBER"]),
         (["models", "--where", "\x1b[2J\n"], ["--where '\\x1b[2J\\n': cannot be read at"]),
-        (["models", "--older-than", "a while"], ["a while: is no age; write 7d, 12h or 30min"]),
-        (["models", "--older-than", "-1d"], ["-1d: is no age"]),
-        (["models", "--older-than", "9999999d"], ["9999999d: is no age"]),
+        (["models", "--older-than", "a while"], ["--older-than: 'a while' is no age; say a number with m, h, d or w"]),
+        (["models", "--older-than", "-1d"], ["'-1d' is no age"]),
+        (["models", "--older-than", "9999999d"], ["'9999999d' is no age"]),
         (["models", "--tracking-uri", "sqlite:///mistyped.db"], ["mistyped.db: no such registry; name the one"]),
         (["models", "--tracking-uri", "gopher://nowhere"], ["gopher://nowhere"]),
         (["models", "--pipeline", "none.yaml"], ["none.yaml"]),
