@@ -109,18 +109,19 @@ def check_one_version(project: Any, database: Path) -> None:
     """One version, of one finished run, with all of the model's files as they are in the store."""
     assert rows(database, "select name, version from model_versions") == [(f"{project.name}.caffe2", 1)]
     assert rows(database, "select status from runs") == [("FINISHED",)]
-    from mlflow import MlflowClient
+    import mlflow
 
-    client = MlflowClient(tracking_uri=project.tracking_uri, registry_uri=project.tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=project.tracking_uri, registry_uri=project.tracking_uri)
     version = client.get_model_version_by_alias(f"{project.name}.caffe2", "candidate")
-    filed = Path(client.download_artifacts(version.run_id, "model"))
+    place = client.get_model_version_download_uri(version.name, version.version)
+    filed = Path(mlflow.artifacts.download_artifacts(place, tracking_uri=project.tracking_uri))
     made = [
         file
         for stage in ("convert_caffe2", "export_onnx")
         for file in project.store.glob(f"{stage}/*/model*")
         if file.suffix != ".pt2"
     ]
-    assert {file.name for file in filed.iterdir()} == {file.name for file in made}
+    assert {file.name for file in filed.glob("model*")} == {file.name for file in made}
     assert {"model.pb", "model_init.pb", "model.onnx"} <= {file.name for file in made}
     for file in made:
         assert (filed / file.name).read_bytes() == file.read_bytes()

@@ -171,7 +171,7 @@ def test_one_version_is_registered_with_all_its_files(killed: Killed) -> None:
     version = client.get_model_version_by_alias(name, "candidate")
     assert int(version.version) == number == 1
     assert client.get_run(version.run_id).info.status == "FINISHED"
-    filed = {artifact.path.removeprefix("model/") for artifact in client.list_artifacts(version.run_id, "model")}
+    filed = {file.path for file in client.list_logged_model_artifacts(version.tags["model_id"])}
     assert filed >= {"model.pb", "model_init.pb", "model.onnx"}
 
 
