@@ -32,6 +32,11 @@ COMMANDS = {
 """Each is the function of its name in `cli/<name>.py`, with its line of help."""
 
 
+BRIEF = frozenset({"models", "show", "diff", "fetch", "history", "promote", "rollback"})
+"""Commands that ask, answer and end. They do without Python's search for cycles, which takes a third of their time: a
+thousand models are a million objects, all of them needed, and what they leave the operating system frees."""
+
+
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are looked up, and whose errors are one line."""
 
@@ -78,6 +83,9 @@ def roastery(
 
 def main() -> None:
     """The console script."""
+    if sys.argv[1:2] and sys.argv[1] in BRIEF:
+        # Before anything is imported, which is most of it.
+        gc.disable()
     # Python's last search for cycles, through all that Prefect and MLflow hold, takes most of a second and frees what
     # the operating system is about to.
     atexit.register(gc.freeze)

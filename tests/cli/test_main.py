@@ -1,5 +1,8 @@
 """The command as a whole: its exit codes."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -34,3 +37,13 @@ def test_any_other_error_is_not_made_little_of(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cli.convert, "convert", fails)
     assert isinstance(CliRunner().invoke(app, ["convert"]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("command", "searches"), [("models", "False"), ("run", "True"), ("--version", "True")])
+def test_commands_that_answer_and_end_do_without_the_search_for_cycles(command: str, searches: str) -> None:
+    code = (
+        "import gc, sys, cli.main as main; sys.argv = ['roastery', sys.argv[1]]; "
+        "main.app = lambda: print(gc.isenabled()); main.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == searches

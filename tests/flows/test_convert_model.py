@@ -1,5 +1,6 @@
 """One model's flow: each task retries alone, what is unchanged is not done again, and a failed gate is a failed run."""
 
+import json
 import pickle
 import re
 import shutil
@@ -62,6 +63,31 @@ def test_a_conversion_gives_one_registered_version_with_its_figures(converted: C
     assert version.tags["verdict"] == "passed"
     assert outcome.registered.alias == "candidate"
     assert {timing.stage for timing in outcome.conversion.timings} >= {"trace", "predict original", "predict torch"}
+
+
+def test_the_version_is_a_model_of_mlflows_that_finds_what_was_measured_by_the_names_of_its_classes(
+    converted: Converted, few: DatasetSpec
+) -> None:
+    import mlflow
+
+    outcome = converted[1].result(raise_on_failure=False)
+    pipeline, registered = converted[0], outcome.registered
+    dataset = json.loads(few.annotations.read_text())
+    named = {category["id"]: category["name"] for category in dataset["categories"]}
+    detections = Path(outcome.conversion.evaluated.uri) / "detections-torch.json"
+    image = dataset["images"][0]
+    expected = [each for each in json.loads(detections.read_text()) if each["image_id"] == image["id"]]
+    assert expected
+    mlflow.set_tracking_uri(pipeline.tracking_uri)
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{registered.name}@candidate")
+    finally:
+        mlflow.set_tracking_uri(None)
+
+    found = model.predict([(few.images / image["file_name"]).read_bytes()])
+
+    assert list(found["class"]) == [named[each["category_id"]] for each in expected]
+    assert list(found["score"]) == pytest.approx([each["score"] for each in expected], abs=1e-6)
 
 
 def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, model: ModelSpec) -> None:
