@@ -1,5 +1,6 @@
 """`roastery show`: all that the registry knows of one converted version."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -41,7 +42,7 @@ def show(
         "verdict": f"{summary.verdict or 'unknown'}, judged by {summary.judged_by or 'nobody'}",
         "converted": f"{summary.converted_at:%Y-%m-%d %H:%M} UTC" if summary.converted_at else "-",
         "measured": f"{summary.measured_at:%Y-%m-%d %H:%M} UTC" if summary.measured_at else "-",
-        "source": f"weights {answer.tags.get('source_sha256', '-')}, config {answer.tags.get('config_sha256', '-')}",
+        "source": _source(answer.tags),
         "dataset": summary.dataset or "-",
         "files": ", ".join(f"{file} ({_size(size)})" for file, size in answer.files.items()) or "-",
         "operators": ", ".join(f"{count} {kind}" for kind, count in answer.operators.items()) or "-",
@@ -61,6 +62,14 @@ def show(
         out.print("\n[bold]made by[/bold]", highlight=False)
         for line in answer.command.splitlines():
             out.print(f"  {plain(line)}", highlight=False, soft_wrap=True)
+
+
+def _source(tags: Mapping[str, str]) -> str:
+    registered = [f"version {tags['source_version']}"] if "source_version" in tags else []
+    digests = [
+        f"{what} {tags.get(tag, '-')}" for what, tag in (("weights", "source_sha256"), ("config", "config_sha256"))
+    ]
+    return ", ".join(registered + digests)
 
 
 def _size(size: int | None) -> str:

@@ -26,10 +26,12 @@ from roastery.registry.logged_model import (
     MODEL_ID_TAG,
     NEWEST_TAG,
     OF_TAG,
+    SOURCE_VERSION_TAG,
     fill,
     keyed_model,
     retire_older,
     tell_version,
+    version_of,
 )
 from roastery.registry.place import MlflowPlace, highest, with_key
 from roastery.registry.record import (
@@ -242,7 +244,7 @@ class Catalog(MlflowPlace):
         run = self._run(conversion)
         try:
             model = self._logged_model(conversion, run)
-            log_inputs(self.client, run.info.run_id, run.info.experiment_id, conversion)
+            source = log_inputs(self.client, run.info.run_id, run.info.experiment_id, conversion)
             self._record(conversion, run, model)
             self._file(run, conversion, files, report, links)
             self._fill(model, conversion, files, vocabulary)
@@ -252,11 +254,13 @@ class Catalog(MlflowPlace):
                 self.client.set_terminated(run.info.run_id, "FAILED")
             raise
         self.client.set_terminated(run.info.run_id, "FINISHED")
+        number = version_of(source)
+        made_of = {} if number is None else {SOURCE_VERSION_TAG: str(number)}
         self.client.create_model_version(
             name=registered_name(conversion),
             source=model.artifact_location,
             run_id=run.info.run_id,
-            tags={**version_tags(conversion), MODEL_ID_TAG: model.model_id},
+            tags={**version_tags(conversion), MODEL_ID_TAG: model.model_id, **made_of},
             model_id=model.model_id,
         )
         version = self._agreed_version(conversion)

@@ -23,6 +23,8 @@ KIND_TAG = "roastery.kind"
 CONVERTED, SOURCE, EXTERNAL = "converted", "source", "external"
 """The kinds of logged models; external: a source of which MLflow has no files."""
 
+SOURCE_VERSION_TAG = "source_version"
+"""Of a converted version: which version of its source it was made of, where that is registered."""
 NEWEST_TAG = "roastery.newest"
 """Of the logged model behind the newest version of each converted model: who searches figures passes over the others.
 For a moment, while a version is filed, two of a model have it; never none."""
@@ -90,7 +92,7 @@ def retire_older(client: "MlflowClient", experiment_id: str, mark: str) -> None:
         mark: of the registered model's name (`OF_TAG`).
     """
     wanted = f"tags.`{OF_TAG}` = '{mark}' AND tags.`{NEWEST_TAG}` = 'yes'"
-    called = [(_version_of(model), model.model_id) for model in client.search_logged_models([experiment_id], wanted)]
+    called = [(version_of(model), model.model_id) for model in client.search_logged_models([experiment_id], wanted)]
     numbers = [number for number, _ in called if number is not None]
     for number, model_id in called:
         # Without a version it is being filed.
@@ -98,7 +100,8 @@ def retire_older(client: "MlflowClient", experiment_id: str, mark: str) -> None:
             client.delete_logged_model_tag(model_id, NEWEST_TAG)
 
 
-def _version_of(model: "LoggedModel") -> int | None:
+def version_of(model: "LoggedModel") -> int | None:
+    """The newest version that a logged model is registered as; None of one that is not."""
     known = json.loads(model.tags.get(_VERSIONS_TAG, "[]"))
     return max((int(each["version"]) for each in known), default=None)
 

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from roastery.registry.catalog import Catalog
-from roastery.registry.logged_model import MODEL_ID_TAG
+from roastery.registry.logged_model import MODEL_ID_TAG, SOURCE_VERSION_TAG
 from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG, metrics, version_tags
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "query-the-registry.md").read_text(encoding="utf-8")
@@ -72,6 +72,13 @@ def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
 def test_the_page_names_every_tag_and_every_kind_of_metric(make_conversion):
     conversion = make_conversion()
     tags = set(re.findall(r"`([\w.]+)`", first_column("Tag")))
-    assert tags == {*version_tags(conversion), REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG, MODEL_ID_TAG}
+    assert tags == {
+        *version_tags(conversion),
+        REEVALUATED_TAG,
+        REEVALUATION_TAG,
+        REMEASURED_TAG,
+        MODEL_ID_TAG,
+        SOURCE_VERSION_TAG,
+    }
     named = {name.split("/")[0] for name in re.findall(r"`([\w/-]+)`", first_column("Metric"))}
     assert named >= {name.split("/")[0] for name in metrics(conversion)}

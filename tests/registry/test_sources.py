@@ -201,6 +201,7 @@ def test_a_conversion_of_a_registered_source_has_it_as_its_input(
 
     (source,) = catalog.client.get_run(filed.run_id).inputs.model_inputs
     assert source.model_id == tags_of(catalog)["model_id"]
+    assert catalog.client.get_model_version(filed.name, "1").tags["source_version"] == "1"
 
 
 @pytest.mark.parametrize("step", ["log_batch", "log_model_artifacts", "create_model_version", "set_terminated"])
