@@ -68,11 +68,11 @@ def register_source(catalog: Catalog, spec: ModelSpec, metrics: Mapping[str, flo
     """
     if spec.name.endswith(CONVERTED_SUFFIX):
         raise ConfigError(f"model {spec.name!r}: {CONVERTED_SUFFIX} is what converted models end with; rename it")
-    config = dump_config(pinned_config(spec))
+    config = pinned_config(spec)
     source_sha256 = weights_sha256(spec)
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
         directory = Path(folder)
-        (directory / CONFIG_FILE).write_text(config, encoding="utf-8")
+        (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
         config_sha256 = file_sha256(directory / CONFIG_FILE)
         key = source_key(spec.name, source_sha256, config_sha256)
         tags = {
@@ -80,7 +80,7 @@ def register_source(catalog: Catalog, spec: ModelSpec, metrics: Mapping[str, flo
             "source_sha256": source_sha256,
             "config_sha256": config_sha256,
             "weights_bytes": str(Path(spec.weights).stat().st_size),
-            "family": str(pinned_config(spec).MODEL.META_ARCHITECTURE),
+            "family": str(config.MODEL.META_ARCHITECTURE),
             CHECKPOINT_TAG: _file_name(Path(spec.weights)),
             **_told(spec),
         }
