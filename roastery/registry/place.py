@@ -10,7 +10,7 @@ from roastery.errors import ConfigError, RegistryRefused
 from roastery.registry.address import absolute_uri, quiet_mlflow, registry_errors, sqlite_file
 from roastery.registry.aliases import holders, move
 from roastery.registry.database import make_database
-from roastery.registry.record import KEY_TAG
+from roastery.registry.record import KEY_TAG, aliases_of
 from roastery.registry.run_files import REPORT_FOLDER
 from roastery.report.files import PAGE_FILE
 
@@ -184,8 +184,19 @@ class MlflowPlace:
         for alias in earned:
             if held.get(alias, 0) < number:
                 move(self.client, version.name, alias, number, reason)
-                held[alias] = number
+                held[alias] = self._given_back(version.name, alias, number)
         return highest(earned, held, number)
+
+    def _given_back(self, name: str, alias: str, number: int) -> int:
+        """Writers on one machine take turns; one on another may have given the alias to a later version meanwhile,
+        from which it has just been taken. Gives the version that holds it now.
+        """
+        later = [int(each.version) for each in self.versions_of(name) if alias in aliases_of(each.tags)]
+        newest = max(later, default=number)
+        if newest <= number:
+            return number
+        move(self.client, name, alias, newest, "a later version that passed, filed at the same time elsewhere")
+        return newest
 
     def held_aliases(self, name: str) -> dict[str, int]:
         """Alias to version, of a registered model."""

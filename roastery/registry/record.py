@@ -48,6 +48,13 @@ def aliases(evaluation: Evaluation) -> tuple[str, ...]:
     return (CANDIDATE, VALIDATED) if evaluation.judged_by == "caffe2" else (CANDIDATE,)
 
 
+def aliases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """What a version with these tags may be called: as `aliases`, of its last evaluation."""
+    if tags.get(REEVALUATION_TAG, tags.get("verdict")) != "passed":
+        return ()
+    return (CANDIDATE, VALIDATED) if tags.get("judged_by") == "caffe2" else (CANDIDATE,)
+
+
 def earned_aliases(evaluation: Evaluation, tags: Mapping[str, str]) -> tuple[str, ...]:
     """The same of a filed version with these tags: one that was measured again and failed has none left."""
     return () if tags.get(REEVALUATION_TAG) == "failed" else aliases(evaluation)

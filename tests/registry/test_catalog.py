@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -388,6 +389,31 @@ def test_a_version_made_by_another_machine_at_the_same_time_goes(catalog, make_c
 
     assert [int(version.version) for version in versions_of(catalog, registered.name)] == [1]
     assert registered.version == 1
+
+
+def test_an_alias_that_another_machine_gave_to_a_later_version_at_the_same_time_is_given_back(
+    catalog, make_conversion, files, monkeypatch
+):
+    """The other one, which does not wait for this machine's lock, is done between this one's look and its move."""
+    other = Catalog(catalog.tracking_uri)
+    genuine, done = catalog.client.set_registered_model_alias, []
+
+    def late(name, alias, version):
+        if not done:
+            done.append(version)
+            with monkeypatch.context() as unlocked:
+                unlocked.setattr("roastery.registry.catalog.sole_writer", lambda *_: nullcontext())
+                other.log(make_conversion(key="b2" * 32), files)
+        genuine(name, alias, version)
+
+    monkeypatch.setattr(catalog.client, "set_registered_model_alias", late)
+
+    first = catalog.log(make_conversion(), files)
+
+    assert (first.version, first.alias, done) == (1, None, ["1"])
+    model = catalog.client.get_registered_model(first.name)
+    assert {alias: int(version) for alias, version in model.aliases.items()} == {"candidate": 2}
+    assert "filed at the same time elsewhere" in moves(model)[-1].reason
 
 
 def test_two_processes_at_once_make_one_version(catalog, make_conversion, files, tmp_path):
