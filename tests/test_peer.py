@@ -204,9 +204,9 @@ def test_what_the_child_started_dies_with_it(make_peer: MakePeer) -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("import os; os.write(1, b'not a frame, but a warning of some library')", "what is not a frame"),
-        ("import os; os.write(1, b'roastery' + b'\\xff' * 8); os.read(0, 99)", "over the limit"),
-        ("import os; os.write(1, b'roastery' + bytes(8) + b'tail')", "more than one frame"),
+        ("import os; os.read(0, 1); os.write(1, b'not a frame, but a warning of some library')", "what is not a frame"),
+        ("import os; os.read(0, 1); os.write(1, b'roastery' + b'\\xff' * 8); os.read(0, 99)", "over the limit"),
+        ("import os; os.read(0, 1); os.write(1, b'roastery' + bytes(8) + b'tail')", "more than one frame"),
         ("import os; os.write(1, b'roaste')", "before it answered"),
         ("import os, time; os.close(1); time.sleep(1000)", "closed its pipe without an answer"),
         ("import os; os.write(1, b'roastery' + (9).to_bytes(8, 'big') + b'half')", "before it answered"),

@@ -56,6 +56,8 @@ def roastery():
     """`roastery` in this process."""
 
     def run(*arguments, **options):
+        # What else runs in this process may have left a width.
+        options["env"] = {"COLUMNS": "160", "FORCE_COLOR": None} | options.get("env", {})
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
 
     return run

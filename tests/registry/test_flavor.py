@@ -762,7 +762,6 @@ def registry(empty_database, tmp_path, monkeypatch):
     """A SQLite registry of its own, with MLflow's own calls set to it."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     client = mlflow.MlflowClient()
@@ -770,8 +769,9 @@ def registry(empty_database, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
     monkeypatch.chdir(tmp_path)
     yield client
-    mlflow.set_tracking_uri(before[0])
-    mlflow.set_registry_uri(before[1])
+    mlflow.set_tracking_uri(None)
+    # What is set explicitly is kept beside any other tracking address.
+    mlflow.set_registry_uri(None)
 
 
 def test_a_logged_model_is_loaded_by_alias_by_version_and_by_run(registry, masks, vocabulary, images, table):
