@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
-_UNASKABLE = re.compile(r"['\\]")
+_UNASKABLE = re.compile(r"[^A-Za-z0-9_.-]")
 _PAGE = 1000
 
 
@@ -87,8 +87,9 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        # A quote cannot be in a filter; a letter that may be any can. To PostgreSQL a backslash in a pattern is a sign.
-        wanted = f"name LIKE '{re.sub(_UNASKABLE, '_', name)}'" if "'" in name else f"name = '{name}'"
+        # Of a name that is not plain, each other letter may be any: nothing that somebody else chose is in a filter.
+        plain = _UNASKABLE.sub("_", name)
+        wanted = f"name = '{name}'" if plain == name else f"name LIKE '{plain}'"
         yield from (version for version in self.search_versions(wanted) if version.name == name)
 
     def search_versions(self, wanted: str) -> Iterator["ModelVersion"]:

@@ -7,7 +7,8 @@ import pytest
 from roastery.errors import RegistryRefused
 from roastery.registry.catalog import Catalog
 
-FILTER = re.compile(r"tags\.`roastery\.key` = '[A-Za-z0-9_.-]+'")
+# A name of plain letters alone, where each other one may be any.
+FILTER = re.compile(r"(tags\.`roastery\.key` =|name (=|LIKE)) '[A-Za-z0-9_.-]+'")
 HOSTILE = ["a' OR ''='", 'a" OR 1=1 --', "a`; DROP TABLE runs", "<script>alert(1)</script>", "%", "\u202egnp.a", "a\nb"]
 
 
