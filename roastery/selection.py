@@ -44,14 +44,7 @@ def select(
         ConfigError: a name, a glob or tags that no registered model has. That `only` leaves none is no error.
         RegistryUnavailable, RegistryRefused: what `converted` raises.
     """
-    known = {name: model for name, model in models.items() if not is_reference(name)}
-    named = list(
-        dict.fromkeys(
-            name
-            for asked in selection.names or ("*",)
-            for name in ((asked,) if asked in models else _named(asked, known))
-        )
-    )
+    named = list(dict.fromkeys(name for asked in selection.names or ("*",) for name in _named(asked, models)))
     chosen = {name: models[name] for name in named if set(selection.tags) <= set(models[name].tags)}
     _require_apart(chosen)
     if not chosen and models:
@@ -79,10 +72,15 @@ def export_tag(model: ModelSpec) -> str:
 
 
 def _named(asked: str, models: Mapping[str, ModelSpec]) -> Iterator[str]:
-    found = [name for name in sorted(models) if fnmatchcase(name, asked)] if _GLOB & set(asked) else []
+    if asked in models:
+        yield asked
+        return
+    # Sources in the registry are asked for by their references alone.
+    names = [name for name in models if not is_reference(name)]
+    found = [name for name in sorted(names) if fnmatchcase(name, asked)] if _GLOB & set(asked) else []
     if not found:
-        close = difflib.get_close_matches(asked, models, n=3, cutoff=0.5)
-        way = f"did you mean {' or '.join(close)}?" if close else f"there are {_few(list(models))}"
+        close = difflib.get_close_matches(asked, names, n=3, cutoff=0.5)
+        way = f"did you mean {' or '.join(close)}?" if close else f"there are {_few(names)}"
         raise ConfigError(f"no model {asked!r} is registered; {way}")
     yield from found
 

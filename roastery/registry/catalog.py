@@ -5,8 +5,6 @@ their time, artifacts overwrite themselves, and the version is created last, wit
 Writers on one machine take turns; writers on several machines agree afterwards that the lowest version is the one.
 """
 
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +17,7 @@ from pydantic import ValidationError
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import RegistryDamaged, RegistryRefused, RegistryUnavailable, RoasteryError
 from roastery.registry.address import registry_errors, sole_writer
+from roastery.registry.flavor_files import link_or_copy
 from roastery.registry.lineage import dataset_digest, log_inputs
 from roastery.registry.logged_model import (
     CONVERTED,
@@ -358,7 +357,7 @@ class Catalog(MlflowPlace):
             net, saved = Path(folder, "net"), Path(folder, "model")
             net.mkdir()
             for name in MODEL_FILES & files.keys():
-                _link(files[name], net / name)
+                link_or_copy(files[name], net / name)
             mlflow_model = Model(
                 artifact_path=model.artifact_location, run_id=model.source_run_id, model_id=model.model_id
             )
@@ -382,11 +381,3 @@ def measured(evaluation: Evaluation, run: "Run", model: "LoggedModel | None") ->
         Metric(name, value, run.info.start_time, 0, **dataset, **({} if is_of_a_class(name) or name in there else tied))
         for name, value in figures.items()
     ]
-
-
-def _link(file: Path, place: Path) -> None:
-    """The same file under another name; a copy where it lies on another disk."""
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copyfile(file, place)

@@ -150,7 +150,9 @@ def download(catalog: Catalog, version: "ModelVersion", folder: Path) -> Path:
 
 
 def _version(catalog: Catalog, model: str, version: int | None) -> "ModelVersion":
-    newest = catalog.converted(model).get(model)
-    if newest is None:
-        raise ConfigError(f"model {model!r} has no converted version in {catalog.tracking_uri}; convert it first")
-    return catalog.client.get_model_version(model + CONVERTED_SUFFIX, str(version or newest.version))
+    if version is None:
+        newest = catalog.converted(model).get(model)
+        if newest is None:
+            raise ConfigError(f"model {model!r} has no converted version in {catalog.tracking_uri}; convert it first")
+        version = newest.version
+    return catalog.client.get_model_version(model + CONVERTED_SUFFIX, str(version))

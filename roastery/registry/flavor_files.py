@@ -78,7 +78,7 @@ def place_files(source: Path, folder: Path) -> None:
             continue
         try:
             require_regular(file)
-            _link_or_copy(file.resolve(), folder / name)
+            link_or_copy(file.resolve(), folder / name)
         except OSError as error:
             raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
 
@@ -162,7 +162,8 @@ def check_files(folder: Path, entry: FlavorEntry, names: Sequence[str] = NET_FIL
             raise ModelFileError(f"{file}: is not the file that {MODEL_FILE} names; save the model again")
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where it cannot be."""
     try:
         os.link(source, target)
     except OSError:

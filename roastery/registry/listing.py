@@ -2,14 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roastery import __version__
 from roastery.registry.answers import ModelAnswer
 from roastery.registry.catalog import Catalog
 from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, NEWEST_TAG
+from roastery.registry.place import paged
 from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.registry.where import Condition
@@ -21,18 +23,15 @@ if TYPE_CHECKING:
 _PAGE = 100
 
 
-def list_models(catalog: Catalog, name: str | None = None) -> list[ModelAnswer]:
+def list_models(catalog: Catalog) -> list[ModelAnswer]:
     """Every model of which there is a source or a converted version, by name.
-
-    Args:
-        name: of this one alone.
 
     Raises:
         MlflowException, OSError: as MLflow does.
     """
     sources: dict[str, ModelVersion] = {}
     converted: dict[str, RegisteredModel] = {}
-    for model in _registered(catalog, name):
+    for model in catalog.registered_models():
         newest = _newest(model)
         if newest is None:
             continue
@@ -118,15 +117,8 @@ def matching(catalog: Catalog, conditions: tuple[Condition, ...]) -> set[str]:
         return set()
     ours = [f"tags.`{KIND_TAG}` = '{CONVERTED}'", f"tags.`{NEWEST_TAG}` = 'yes'"]
     wanted = " AND ".join([*ours, *map(str, conditions)])
-    found, token = set(), None
-    while True:
-        page = catalog.client.search_logged_models(
-            [experiment.experiment_id], wanted, max_results=_PAGE, page_token=token
-        )
-        found |= {model.model_id for model in page if all(each.holds(latest(model)) for each in conditions)}
-        token = page.token
-        if not token:
-            return found
+    search = partial(catalog.client.search_logged_models, [experiment.experiment_id], wanted, max_results=_PAGE)
+    return {model.model_id for model in paged(search) if all(each.holds(latest(model)) for each in conditions)}
 
 
 def main_figures(each: ModelAnswer) -> dict[str, float]:
@@ -144,16 +136,6 @@ def latest(model: "LoggedModel") -> dict[str, float]:
 def moment(milliseconds: int) -> datetime:
     """A time of MLflow's."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
-
-
-def _registered(catalog: Catalog, name: str | None) -> Iterator["RegisteredModel"]:
-    if name is None:
-        yield from catalog.registered_models()
-        return
-    for each in (name, name + CONVERTED_SUFFIX):
-        model = catalog.registered_model(each)
-        if model is not None:
-            yield model
 
 
 def _newest(model: "RegisteredModel") -> "ModelVersion | None":

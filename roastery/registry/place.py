@@ -64,7 +64,7 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        return _paged(partial(self.client.search_registered_models, wanted, max_results=_PAGE))
+        return paged(partial(self.client.search_registered_models, wanted, max_results=_PAGE))
 
     def registered_model(self, name: str) -> "RegisteredModel | None":
         """One of them; None where there is none.
@@ -98,7 +98,7 @@ class MlflowPlace:
         Raises:
             MlflowException, OSError: as MLflow does.
         """
-        return _paged(partial(self.client.search_model_versions, wanted, max_results=_PAGE))
+        return paged(partial(self.client.search_model_versions, wanted, max_results=_PAGE))
 
     def url(self, run: "Run") -> str:
         """Where a person sees a run: on a server in its UI, else in the report's page."""
@@ -204,7 +204,7 @@ class MlflowPlace:
         return holders(self.client.get_registered_model(name))
 
 
-def _paged(search: Callable[..., Any]) -> Iterator[Any]:
+def paged(search: Callable[..., Any]) -> Iterator[Any]:
     """All that a search of MLflow's gives, page by page."""
     token = None
     while True:
