@@ -7,7 +7,7 @@ import typer
 
 from cli.environment import HOME, prepare_environment
 from roastery.registry.registry import Registry
-from roastery.spec import DEFAULT_TRACKING_URI, PipelineConfig, load_pipeline, over_pipeline
+from roastery.spec import PipelineConfig, load_pipeline, over_pipeline
 
 PIPELINE = Path("configs/pipeline.yaml")
 
@@ -29,8 +29,6 @@ def open_registry(pipeline: Path | None, tracking_uri: str | None) -> Registry:
 
 def configured(pipeline: Path | None, tracking_uri: str | None) -> PipelineConfig:
     """The pipeline's configuration. Where nobody names one and there is none, the defaults are."""
-    if pipeline is None and not PIPELINE.exists():
-        config = over_pipeline(PipelineConfig(), {"tracking_uri": tracking_uri or DEFAULT_TRACKING_URI})
-    else:
-        config = load_pipeline(pipeline or PIPELINE)
+    unsaid = pipeline is None and not PIPELINE.exists()
+    config = PipelineConfig() if unsaid else load_pipeline(pipeline or PIPELINE)
     return over_pipeline(config, {"tracking_uri": tracking_uri}) if tracking_uri else config

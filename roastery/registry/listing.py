@@ -11,7 +11,7 @@ from roastery import __version__
 from roastery.registry.answers import ModelAnswer
 from roastery.registry.catalog import Catalog
 from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, NEWEST_TAG
-from roastery.registry.place import paged
+from roastery.registry.place import newest, paged
 from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.registry.where import Condition
@@ -32,13 +32,13 @@ def list_models(catalog: Catalog) -> list[ModelAnswer]:
     sources: dict[str, ModelVersion] = {}
     converted: dict[str, RegisteredModel] = {}
     for model in catalog.registered_models():
-        newest = _newest(model)
-        if newest is None:
+        latest_version = newest(model)
+        if latest_version is None:
             continue
         if model.name.endswith(CONVERTED_SUFFIX):
             converted[model.name.removesuffix(CONVERTED_SUFFIX)] = model
-        elif CHECKPOINT_TAG in newest.tags:
-            sources[model.name] = newest
+        elif CHECKPOINT_TAG in latest_version.tags:
+            sources[model.name] = latest_version
     return [answer(each, sources.get(each), converted.get(each)) for each in sorted(sources.keys() | converted.keys())]
 
 
@@ -49,8 +49,8 @@ def source_of(catalog: Catalog, name: str) -> "ModelVersion | None":
         MlflowException, OSError: as MLflow does.
     """
     model = catalog.registered_model(name)
-    newest = None if model is None else _newest(model)
-    return newest if newest is not None and CHECKPOINT_TAG in newest.tags else None
+    found = None if model is None else newest(model)
+    return found if found is not None and CHECKPOINT_TAG in found.tags else None
 
 
 def answer(
@@ -65,7 +65,7 @@ def answer(
         version: of its converted versions this one, instead of the newest.
     """
     if version is None and converted is not None:
-        version = _newest(converted)
+        version = newest(converted)
     said: dict[str, object] = {
         "model": name,
         "source_version": None if source is None else int(source.version),
@@ -136,10 +136,6 @@ def latest(model: "LoggedModel") -> dict[str, float]:
 def moment(milliseconds: int) -> datetime:
     """A time of MLflow's."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
-
-
-def _newest(model: "RegisteredModel") -> "ModelVersion | None":
-    return max(model.latest_versions or (), key=lambda version: int(version.version), default=None)
 
 
 def _figures(tags: Mapping[str, str]) -> dict[str, float | None]:

@@ -81,6 +81,23 @@ class MlflowPlace:
                 raise
             return None
 
+    def version(self, name: str, number: int | None, alias: str | None) -> "ModelVersion | None":
+        """The version of a registered model by its alias, else by its number; None where there is none.
+
+        Raises:
+            MlflowException, OSError: as MLflow does.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if alias is not None:
+                return self.client.get_model_version_by_alias(name, alias)
+            return self.client.get_model_version(name, str(number))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+
     def versions_of(self, name: str) -> Iterator["ModelVersion"]:
         """The versions of one registered model, whatever its name is.
 
@@ -213,6 +230,11 @@ def paged(search: Callable[..., Any]) -> Iterator[Any]:
         token = page.token
         if not token:
             return
+
+
+def newest(model: "RegisteredModel") -> "ModelVersion | None":
+    """A registered model's newest version; None where it has none."""
+    return max(model.latest_versions or (), key=lambda version: int(version.version), default=None)
 
 
 def highest(earned: Sequence[str], held: Mapping[str, int], version: int) -> str | None:

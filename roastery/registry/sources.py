@@ -258,20 +258,12 @@ def _of_key(catalog: Catalog, name: str, key: str) -> "ModelVersion | None":
 
 
 def _version(catalog: Catalog, reference: str) -> "ModelVersion":
-    from mlflow.exceptions import MlflowException
-
     asked = parse_reference(reference)
     with registry_errors(catalog.tracking_uri):
-        try:
-            if asked.alias is not None:
-                return catalog.client.get_model_version_by_alias(asked.name, asked.alias)
-            return catalog.client.get_model_version(asked.name, str(asked.version))
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            raise ConfigError(
-                f"{reference}: there is no such version in {catalog.tracking_uri}; see `roastery models`"
-            ) from error
+        version = catalog.version(asked.name, asked.version, asked.alias)
+    if version is None:
+        raise ConfigError(f"{reference}: there is no such version in {catalog.tracking_uri}; see `roastery models`")
+    return version
 
 
 def _file_name(checkpoint: Path) -> str:

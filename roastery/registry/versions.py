@@ -18,6 +18,7 @@ from roastery.registry.catalog import Catalog
 from roastery.registry.filed import fetched
 from roastery.registry.listing import answer, latest, moment, source_of
 from roastery.registry.logged_model import MODEL_ID_TAG
+from roastery.registry.place import newest
 from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATES_TAG, name_mark
 from roastery.registry.run_files import COMMAND_FILE, MANIFEST_FILE, MODEL_FILES, NET_FILES, REPORT_FOLDER
 from roastery.registry.sources import CHECKPOINT_TAG
@@ -38,27 +39,20 @@ def find_version(catalog: Catalog, text: str) -> "ModelVersion":
     Raises:
         ConfigError: there is none.
     """
-    from mlflow.exceptions import MlflowException
-
     plain = text.removeprefix(SCHEME)
     name, _, rest = plain.partition("@") if "@" in plain else plain.partition("/")
     full = name if name.endswith(CONVERTED_SUFFIX) else name + CONVERTED_SUFFIX
     model = catalog.registered_model(full)
     if model is None or not model.latest_versions:
         raise ConfigError(f"{name}: has no converted version in {catalog.tracking_uri}; `roastery models` lists all")
-    if not rest:
-        newest: ModelVersion = max(model.latest_versions, key=lambda version: int(version.version))
-        return newest
-    asked = parse_reference(f"{full}{plain[len(name) :]}")
-    try:
-        if asked.alias is not None:
-            return catalog.client.get_model_version_by_alias(full, asked.alias)
-        return catalog.client.get_model_version(full, str(asked.version))
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
+    found = newest(model)
+    if rest:
+        asked = parse_reference(f"{full}{plain[len(name) :]}")
+        found = catalog.version(full, asked.version, asked.alias)
+    if found is None:
         held = ", ".join(sorted(model.aliases)) or "none"
-        raise ConfigError(f"{text}: there is no such version; {full} has the aliases {held}") from error
+        raise ConfigError(f"{text}: there is no such version; {full} has the aliases {held}")
+    return found
 
 
 def show(catalog: Catalog, version: "ModelVersion") -> VersionAnswer:
