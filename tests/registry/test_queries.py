@@ -15,6 +15,8 @@ from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, REMEASUR
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "query-the-registry.md").read_text(encoding="utf-8")
 MODEL = "street_signs"
 CHECKPOINT = b"weights"
+# MLflow keeps one connection for each address in a process, and a relative one means another file in each test.
+STORE = "sqlite:///{}/.roastery/mlflow.db"
 
 
 def first_column(title: str) -> str:
@@ -36,12 +38,13 @@ def filed(empty_database, make_conversion, files, report, golden, tmp_path, monk
     conversion = make_conversion(name=MODEL)
     resolved = conversion.resolved.model_copy(update={"source_sha256": hashlib.sha256(CHECKPOINT).hexdigest()})
     conversion = conversion.model_copy(update={"resolved": resolved})
-    yield Catalog("sqlite:///.roastery/mlflow.db").log(conversion, files | real, report)
+    yield Catalog(STORE.format(tmp_path)).log(conversion, files | real, report)
     mlflow.set_tracking_uri(None)
 
 
-def test_the_snippets_of_the_page_run_one_after_another(filed, capsys):
-    snippets = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def test_the_snippets_of_the_page_run_one_after_another(filed, tmp_path, capsys):
+    page = PAGE.replace("sqlite:///.roastery/mlflow.db", STORE.format(tmp_path))
+    snippets = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(snippets) > 5
     known = {}
 
