@@ -24,7 +24,7 @@ from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
 from roastery.data.coco import CocoDataset
 from roastery.data.dataset import load_dataset
-from roastery.data.preprocess import pad_and_batch
+from roastery.data.preprocess import net_inputs
 from roastery.data.sampling import in_batches
 from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.digest import file_sha256
@@ -201,10 +201,8 @@ def _parity(
 ) -> ParitySummary:
     def expected() -> Iterator[tuple[Arrays, Arrays]]:
         for batch in batches:
-            data, im_info = pad_and_batch(
-                [single["image"] for single in batch], detector.size_divisibility, config.MODEL.PIXEL_MEAN
-            )
-            yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(detector, data, im_info)
+            inputs = net_inputs(batch, detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+            yield inputs, detect_eagerly(detector, inputs)
             advance()
 
     with (

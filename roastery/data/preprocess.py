@@ -5,7 +5,7 @@ data/dataset_mapper.py and structures/image_list.py, release 0.5.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -182,6 +182,32 @@ def pad_and_batch(
         padded[:, : image.shape[1], : image.shape[2]].copy_(image)
     im_info = torch.tensor([[*image.shape[1:], 1.0] for image in images], dtype=torch.float32)
     return data, im_info
+
+
+def net_inputs(
+    inputs: Sequence[Mapping[str, Any]], size_divisibility: int, pad_value: Sequence[float]
+) -> dict[str, NDArray[np.float32]]:
+    """What a net takes of detectron2's input dicts.
+
+    Args:
+        inputs: for each image {"image": (C, h, w) tensor, ...} and, for a net that takes proposals, "proposals".
+        size_divisibility, pad_value: as in `pad_and_batch`.
+
+    Returns:
+        `data` and `im_info` as `pad_and_batch` gives them and, where the inputs have proposals, `rois` (n, 5): the index
+        of the image in the batch, and xyxy pixels of it.
+
+    Raises:
+        DatasetError: an image that is none.
+    """
+    images = [single["image"].to(torch.float32) for single in inputs]
+    data, im_info = pad_and_batch(images, size_divisibility, pad_value)
+    arrays = {"data": data.numpy(), "im_info": im_info.numpy()}
+    if any("proposals" in single for single in inputs):
+        boxes = [single["proposals"].proposal_boxes.tensor for single in inputs]
+        rois = [torch.cat([box.new_full((len(box), 1), float(index)), box], 1) for index, box in enumerate(boxes)]
+        arrays["rois"] = torch.cat(rois).numpy()
+    return arrays
 
 
 def padded_size(sizes: Sequence[Sequence[int]], size_divisibility: int) -> tuple[int, int]:
