@@ -3,6 +3,7 @@
 Saved programs repeat to the byte: they hold neither the sample that they were traced with nor the paths of the sources.
 """
 
+import inspect
 import json
 import os
 import zipfile
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
 from roastery.detectors.detector import ROIS, Detector, NetArgument
@@ -63,14 +66,16 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
         "im_info": torch.tensor([[float(height), float(width), 1.0]] * batch),
         ROIS: torch.zeros(_TRACED_ROIS, 5),
     }
-    down, across = Dim("height", min=1), Dim("width", min=1)
+    # Without a divisibility the sizes of maps are quotients, and none may be 1, which torch.export takes for a constant.
+    least = 1 if unit > 1 else max(detector.backbone.strides.values()) + 1
+    down, across = Dim("height", min=least), Dim("width", min=least)
     sizes: dict[str, dict[int, Any] | None] = {
         "data": {2: unit * down, 3: unit * across} if unit > 1 else {2: down, 3: across},
         "im_info": None,
         ROIS: {0: Dim("proposals", min=1)},
     }
     taken = {name: examples[name] for name in detector.input_names}
-    with torch.no_grad():
+    with torch.no_grad(), _NormOfAnyCount():
         program = torch.export.export(
             _frozen(detector),
             tuple(taken.values()),
@@ -114,6 +119,22 @@ def load_program(path: Path) -> Traced:
         raise ModelFileError(f"{path}: not a program that Roastery traced; trace the model again")
     interface = json.loads(extra[_INTERFACE_FILE])
     return Traced(program, tuple(interface["output_names"]), interface["net_arguments"])
+
+
+class _NormOfAnyCount(TorchFunctionMode):
+    """Batch norm by statistics, of RoIs too: PyTorch's own asks whether there are any, which nobody knows yet."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = inspect.signature(F.batch_norm).bind(*args, **(kwargs or {})) if func is F.batch_norm else None
+        if given is None or given.arguments.get("training"):
+            return func(*args, **(kwargs or {}))
+        given.apply_defaults()
+        x, mean, variance, weight, bias, _, momentum, eps = given.args
+        return torch.ops.aten._native_batch_norm_legit_no_training.default(
+            x, weight, bias, mean, variance, momentum, eps
+        )[0]
 
 
 def _frozen(detector: nn.Module) -> nn.Module:
