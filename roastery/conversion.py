@@ -132,10 +132,16 @@ def convert_to_directory(
             spec = find_dataset(config, datasets, required=run_eval)
             sample, sampled_from = sample_inputs(config, spec, sample_images)
             dataset = load_dataset(spec) if spec and run_eval else None
-            if dataset is not None and len(dataset.category_ids) != class_count(config):
+            if dataset is not None and config.MODEL.LOAD_PROPOSALS and dataset.proposals is None:
+                raise DatasetError(
+                    f"{dataset.name}: has no proposals, which the model takes (MODEL.LOAD_PROPOSALS); add proposals, "
+                    "detectron2's pickle of them, to the dataset's YAML"
+                )
+            classes = class_count(config)
+            if dataset is not None and classes not in (None, len(dataset.category_ids)):
                 raise DatasetError(
                     f"{dataset.annotations}: has {len(dataset.category_ids)} categories, but the model "
-                    f"{class_count(config)} classes; evaluate on the dataset that it was trained for"
+                    f"{classes} classes; evaluate on the dataset that it was trained for"
                 )
         nets = _export(config, detector, export.batch, staging, steps)
         warnings = _draw(nets, staging, steps)

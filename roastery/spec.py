@@ -34,6 +34,7 @@ _MODEL_PATHS = ("config", "weights")
 _DATASET_PATHS = (
     *("images", "annotations", "sample_images", "sample_annotations"),
     *("panoptic", "panoptic_masks", "sem_seg"),
+    *("proposals", "sample_proposals"),
 )
 
 PLACE_VARIABLES = {"store": "ROASTERY_STORE", "tracking_uri": "ROASTERY_TRACKING_URI"}
@@ -117,6 +118,11 @@ class DatasetSpec(_Spec):
     panoptic: Path | None = Field(None, description="COCO panoptic JSON of the evaluation images")
     panoptic_masks: Path | None = Field(None, description="folder of the PNGs that it names, of segment ids")
     sem_seg: Path | None = Field(None, description="folder of PNGs named as the images, of semantic labels; 0: things")
+
+    proposals: Path | None = Field(
+        None, description="detectron2's pickle of proposals, for models that take them (MODEL.LOAD_PROPOSALS)"
+    )
+    sample_proposals: Path | None = Field(None, description="the same of the images to sample from")
 
     @model_validator(mode="after")
     def _panoptic_is_whole(self) -> "DatasetSpec":

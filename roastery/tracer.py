@@ -7,7 +7,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-import torch
 from torch.export import ExportedProgram
 from yacs.config import CfgNode
 

@@ -147,7 +147,7 @@ class Caffe2Model:
     def _detect(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if self._takes_proposals and not all("proposals" in single for single in inputs):
             raise DatasetError(
-                "the model takes precomputed proposals; give each image's as \"proposals\", Instances with proposal_boxes"
+                "the model takes precomputed proposals; give each image's as 'proposals', Instances with proposal_boxes"
             )
         # The original's nets do not say what to pad with: they were fed zeros.
         first = inputs[0]["image"]

@@ -17,6 +17,7 @@ from roastery.errors import DatasetError
 
 if TYPE_CHECKING:
     from roastery.data.panoptic import PanopticTruth
+    from roastery.data.proposals import ProposalFile
 
 MAX_SIDE = 65535
 """JPEG's largest. pycocotools counts an image's pixels in 32 bits."""
@@ -47,6 +48,8 @@ class CocoDataset:
     """A model's class index to its name."""
     panoptic: "PanopticTruth | None" = None
     """The same images' segments, where they are annotated too."""
+    proposals: "ProposalFile | None" = None
+    """The same images' proposals, where they were made before."""
 
     @cached_property
     def digest(self) -> str:
@@ -56,7 +59,8 @@ class CocoDataset:
             DatasetError: a file that cannot be read.
         """
         own = digest_of((self.annotations, *(image.path for image in self.images)))
-        return own if self.panoptic is None else hashlib.sha256((own + self.panoptic.digest).encode()).hexdigest()
+        beside = "".join(each.digest for each in (self.panoptic, self.proposals) if each is not None)
+        return hashlib.sha256((own + beside).encode()).hexdigest() if beside else own
 
 
 def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:

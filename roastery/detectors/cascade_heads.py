@@ -48,9 +48,7 @@ class CascadeRoIHeads(StandardRoIHeads):
 
     def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sum_of_stages: Tensor | None = None
-        for box_head, box_predictor, weights in zip(
-            self.box_head, self.box_predictor, self.stage_weights, strict=True
-        ):
+        for box_head, box_predictor, weights in zip(self.box_head, self.box_predictor, self.stage_weights, strict=True):
             logits, deltas = box_predictor(box_head(self.box_pooler(levels, rois)))
             probabilities = self.selection.probabilities(logits)
             sum_of_stages = probabilities if sum_of_stages is None else sum_of_stages + probabilities

@@ -19,7 +19,7 @@ _BLOCKS = 3
 
 
 class Res5RoIHeads(RoIHeads):
-    """Pooled features (n, C, S, S) through res5, to (n, 2C, S/2, S/2): their mean is classified, masks are made of them.
+    """Pooled features (n, C, S, S) through res5, to (n, 2C, S/2, S/2): what is classified, and masks are made of.
 
     Masks are of the detections, so those are pooled, and go through res5, once more.
     """
@@ -47,6 +47,9 @@ class Res5RoIHeads(RoIHeads):
     def mask_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
         features: Tensor = self.res5(self.pooler(levels, found))
         return features
+
+    def keypoint_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
+        raise NotImplementedError("Res5ROIHeads have no keypoints")
 
 
 def build_res5_heads(config: CfgNode, backbone: Backbone) -> Res5RoIHeads:

@@ -94,7 +94,9 @@ class RPN(nn.Module):
         for index, (info, *maps) in enumerate(_by_image(objectness, deltas, im_info)):
             boxes, scores = self._levels(maps, info)
             # CollectRpnProposals orders rows and gives no scores: so each stands where the image's index did.
-            rows = [torch.cat([score.reshape(-1, 1), box[:, 1:]], dim=1) for box, score in zip(boxes, scores, strict=True)]
+            rows = [
+                torch.cat([score.reshape(-1, 1), box[:, 1:]], dim=1) for box, score in zip(boxes, scores, strict=True)
+            ]
             collected = self._collect(rows, scores)
             logits.append(collected[:, 0])
             rois.append(_of_image(collected * collected.new_tensor([[0.0, 1.0, 1.0, 1.0, 1.0]]), index))
@@ -149,9 +151,7 @@ class RPN(nn.Module):
         return rois, probabilities
 
 
-def _by_image(
-    objectness: Sequence[Tensor], deltas: Sequence[Tensor], im_info: Tensor
-) -> Iterator[tuple[Any, ...]]:
+def _by_image(objectness: Sequence[Tensor], deltas: Sequence[Tensor], im_info: Tensor) -> Iterator[tuple[Any, ...]]:
     """Each image's row of `im_info`, then objectness and deltas of each level.
 
     CollectRpnProposals takes the best of a whole batch together, so each image goes alone.

@@ -66,7 +66,7 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
         "im_info": torch.tensor([[float(height), float(width), 1.0]] * batch),
         ROIS: torch.zeros(_TRACED_ROIS, 5),
     }
-    # Without a divisibility the sizes of maps are quotients, and none may be 1, which torch.export takes for a constant.
+    # Without a divisibility the sizes of maps are quotients, and torch.export takes a size of 1 for a constant.
     least = 1 if unit > 1 else max(detector.backbone.strides.values()) + 1
     down, across = Dim("height", min=least), Dim("width", min=least)
     sizes: dict[str, dict[int, Any] | None] = {
@@ -122,19 +122,22 @@ def load_program(path: Path) -> Traced:
 
 
 class _NormOfAnyCount(TorchFunctionMode):
-    """Batch norm by statistics, of RoIs too: PyTorch's own asks whether there are any, which nobody knows yet."""
+    """Norms of RoIs too: PyTorch's own functions ask how many there are, which nobody knows yet."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = inspect.signature(F.batch_norm).bind(*args, **(kwargs or {})) if func is F.batch_norm else None
-        if given is None or given.arguments.get("training"):
+        if func not in (F.batch_norm, F.group_norm):
             return func(*args, **(kwargs or {}))
+        given = inspect.signature(func).bind(*args, **(kwargs or {}))
         given.apply_defaults()
-        x, mean, variance, weight, bias, _, momentum, eps = given.args
-        return torch.ops.aten._native_batch_norm_legit_no_training.default(
-            x, weight, bias, mean, variance, momentum, eps
-        )[0]
+        if func is F.group_norm:
+            return torch.group_norm(*given.args)
+        x, mean, variance, weight, bias, training, momentum, eps = given.args
+        if training:
+            return func(*given.args)
+        norm = torch.ops.aten._native_batch_norm_legit_no_training.default
+        return norm(x, weight, bias, mean, variance, momentum, eps)[0]
 
 
 def _frozen(detector: nn.Module) -> nn.Module:

@@ -62,8 +62,8 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
     """The instances in pixels of the original image, clipped to it, without those that become empty.
 
     Args:
-        instances: pred_boxes, or an RPN's proposal_boxes, and, where there are any, pred_masks (n, 1, S, S) in 0..1 and pred_keypoints (n, K, 3);
-            they are not changed.
+        instances: pred_boxes, or an RPN's proposal_boxes, and, where there are any, pred_masks (n, 1, S, S) in 0..1 and
+            pred_keypoints (n, K, 3); they are not changed.
         height, width: of the original image.
 
     Returns:

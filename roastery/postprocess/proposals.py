@@ -34,7 +34,7 @@ def assemble_proposals(outputs: Mapping[str, Tensor], image_sizes: Sequence[tupl
     if not (torch.isfinite(rois).all() and torch.isfinite(logits).all()):
         raise RuntimeFailed("the net gave NaN or infinity in its proposals")
     images = rois[:, 0].to(torch.int64)
-    if len(rois) and not (0 <= int(images.min()) and int(images.max()) < len(image_sizes)):
+    if len(rois) and not (int(images.min()) >= 0 and int(images.max()) < len(image_sizes)):
         raise RuntimeFailed(f"the net gave proposals of an image that is none of the {len(image_sizes)}")
     proposals = []
     for index, size in enumerate(image_sizes):

@@ -68,7 +68,8 @@ class ReferenceRCNN(Reference):
             return propose_in(self.config, generator.rpn_head, features, self.detector.backbone.strides, size)[0]
         if given is None:
             raise DatasetError("the model takes precomputed proposals, and this image has none")
-        return given.proposal_boxes.tensor
+        boxes: Tensor = given.proposal_boxes.tensor
+        return boxes
 
     def _select(self, boxes: Tensor, probabilities: Tensor, size: tuple[int, int]) -> Instances:
         """Detections from boxes (n, classes or 1, 4) and probabilities (n, classes + 1), background last."""

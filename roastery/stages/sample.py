@@ -68,10 +68,11 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
     divisibility = build_detector(config).size_divisibility
-    records = sample_images(load_sampled(request.dataset, request.pinned), **dict(request.sample))
+    dataset = load_sampled(request.dataset, request.pinned)
+    records = sample_images(dataset, **dict(request.sample))
     samples = []
     for batch in in_batches(records, request.batch):
-        inputs = [to_input(record, config) for record in batch]
+        inputs = [to_input(record, config, dataset.proposals) for record in batch]
         samples.append(net_inputs(inputs, divisibility, config.MODEL.PIXEL_MEAN))
     save_samples(directory / INPUTS_FILE, samples)
     return SampleFacts(image_ids=tuple(record.id for record in records))

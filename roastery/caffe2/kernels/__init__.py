@@ -15,4 +15,15 @@ from roastery.caffe2.kernels import (
 )
 from roastery.caffe2.kernels.registry import Kernel, kernels
 
-__all__ = ["Kernel", "arithmetic", "convolution", "fills", "kernels", "normalization", "pooling", "reduction", "resize", "shapes"]
+__all__ = [
+    "Kernel",
+    "arithmetic",
+    "convolution",
+    "fills",
+    "kernels",
+    "normalization",
+    "pooling",
+    "reduction",
+    "resize",
+    "shapes",
+]
