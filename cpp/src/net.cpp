@@ -105,14 +105,18 @@ Net::Net(const std::string& predict_file, const std::string& init_file, int thre
         throw Failure(init_file + ": genuine Caffe2 cannot fill the parameters (" + reason(error) +
                       "); convert the model again");
     }
-    caffe2_->workspace.CreateBlob("data");
-    caffe2_->workspace.CreateBlob("im_info");
+    // Without the last a net that takes it could not be made, and be asked for it.
+    for (const auto* name : {"data", "im_info", "rois"}) caffe2_->workspace.CreateBlob(name);
     try {
         caffe2_->net = caffe2_->workspace.CreateNet(caffe2_->definition);
         if (caffe2_->net == nullptr) throw Failure("it gives no net");
     } catch (const std::exception& error) {
         throw Failure(file_ + ": genuine Caffe2 cannot make the net (" + reason(error) + "); give the " +
                       "--init_net of the same conversion");
+    }
+    const auto& inputs = caffe2_->net->external_input();
+    if (std::find(inputs.begin(), inputs.end(), "rois") != inputs.end()) {
+        throw Failure(file_ + ": takes precomputed proposals (rois), which are not read here; run it in Python");
     }
 }
 

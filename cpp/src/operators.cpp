@@ -40,6 +40,7 @@ bool may_run(const std::string& operator_type) {
                                                 "MaxPool",
                                                 "Mul",
                                                 "PadImage",
+                                                "ReduceMean",
                                                 "Relu",
                                                 "ReplaceNaN",
                                                 "Reshape",

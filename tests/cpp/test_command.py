@@ -162,6 +162,13 @@ def of_architecture(folder: Path, scratch: Path) -> Path:
     return scratch
 
 
+def with_proposals(folder: Path, scratch: Path) -> Path:
+    loaded = load_nets(folder)
+    loaded.predict_net.external_input.append("rois")
+    save_nets(loaded, scratch)
+    return scratch
+
+
 BAD_NETS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "cuda": (cuda_nets, "model.pb: was converted for 'cuda', and this program runs on the CPU"),
     "unknown": (lambda folder, scratch: net_with(folder, scratch, "Save"), "operator 'Save' is none of a detector's"),
@@ -169,6 +176,7 @@ BAD_NETS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "cut_parameters": (lambda folder, scratch: cut(folder, scratch, "model_init.pb"), "is damaged or not a Caffe2 net"),
     "onnx": (lambda folder, scratch: Path(shutil.copytree(folder, scratch, dirs_exist_ok=True)), "Caffe2 net"),
     "no_output": (without_output, "has no output 'score_nms', which a GeneralizedRCNN gives"),
+    "proposals": (with_proposals, "takes precomputed proposals (rois), which are not read here; run it in Python"),
     "architecture": (of_architecture, "is a 'PointRend'; GeneralizedRCNN, RetinaNet and PanopticFPN are run here"),
 }
 
