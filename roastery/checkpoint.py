@@ -20,13 +20,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from roastery.address import masked
 from roastery.digest import file_sha256
 from roastery.errors import CheckpointError
 from roastery.pickled_array import PickleDamagedError, PickleRefusedError
 from roastery.regular_file import require_regular
 from roastery.safe_pickle import check_torch_pickles, read_pickle
+from roastery.weights.address import SUFFIXES
 
-_SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
 _NAMED = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What torch's reader raises when it stumbles over a damaged file.
@@ -56,12 +57,12 @@ def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Te
     """
     text = str(path)
     if re.match(r"[A-Za-z][\w+.-]+:/", text):
-        raise CheckpointError(f"{text}: weights are not fetched; download the file and give its path in MODEL.WEIGHTS")
+        raise CheckpointError(f"{masked(text)}: is an address, not a path; fetch it first (roastery.weights.fetch)")
     if not text:
         raise CheckpointError("MODEL.WEIGHTS: is empty; give the path of a checkpoint (MODEL.WEIGHTS path)")
     path = Path(path)
-    if path.suffix not in _SUFFIXES:
-        raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(_SUFFIXES)}")
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(SUFFIXES)}")
     try:
         require_regular(path)
         if sha256 is not None and (found := file_sha256(path)) != sha256.lower():

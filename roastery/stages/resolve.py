@@ -13,6 +13,7 @@ from roastery.spec import DatasetSpec, ModelSpec
 from roastery.stages.dataset import pin_dataset
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
+from roastery.weights.fetch import fetched_before
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -113,12 +114,14 @@ def config_sha256(spec: ModelSpec) -> str:
 
 
 def weights_sha256(spec: ModelSpec) -> str:
-    """The checkpoint's digest.
+    """The checkpoint's digest. Of one that lies at an address, of the file that was fetched from there.
 
     Raises:
         CheckpointError: no such file, or not the digest that the spec says.
     """
-    path = Path(spec.weights)
+    path = fetched_before(spec.weights)
+    if path is None:
+        raise CheckpointError(f"{spec.weights}: was not fetched yet; run model {spec.name!r}, which fetches it")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; mend `weights` of model {spec.name!r}")
     sha256 = known_file_sha256(path)
