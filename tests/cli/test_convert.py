@@ -212,9 +212,9 @@ def weights_not_set(mask_model, tmp_path):
     return mask_model / "config.yaml", ["MODEL.WEIGHTS", ""], ["MODEL.WEIGHTS is not set"]
 
 
-def weights_at_an_address(mask_model, tmp_path):
-    address = "detectron2://x/model_final.pkl"
-    return mask_model / "config.yaml", ["MODEL.WEIGHTS", address], [address, "not fetched"]
+def weights_at_an_address_of_no_kind(mask_model, tmp_path):
+    address = "memory://x/model_final.pkl"
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", address], [address, "is no address that is fetched"]
 
 
 def truncated(mask_model, tmp_path):
@@ -264,7 +264,7 @@ def an_image_that_is_none(mask_model, tmp_path):
         no_config,
         no_weights,
         weights_not_set,
-        weights_at_an_address,
+        weights_at_an_address_of_no_kind,
         truncated,
         running_code,
         unknown_key,
