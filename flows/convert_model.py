@@ -96,7 +96,7 @@ def convert_model(
         with own_worker(model), showing_progress(model), noting_uses(model, project.pipeline.store):
             if spec.is_registered:
                 spec = runs.call(obtain, obtaining(spec, project.pipeline))
-            spec = fetched(spec, runs)
+            fetch_first(spec, runs)
             conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
@@ -121,15 +121,14 @@ def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:
     return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
 
 
-def fetched(model: ModelSpec, runs: Runs) -> ModelSpec:
-    """The model with its checkpoint on this machine.
+def fetch_first(model: ModelSpec, runs: Runs) -> None:
+    """Have the model's checkpoint on this machine, where it lies at an address, before a stage asks for it.
 
     Raises:
         RoasteryError: it could not be fetched, after its retries.
     """
-    if not is_address(model.weights):
-        return model
-    return runs.call(fetch_weights, FetchWeightsRequest(model=model.name, spec=model))
+    if is_address(model.weights):
+        runs.call(fetch_weights, FetchWeightsRequest(model=model.name, spec=model))
 
 
 @retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)

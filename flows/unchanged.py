@@ -21,7 +21,6 @@ from roastery.spec import ModelSpec
 from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
 from roastery.store import Store
-from tasks.fetch_weights import fetched_before
 from tasks.obtain import known, local
 
 ResultT = TypeVar("ResultT", bound=StageResult)
@@ -41,10 +40,7 @@ def unchanged(model: ModelSpec, project: Project, catalog: Catalog) -> ModelSumm
             if source is None:
                 return None
             model = local(model, registered, source, store)
-        here = fetched_before(model)
-        if here is None:
-            return None
-        conversion = convert(here, dataset, pipeline, _Recalled(store))
+        conversion = convert(model, dataset, pipeline, _Recalled(store))
         filed = catalog.find(conversion)
     except (_NotThereError, RoasteryError):
         return None

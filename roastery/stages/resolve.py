@@ -81,7 +81,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
         meta_architecture=config.MODEL.META_ARCHITECTURE,
         config_sha256=config_sha256(request.spec),
         source_sha256=weights_sha256(request.spec),
-        weights_bytes=Path(request.spec.weights).stat().st_size,
+        weights_bytes=checkpoint(request.spec).stat().st_size,
         measures=measures(config),
         dataset=pin_dataset(request.dataset, decode=True),
     )
@@ -113,17 +113,27 @@ def config_sha256(spec: ModelSpec) -> str:
     return sha256
 
 
-def weights_sha256(spec: ModelSpec) -> str:
-    """The checkpoint's digest. Of one that lies at an address, of the file that was fetched from there.
+def checkpoint(spec: ModelSpec) -> Path:
+    """The checkpoint's file: of an address, what was fetched from there. Nobody is asked for it here.
 
     Raises:
-        CheckpointError: no such file, or not the digest that the spec says.
+        CheckpointError: no such file.
     """
     path = fetched_before(spec.weights)
     if path is None:
         raise CheckpointError(f"{spec.weights}: was not fetched yet; run model {spec.name!r}, which fetches it")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; mend `weights` of model {spec.name!r}")
+    return path
+
+
+def weights_sha256(spec: ModelSpec) -> str:
+    """The checkpoint's digest.
+
+    Raises:
+        CheckpointError: as `checkpoint`; or not the digest that the spec says.
+    """
+    path = checkpoint(spec)
     sha256 = known_file_sha256(path)
     if spec.weights_sha256 not in (None, sha256):
         raise CheckpointError(
