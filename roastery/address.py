@@ -47,6 +47,9 @@ Address = Annotated[str, AfterValidator(_without_secret)]
 
 def masked(address: str) -> str:
     """A URL as it may be told: without its user and password, and without the values of what is named like a secret."""
+    held = _PASSWORD.search(address)
+    if held and not _PORT.match(held["password"]):
+        address = f"{address[: held.start()]}://***@{address[held.end() :]}"
     shown = _USER.sub("://***@", address)
     return _NAMED.sub(
         lambda found: f"{found['name']}=***" if _SECRET_NAME.search(unquote(found["name"])) else found[0], shown

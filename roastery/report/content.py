@@ -194,9 +194,9 @@ def _reproduction(evaluation: Evaluation, facts: ReportFacts) -> Section:
     genuine = " It needs genuine Caffe2." if "caffe2" in runtimes else ""
     checkpoint = "" if is_address(facts.weights) else f", the checkpoint {PurePath(facts.weights).name}"
     words = (
-        f"Run this in a folder that holds {CONFIG_FILE} (it lies beside this report){checkpoint} and configs/datasets/, "
-        f"in which {evaluation.dataset} is registered. It gives the same files, by their digests, and the same "
-        f"AP.{genuine}"
+        f"Run this in a folder that holds {CONFIG_FILE} (it lies beside this report){checkpoint} and "
+        f"configs/datasets/, in which {evaluation.dataset} is registered. It gives the same files, by their digests, "
+        f"and the same AP.{genuine}"
     )
     blocks: list[Block] = [
         Prose(words),

@@ -64,10 +64,14 @@ def is_address(text: str) -> bool:
 
 
 def local_file(address: str) -> Path | None:
-    """The path that a `file://` address is; None of any other."""
-    parts = urlsplit(address)
-    if parts.scheme != "file":
+    """The path that a `file://` address is; None of any other.
+
+    Raises:
+        CheckpointError: it is of another machine.
+    """
+    if not address.startswith("file://"):
         return None
+    parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
         raise CheckpointError(f"{masked(address)}: names another machine; write file:///PATH")
     return Path(unquote(parts.path))
@@ -88,7 +92,8 @@ def check_address(address: str) -> None:
         raise CheckpointError(f"{masked(address)}: chains addresses with '::'; name the file itself")
     if not address.isprintable() or " " in address:
         raise CheckpointError(f"{masked(address)}: has characters that no address has; write them as %20 and so on")
-    locate(address)
+    if local_file(address) is None:
+        locate(address)
 
 
 def locate(address: str) -> Location:
