@@ -86,13 +86,12 @@ def convert(
 
     roastery convert --config-file config.yaml --output out --run-eval --runtime both MODEL.WEIGHTS model_final.pkl
 
-    roastery convert --config-file mask_rcnn_R_50_FPN_3x.yaml --output ./caffe2_model MODEL.WEIGHTS
-    detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl MODEL.DEVICE cpu
+    roastery convert --config-file mask_rcnn_R_50_FPN_3x.yaml --output ./caffe2_model MODEL.WEIGHTS detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl MODEL.DEVICE cpu
 
     roastery convert --config-file config.yaml --output out MODEL.WEIGHTS m.pth MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.3
 
     roastery convert --config-file retinanet.yaml --output out --decode --batch 4 MODEL.WEIGHTS model_final.pkl
-    """
+    """  # noqa: E501  (an example is one line)
     from roastery.conversion import convert_to_directory
     from roastery.spec import ExportSpec
 
