@@ -351,7 +351,8 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     What is fetched goes to `tmp_path / "cache"`, and nobody waits long before an address is asked again.
     """
     web = _weights_server.Web()
-    server = _weights_server.start(web)
+    server = web.start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("ROASTERY_DETECTRON2_URL", f"{web.url}/detectron2")
     monkeypatch.setenv("ROASTERY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,15 @@ class Web:
     url: str = ""
     begun: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, context: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+        """Serve on a port of its own, in a thread, until `shutdown`; behind TLS where there is a context."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
+        server.daemon_threads = True
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return server
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,12 +120,3 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Length": "0"} | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
-
-
-def start(web: Web) -> ThreadingHTTPServer:
-    """Serve on a port of its own, in a thread, until `shutdown`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": web}))
-    server.daemon_threads = True
-    web.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server

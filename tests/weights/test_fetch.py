@@ -4,16 +4,23 @@ import hashlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from roastery.errors import CheckpointError, DiskFull, OutputError, RoasteryError, UserError, WeightsUnavailable
 from roastery.weights import fetch as fetching
@@ -79,6 +86,14 @@ def test_two_addresses_with_files_of_one_name_are_two_files(zoo: Any) -> None:
     zoo.files["/detectron2/other/R-50.pkl"] = b"other"
     one, other = local_weights(ADDRESS), local_weights("detectron2://other/R-50.pkl")
     assert (one.read_bytes(), other.read_bytes()) == (CONTENT, b"other")
+
+
+def test_detectron2s_files_may_lie_in_a_folder(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share/R-50.pkl").write_bytes(CONTENT)
+    monkeypatch.setenv("ROASTERY_DETECTRON2_URL", f"file://{tmp_path}/share")
+    assert local_weights(ADDRESS, SHA256).read_bytes() == CONTENT
+    failure(CheckpointError, "detectron2://none.pkl", "no such file")
 
 
 def test_the_detectors_of_detectron_are_fetched_by_their_names_in_the_catalog(web: Any) -> None:
@@ -209,6 +224,41 @@ def test_redirects_are_followed_but_not_without_end(zoo: Any) -> None:
     zoo.redirects = {"/moved.pkl": PATH, "/round.pkl": "/and.pkl", "/and.pkl": "/round.pkl"}
     assert local_weights(f"{zoo.url}/moved.pkl").read_bytes() == CONTENT
     failure(CheckpointError, f"{zoo.url}/round.pkl", "without end")
+
+
+@pytest.fixture
+def secure(web: Any, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The server behind TLS, with a certificate that nobody else has signed: its URL, and the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a server of tests")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    public, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    public.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    server = web.start(context)
+    yield f"https://127.0.0.1:{server.server_port}", public
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_certificate_that_is_not_trusted_is_the_users_to_mend(zoo: Any, secure: tuple[str, Path]) -> None:
+    failure(CheckpointError, f"{secure[0]}{PATH}", "certificate is not trusted")
+    assert zoo.asked == []
+
+
+def test_who_asked_for_a_safe_connection_is_not_led_to_another(zoo: Any, secure: tuple[str, Path]) -> None:
+    url, certificate = secure
+    zoo.redirects = {"/moved.pkl": f"{zoo.url}{PATH}"}
+    trusting = f"import os; os.environ['SSL_CERT_FILE'] = {str(certificate)!r}; "
+    _, said = fetching_process(f"{url}/moved.pkl", before=trusting).communicate(timeout=60)
+    assert "leads from https to an address that anybody can change" in said
+    path, said = fetching_process(f"{url}{PATH}", before=trusting).communicate(timeout=60)
+    assert Path(path.strip()).read_bytes() == CONTENT, said
 
 
 def test_a_web_page_and_a_compressed_file_are_no_checkpoints(zoo: Any, tmp_path: Path) -> None:
