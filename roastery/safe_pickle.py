@@ -24,6 +24,7 @@ from roastery.pickled_array import (
 MAX_INSTRUCTIONS = 20_000_000
 """A checkpoint of 1000 tensors takes 30 000."""
 _IN_PLACE_BYTES = 4096
+_STATE_PARTS = 5
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
@@ -190,7 +191,8 @@ class _Machine:
         value = self.top(object)
         index = len(self.memo) if index is None else index
         self.memo[index] = value
-        parts = value if isinstance(value, tuple) else (value,)
+        # At most an array's state: a hostile tuple may be long, and be remembered a million times.
+        parts = value if isinstance(value, tuple) and len(value) <= _STATE_PARTS else (value,)
         if any(isinstance(part, str) and len(part) > _IN_PLACE_BYTES for part in parts):
             self.weights_as_text[id(value)] = index
 

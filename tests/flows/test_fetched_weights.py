@@ -93,3 +93,18 @@ def test_a_server_that_does_not_answer_is_asked_again_by_the_task(
     assert ADDRESS in failure.reason
     # The task is tried three times, and each time the server twice.
     assert len(web.asked) == 6
+
+
+def test_a_model_from_an_address_is_measured_again(
+    published: ModelSpec, converted: Converted, few: DatasetSpec, watched: Any, web: Any
+) -> None:
+    from flows.asked import using
+    from flows.reevaluate import reevaluate_model
+
+    project = Project(models={published.name: published}, datasets={few.name: few}, pipeline=converted[0])
+    with using(project):
+        summary = reevaluate_model(published.name, return_state=True).result(raise_on_failure=False)
+    assert summary.failure is None
+    assert summary.passed
+    assert watched.counts["predict"] > 0
+    assert len(web.asked) == 1
