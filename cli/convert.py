@@ -1,5 +1,6 @@
 """`roastery convert`: one model, with the original converter's command line."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,10 +14,12 @@ from rich.table import Table
 
 from cli import FAILED
 from cli.plain import plain
+from cli.transfer import transferring
 
 if TYPE_CHECKING:
     from roastery.conversion import Advance, ConversionOutcome, RuntimeName
     from roastery.results import Evaluation
+    from roastery.weights.fetch import Told
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 """What follows the first KEY is never an option, so that a value may be negative."""
@@ -83,10 +86,12 @@ def convert(
 
     roastery convert --config-file config.yaml --output out --run-eval --runtime both MODEL.WEIGHTS model_final.pkl
 
+    roastery convert --config-file mask_rcnn_R_50_FPN_3x.yaml --output ./caffe2_model MODEL.WEIGHTS detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl MODEL.DEVICE cpu
+
     roastery convert --config-file config.yaml --output out MODEL.WEIGHTS m.pth MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.3
 
     roastery convert --config-file retinanet.yaml --output out --decode --batch 4 MODEL.WEIGHTS model_final.pkl
-    """
+    """  # noqa: E501  (an example is one line)
     from roastery.conversion import convert_to_directory
     from roastery.spec import ExportSpec
 
@@ -136,6 +141,16 @@ class _Told:
             yield lambda: progress.advance(task)
             progress.stop_task(task)
             seconds = progress.tasks[0].elapsed or 0.0
+        self._tell(text, seconds)
+
+    @contextmanager
+    def transfer(self, text: str) -> "Iterator[Told]":
+        started = time.monotonic()
+        with transferring(self.console, text) as told:
+            yield told
+        self._tell(text, time.monotonic() - started)
+
+    def _tell(self, text: str, seconds: float) -> None:
         self.console.print(f"  {text:<24}{seconds:6.1f} s")
 
 

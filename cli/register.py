@@ -11,10 +11,13 @@ from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
 from cli.plain import plain
 from cli.registry_options import PipelineOption, TrackingOption, configured
+from cli.transfer import transferring
 from roastery.errors import ConfigError, RoasteryError, UserError
 from roastery.registry.catalog import Catalog
 from roastery.spec import ModelSpec, Tag, load_model
 from roastery.training_metrics import METRICS_FILE, read_training_metrics
+from roastery.weights.address import is_address
+from roastery.weights.fetch import local_weights
 
 
 def register(
@@ -27,7 +30,8 @@ def register(
         Path | None, typer.Option(help="Of one model without a YAML: detectron2's config.", show_default=False)
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Of one model without a YAML: its checkpoint.", show_default=False)
+        str | None,
+        typer.Option(help="Of one model without a YAML: its checkpoint, a path or an address.", show_default=False),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -55,6 +59,8 @@ def register(
     roastery register configs/models/*.yaml
 
     roastery register --name street_signs --config-file config.yaml --weights model_final.pth --dataset signs_val
+
+    roastery register --name coco --config-file mask_rcnn.yaml --weights s3://models/model_final.pkl --dataset coco_val
 
     roastery run models:/street_signs/1
     """
@@ -86,6 +92,8 @@ def _register(catalog: Catalog, spec: ModelSpec, metrics: Path | None) -> None:
     console = Console(soft_wrap=True, highlight=False)
     if spec.is_registered:
         raise ConfigError(f"model {spec.name!r}: its weights are a registered source already ({spec.weights})")
+    fetched = local_weights(spec.weights, spec.weights_sha256, lambda: transferring(console, f"fetching {spec.name}"))
+    spec = spec.model_copy(update={"weights": str(fetched)})
     beside = Path(spec.weights).with_name(METRICS_FILE)
     file = metrics or (beside if beside.is_file() else None)
     figures = read_training_metrics(file) if file is not None else {}
@@ -96,7 +104,7 @@ def _register(catalog: Catalog, spec: ModelSpec, metrics: Path | None) -> None:
 
 
 def _one(
-    name: str | None, config_file: Path | None, weights: Path | None, dataset: str | None, tags: Sequence[Tag]
+    name: str | None, config_file: Path | None, weights: str | None, dataset: str | None, tags: Sequence[Tag]
 ) -> ModelSpec:
     if name is None or config_file is None or weights is None or dataset is None:
         raise ConfigError(
@@ -108,7 +116,7 @@ def _one(
         return ModelSpec(
             name=name,
             config=config_file.absolute(),
-            weights=str(weights.absolute()),
+            weights=weights if is_address(weights) else str(Path(weights).absolute()),
             dataset=dataset,
             tags=tuple(tags),
         )

@@ -38,8 +38,10 @@ from roastery.stages.resolve import ResolveRequest
 from roastery.stages.sample import SampleRequest
 from roastery.stages.trace import TraceRequest
 from roastery.versions import versions
+from roastery.weights.address import is_address
 from tasks.convert_caffe2 import convert_caffe2
 from tasks.export_onnx import export_onnx
+from tasks.fetch_weights import FetchWeightsRequest, fetch_weights
 from tasks.log import LogRequest, log
 from tasks.obtain import obtain, obtaining
 from tasks.performer import own_worker
@@ -94,6 +96,7 @@ def convert_model(
         with own_worker(model), showing_progress(model), noting_uses(model, project.pipeline.store):
             if spec.is_registered:
                 spec = runs.call(obtain, obtaining(spec, project.pipeline))
+            fetch_first(spec, runs)
             conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
@@ -116,6 +119,16 @@ def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:
         return Failed(message=f"the gate failed: {reasons}", data=outcome)
     registered = outcome.registered
     return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
+
+
+def fetch_first(model: ModelSpec, runs: Runs) -> None:
+    """Have the model's checkpoint on this machine, where it lies at an address, before a stage asks for it.
+
+    Raises:
+        RoasteryError: it could not be fetched, after its retries.
+    """
+    if is_address(model.weights):
+        runs.call(fetch_weights, FetchWeightsRequest(model=model.name, spec=model))
 
 
 @retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)

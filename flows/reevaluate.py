@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.asked import AS_REGISTERED, ApPoints, Folder, ModelName, RuntimesChoice, asked_project, run_name
+from flows.convert_model import fetch_first
 from flows.fleet import Where, Words, dispatching, run_fleet
 from flows.fleet_ties import tell_fleet
 from flows.judged import judged
@@ -88,6 +89,7 @@ def _measured(model: ModelSpec, project: Project, runs: StageRuns) -> ModelSumma
     registry = {"tracking_uri": pipeline.tracking_uri, "experiment": pipeline.experiment}
     with own_worker(model.name):
         recalled = runs.call(recall, RecallRequest(model=model.name, **registry))
+        fetch_first(model, runs)
         pinned = runs.run(resolve, ResolveRequest(model=model.name, spec=model, dataset=dataset))
         if pinned.facts.source_sha256 != recalled.conversion.resolved.source_sha256:
             raise ConfigError(

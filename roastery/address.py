@@ -20,6 +20,8 @@ _PASSWORD = re.compile(r"://[^/?#:\[]*:(?P<password>.*)@", re.DOTALL)
 _DATABASE = re.compile(r"(postgresql|mysql|mssql)\b")
 _PORT = re.compile(r"[0-9]*[/?#]")
 _NAME = re.compile(r"[?&;#]([^=?&;#]*)=")
+_NAMED = re.compile(r"(?P<name>[?&;#][^=?&;#]*)=[^&;#]*")
+_USER = re.compile(r"://[^/?#]*@")
 _WAY_OUT = (
     "keep it out of configs: the environment has MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow, "
     "PGPASSWORD for PostgreSQL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3"
@@ -41,3 +43,14 @@ def _without_secret(address: str) -> str:
 
 Address = Annotated[str, AfterValidator(_without_secret)]
 """A folder, a path, or a URL without a password or another secret in it."""
+
+
+def masked(address: str) -> str:
+    """A URL as it may be told: without its user and password, and without the values of what is named like a secret."""
+    held = _PASSWORD.search(address)
+    if held and not _PORT.match(held["password"]):
+        address = f"{address[: held.start()]}://***@{address[held.end() :]}"
+    shown = _USER.sub("://***@", address)
+    return _NAMED.sub(
+        lambda found: f"{found['name']}=***" if _SECRET_NAME.search(unquote(found["name"])) else found[0], shown
+    )

@@ -1,8 +1,8 @@
 """detectron2's checkpoints as tensors, with nothing in them executed.
 
-Three formats: `.pkl` (detectron2's model zoo: a pickle of numpy arrays, read by `safe_pickle`), `.pth` and `.pt`
-(torch's own, read with `weights_only`, memory-mapped) and `.safetensors` (memory-mapped). Weights of float16, bfloat16
-and float64 are accepted and become float32 in the module.
+Three formats: `.pkl` (detectron2's model zoo, and Detectron's: a pickle of numpy arrays, read by `safe_pickle`), `.pth`
+and `.pt` (torch's own, read with `weights_only`, memory-mapped) and `.safetensors` (memory-mapped). Weights of float16,
+bfloat16 and float64 are accepted and become float32 in the module.
 """
 
 import io
@@ -20,13 +20,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from roastery.address import masked
+from roastery.caffe2_names import from_caffe2, is_caffe2, is_of_a_detector
 from roastery.digest import file_sha256
 from roastery.errors import CheckpointError
+from roastery.loose_names import LooselyNamed, aligned
 from roastery.pickled_array import PickleDamagedError, PickleRefusedError
 from roastery.regular_file import require_regular
 from roastery.safe_pickle import check_torch_pickles, read_pickle
+from roastery.weights.address import SUFFIXES
 
-_SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
 _NAMED = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # What torch's reader raises when it stumbles over a damaged file.
@@ -50,18 +53,20 @@ def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Te
 
     Returns:
         The state dict, whether it stands alone or under "model" or "state_dict"; the "module." of DataParallel is off.
+        Detectron's blobs have detectron2's names. Where the checkpoint does not name them as a whole model does
+        (Detectron's, or `matching_heuristics`), a LooselyNamed, which `load_into` aligns.
 
     Raises:
         CheckpointError: the file is missing, truncated, of another digest or format, or asks for code to be run.
     """
     text = str(path)
     if re.match(r"[A-Za-z][\w+.-]+:/", text):
-        raise CheckpointError(f"{text}: weights are not fetched; download the file and give its path in MODEL.WEIGHTS")
+        raise CheckpointError(f"{masked(text)}: is an address, not a path; fetch it first (roastery.weights.fetch)")
     if not text:
         raise CheckpointError("MODEL.WEIGHTS: is empty; give the path of a checkpoint (MODEL.WEIGHTS path)")
     path = Path(path)
-    if path.suffix not in _SUFFIXES:
-        raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(_SUFFIXES)}")
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path}: is not a checkpoint by its name; use one of {', '.join(SUFFIXES)}")
     try:
         require_regular(path)
         if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
@@ -95,6 +100,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
         CheckpointError: names the tensors that are missing, surplus, of another shape or type, or not finite; the
             module is unchanged then, unless a value was not finite.
     """
+    if isinstance(tensors, LooselyNamed):
+        try:
+            tensors = aligned(tensors, module.state_dict())
+        except ValueError as error:
+            raise CheckpointError(f"{source}: does not fit the config: {error}; save the model's state dict") from None
     wanted = {name: value for name, value in module.state_dict().items() if not _NOT_WEIGHTS.fullmatch(name)}
     given = {name: value for name, value in tensors.items() if not _NOT_WEIGHTS.fullmatch(name)}
     shared = [name for name in wanted if name in given]
@@ -113,7 +123,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
         ],
     }
     if any(problems.values()):
-        raise CheckpointError(_misfit(source, problems, len(shared)))
+        raise CheckpointError(_misfit(source, problems, shared))
     not_finite = []
     with torch.no_grad():
         for name in shared:
@@ -213,15 +223,26 @@ def _read_safetensors(path: Path) -> Any:
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not tensors by name; save a state dict")
-    if "blobs" in content:
-        raise CheckpointError(
-            f"{path}: is a Detectron (Caffe2) checkpoint with 'blobs'; load it in detectron2, which renames its "
-            "weights, and save the model's state dict"
-        )
-    for key in ("model", "state_dict"):
+    loose = content.get("matching_heuristics") is True
+    caffe2 = loose and content.get("__author__") == "Caffe2"
+    for key in ("blobs", "model", "state_dict"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
+            caffe2 = caffe2 or key == "blobs"
             break
+    if caffe2 or (path.suffix == ".pkl" and is_caffe2(content)):
+        blobs = {name: blob for name, blob in content.items() if not isinstance(name, str) or is_of_a_detector(name)}
+        try:
+            return LooselyNamed(from_caffe2(_tensors(blobs, path)))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}; it is damaged: fetch it again") from None
+    tensors = _tensors(content, path)
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return LooselyNamed(tensors) if loose else tensors
+
+
+def _tensors(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, value in content.items():
         if not isinstance(name, str):
@@ -229,8 +250,6 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         tensors[name] = _tensor(value, name, path)
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors; give the checkpoint of a trained model")
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
 
 
@@ -253,11 +272,13 @@ def _fits(given: torch.dtype, wanted: torch.dtype) -> bool:
     return given in _FLOATS if wanted in _FLOATS else given == wanted
 
 
-def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: int) -> str:
+def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: Sequence[str]) -> str:
     found = "; ".join(f"{len(names)} {problem}: {_some(names)}" for problem, names in problems.items() if names)
     way_out = "use the checkpoint that was trained with this config, or the config it was trained with"
     if not shared:
         way_out = "it has no tensor of this model: give a trained detector's checkpoint, not a backbone's"
+    elif all(name.startswith("backbone.") for name in shared):
+        way_out = "it has nothing but a backbone: give a trained detector's checkpoint, not a backbone's"
     return f"{source}: does not fit the config: {found}; {way_out}"
 
 

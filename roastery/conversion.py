@@ -40,6 +40,7 @@ from roastery.reference.build import build_reference
 from roastery.results import Evaluation, ParitySummary, Target
 from roastery.sources.native import load_detector, net_arguments
 from roastery.spec import ExportSpec
+from roastery.weights.fetch import Told, silently
 
 RuntimeName = Literal["torch", "caffe2"]
 Advance = Callable[[], None]
@@ -52,6 +53,9 @@ class Progress(Protocol):
     def step(self, text: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """A step begins, and ends with the context; `total` is how often what it gives will be called."""
 
+    def transfer(self, text: str) -> AbstractContextManager[Told]:
+        """A file begins to come from elsewhere, and is here when the context ends."""
+
 
 class Silent:
     """Tells nothing."""
@@ -59,6 +63,9 @@ class Silent:
     @contextmanager
     def step(self, text: str, total: int | None = None) -> Iterator[Advance]:
         yield lambda: None
+
+    def transfer(self, text: str) -> AbstractContextManager[Told]:
+        return silently()
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ def convert_to_directory(
     A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
 
     Args:
-        config_file: detectron2's YAML. MODEL.WEIGHTS is relative to the working directory, else to this file.
+        config_file: detectron2's YAML. MODEL.WEIGHTS is relative to the working directory, else to this file; or an
+            address, from which it is fetched once.
         output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
         overrides: KEY VALUE KEY VALUE ..., over the config.
         runtimes: in which the net is compared with the detector, and evaluated.
@@ -120,14 +128,15 @@ def convert_to_directory(
     Raises:
         UserError: what the user can mend, in one line.
         RuntimeFailed: genuine Caffe2 died.
+        WeightsUnavailable: the address of MODEL.WEIGHTS did not answer.
     """
     steps, export = _Steps(progress or Silent()), export or ExportSpec()
     with replaced_folder(output, FILES) as staging:
         if "caffe2" in runtimes:
             find_caffe2_python()
+        config = load_config(config_file, overrides)
+        weights = find_weights(config, config_file, lambda: steps.progress.transfer("fetch the weights"))
         with steps.step("read the model"):
-            config = load_config(config_file, overrides)
-            weights = find_weights(config, config_file)
             detector = load_detector(config, weights, decode=export.decode)
             spec = find_dataset(config, datasets, required=run_eval)
             sample, sampled_from = sample_inputs(config, spec, sample_images)

@@ -16,27 +16,29 @@ from roastery.data.sampling import sample_images
 from roastery.errors import CheckpointError, ConfigError, DatasetError
 from roastery.home import at_home
 from roastery.spec import DatasetSpec, load_datasets
+from roastery.weights.address import is_address
+from roastery.weights.fetch import Fetching, local_weights, silently
 
 SAMPLED = 4
 SEED = 0
 
 
-def find_weights(config: CfgNode, config_file: Path) -> Path:
-    """MODEL.WEIGHTS, relative to the working directory, else to the config's folder.
+def find_weights(config: CfgNode, config_file: Path, fetching: Fetching = silently) -> Path:
+    """MODEL.WEIGHTS, relative to the working directory, else to the config's folder; fetched, if it is an address.
 
     Raises:
-        ConfigError: it is not set, or an address.
-        CheckpointError: no such file.
+        ConfigError: it is not set.
+        CheckpointError: no such file, or an address that leads to none.
+        WeightsUnavailable: the address did not answer.
+        DiskFull, OutputError: what is fetched cannot be written.
     """
     name: str = config.MODEL.WEIGHTS
     if not name:
         raise ConfigError(
             f"{config_file}: MODEL.WEIGHTS is not set; end the command with MODEL.WEIGHTS model_final.pkl"
         )
-    if "://" in name:
-        raise ConfigError(
-            f"{config_file}: MODEL.WEIGHTS is {name}; checkpoints are not fetched: download it and name the file"
-        )
+    if is_address(name):
+        return local_weights(name, fetching=fetching)
     places = [at_home(name), config_file.parent / name]
     for place in places:
         # `Path.is_file` fails where the name is too long for any file.

@@ -93,6 +93,10 @@ class RegistryUnavailable(RoasteryError):
     """The registry did not answer, or was busy: it may answer when asked again."""
 
 
+class WeightsUnavailable(RoasteryError):
+    """The address of a checkpoint did not answer, or broke off: it may answer when asked again."""
+
+
 class OperatorError(RoasteryError):
     """An operator was given inputs that it refuses (genuine Caffe2 refuses them too, or would crash)."""
 

@@ -24,6 +24,7 @@ from roastery.pickled_array import (
 MAX_INSTRUCTIONS = 20_000_000
 """A checkpoint of 1000 tensors takes 30 000."""
 _IN_PLACE_BYTES = 4096
+_STATE_PARTS = 5
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
@@ -190,9 +191,15 @@ class _Machine:
         value = self.top(object)
         index = len(self.memo) if index is None else index
         self.memo[index] = value
-        text = value[0] if isinstance(value, tuple) and len(value) == 2 else value
-        if isinstance(text, str) and len(text) > _IN_PLACE_BYTES:
+        # At most an array's state: a hostile tuple may be long, and be remembered a million times.
+        parts = value if isinstance(value, tuple) and len(value) <= _STATE_PARTS else (value,)
+        if any(isinstance(part, str) and len(part) > _IN_PLACE_BYTES for part in parts):
             self.weights_as_text[id(value)] = index
+
+    def forget_text(self, *values: Any) -> None:
+        """Let go of text that became an array: it is not asked for again, and is as large as the weights."""
+        for value in values:
+            self.memo.pop(self.weights_as_text.pop(id(value), -1), None)
 
     def set_items(self, pairs: list[Any]) -> None:
         target = self.top(dict)
@@ -230,9 +237,8 @@ class _Machine:
             case "buffer", (raw, dtype, shape, order):
                 self.stack.append(array_from(raw, dtype, shape, order))
             case "encode", (str() as text, "latin1" | "latin-1"):
-                # Protocol 2 has no bytes. The text is not asked for again, and is as large as the weights: let it go.
-                for value in (text, arguments):
-                    self.memo.pop(self.weights_as_text.pop(id(value), -1), None)
+                # Protocol 2 of Python 3 has no bytes.
+                self.forget_text(text, arguments)
                 self.stack.append(latin1(text))
             case "empty bytes", ():
                 self.stack.append(b"")
@@ -248,6 +254,9 @@ class _Machine:
         # The state of an OrderedDict is what torch notes beside a state dict (`_metadata`); it is no weight.
         if not isinstance(target, dict | _TorchValue):
             target.set_state(state)
+            if isinstance(target, PickledArray):
+                # Python 2 has no bytes.
+                self.forget_text(state, state[-1])
 
     def persistent(self) -> None:
         """A storage, which lies outside of the pickle."""

@@ -16,10 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from roastery.address import SECRET_ERROR, Address
-from roastery.errors import ConfigError
+from roastery.errors import CheckpointError, ConfigError
 from roastery.home import at_home
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.safe_yaml import read_yaml
+from roastery.weights.address import check_address, is_address
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
@@ -76,8 +77,9 @@ class ModelSpec(_Spec):
     config: Path | None = Field(None, description="detectron2's YAML: dumped whole, or with `_BASE_`")
     weights: Address = Field(
         min_length=1,
-        description="the checkpoint: .pkl, .pth or .safetensors; or a registered source, `models:/NAME/VERSION` or "
-        "`models:/NAME@ALIAS`, which has its config with it",
+        description="the checkpoint: .pkl, .pth or .safetensors, by its path or an address (`detectron2://`, "
+        "`https://`, `s3://`, ...); or a registered source, `models:/NAME/VERSION` or `models:/NAME@ALIAS`, which has "
+        "its config with it",
     )
     weights_sha256: str | None = Field(None, pattern=_SHA256, description="the digest that the checkpoint must have")
     config_sha256: str | None = Field(
@@ -95,6 +97,11 @@ class ModelSpec(_Spec):
     def _has_one_config(self) -> "ModelSpec":
         if self.is_registered and not re.fullmatch(REFERENCE, self.weights):
             raise ValueError("weights: write models:/NAME/VERSION or models:/NAME@ALIAS")
+        if is_address(self.weights):
+            try:
+                check_address(self.weights)
+            except CheckpointError as error:
+                raise ValueError(f"weights: {error}") from None
         if self.is_registered and (self.config is not None or self.overrides):
             raise ValueError("a registered source has its config with it; leave out config and overrides")
         if self.config is None and not self.is_registered:
@@ -147,6 +154,7 @@ class SampleSpec(_Spec):
 class Timeouts(_Spec):
     """Seconds after which a stage is killed, and retried."""
 
+    fetch: float = Field(7200, gt=0, description="fetching a checkpoint from its address")
     resolve: float = Field(300, gt=0, description="digests of config, checkpoint and dataset")
     sample: float = Field(300, gt=0, description="reading the sampled images")
     trace: float = Field(900, gt=0, description="`torch.export`, and the detector's outputs on the sample")

@@ -12,7 +12,6 @@ not known, the files are downloaded to tell.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -37,6 +36,7 @@ from roastery.filesystem import (
     read,
     remove_folder,
 )
+from roastery.home import cache_folder
 from roastery.lease import Lease
 from roastery.results import ArtifactRef
 
@@ -101,7 +101,7 @@ class Store:
         self._faults = faults(self._filesystem)
         self._lease_seconds = lease_seconds
         self.url = self._root if self._local else str(self._filesystem.unstrip_protocol(self._root))
-        self._cache_folder = cache or _user_cache() / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self._cache_folder = cache or cache_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self._cache = ArtifactCache(self._cache_folder)
         self._judged: dict[tuple[str, ...], bool] = {}
 
@@ -405,7 +405,3 @@ def _noticing_a_full_disk(directory: Path) -> Iterator[None]:
 
 def _is_file_name(name: str) -> bool:
     return bool(name) and "/" not in name and name not in (".", "..", MANIFEST)
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roastery"

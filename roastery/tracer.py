@@ -20,6 +20,7 @@ from roastery.evaluation.sample_parity import Arrays, compare_on_sample
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import Traced, trace
 from roastery.sources.native import load_detector, net_arguments
+from roastery.weights.fetch import local_weights
 
 
 class Caffe2Tracer:
@@ -27,7 +28,7 @@ class Caffe2Tracer:
 
     Args:
         cfg: the model's config, from `roastery.config.load_config`.
-        weights: its checkpoint (.pkl, .pth, .safetensors); nothing in it is executed.
+        weights: its checkpoint (.pkl, .pth, .safetensors), or an address to fetch it from; nothing in it is executed.
         batch: how many images the net takes at once.
         decode: whether a RetinaNet's net gives detections instead of the original's raw maps.
         inputs: sample inputs, [{"image": (3, h, w) BGR tensor}]. They are not needed to trace, and need not have
@@ -48,7 +49,7 @@ class Caffe2Tracer:
         decode: bool = False,
     ) -> None:
         self.config = cfg
-        self.detector = load_detector(cfg, weights, decode=decode)
+        self.detector = load_detector(cfg, local_weights(weights), decode=decode)
         self.batch = batch
         self.inputs = list(inputs)
 

@@ -8,13 +8,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from roastery.errors import RegistryUnavailable, RuntimeFailed, StoreRefused, StoreUnavailable
+from roastery.errors import RegistryUnavailable, RuntimeFailed, StoreRefused, StoreUnavailable, WeightsUnavailable
 from roastery.spec import PipelineConfig
 from roastery.store import Store
 
-MAY_PASS = (RuntimeFailed, StoreUnavailable, StoreRefused, RegistryUnavailable, TimeoutError, ConnectionError)
-"""What may be gone when a task is tried again: a worker that died or hung, a store or a registry that was busy
-or refused for a while.
+MAY_PASS = (
+    *(RuntimeFailed, StoreUnavailable, StoreRefused, RegistryUnavailable, WeightsUnavailable),
+    *(TimeoutError, ConnectionError),
+)
+"""What may be gone when a task is tried again: a worker that died or hung, a store, a registry or an address that
+was busy or refused for a while.
 
 All else is the user's to mend, or a fault of the program, and would only fail again.
 """

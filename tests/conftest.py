@@ -73,6 +73,7 @@ def _load(file: Path) -> ModuleType:
 
 
 _postgres = _load(ROOT / "benchmarks" / "postgres_server.py")
+_weights_server = _load(ROOT / "tests" / "weights_server.py")
 
 
 # What a test may need that not every machine has: its marker, whether it is here, and how to get it.
@@ -341,6 +342,25 @@ def s3(s3_gate: S3Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"test-{uuid.uuid4().hex}"
     with urllib.request.urlopen(urllib.request.Request(f"{s3_gate.endpoint}/{bucket}", method="PUT")):
         return f"s3://{bucket}"
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A web server, really started, that stands for the one where detectron2's models are published.
+
+    What is fetched goes to `tmp_path / "cache"`, and nobody waits long before an address is asked again.
+    """
+    web = _weights_server.Web()
+    server = web.start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("ROASTERY_DETECTRON2_URL", f"{web.url}/detectron2")
+    monkeypatch.setenv("ROASTERY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("roastery.weights.fetch.FIRST_WAIT_SECONDS", 0.01)
+    yield web
+    web.go_on.set()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from roastery.address import SECRET_ERROR, Address
+from roastery.address import SECRET_ERROR, Address, masked
 from roastery.errors import ConfigError
 from roastery.spec import PipelineConfig, over_pipeline
 
@@ -74,3 +74,17 @@ def test_it_is_found_wherever_a_client_could_find_it(address: str, named: str) -
 )
 def test_an_address_without_a_secret_stays_as_it_is(address: str) -> None:
     assert ADDRESSES.validate_python(address) == address
+
+
+@given(SCHEMES, st.sampled_from(["", "user", "token"]), st.one_of(SECRETS, ODD_SECRETS), SECRETS)
+def test_an_address_is_told_without_its_user_and_its_secrets(scheme: str, user: str, one: str, other: str) -> None:
+    told = masked(f"{scheme}://{user}:{one}@host/place?page=2&X-Amz-Signature={other}&a%74oken={other}#x")
+    assert told == f"{scheme}://***@host/place?page=2&X-Amz-Signature=***&a%74oken=***#x"
+    assert masked(f"{scheme}://{other}@host/place") == f"{scheme}://***@host/place"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host:5000/a@b", "s3://bucket/a:b@c?page=2", "http://[::1]:5000/a", "a.pkl"]
+)
+def test_an_address_without_a_secret_is_told_as_it_is(address: str) -> None:
+    assert masked(address) == address

@@ -229,12 +229,6 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     assert "w is a sparse" in refusal(tmp_path / "sparse.pth")
 
 
-def test_a_detectron_1_checkpoint_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "model_final.pkl"
-    path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros((2, 2), np.float32)}, "cfg": "MODEL: x"}, protocol=2))
-    assert "Detectron (Caffe2) checkpoint with 'blobs'; load it in detectron2" in refusal(path)
-
-
 @pytest.mark.parametrize(
     "weights",
     [
@@ -245,8 +239,8 @@ def test_a_detectron_1_checkpoint_is_refused_with_the_way_out(tmp_path: Path) ->
         Path("detectron2://ImageNetPretrained/MSRA/R-50.pkl"),
     ],
 )
-def test_weights_that_would_be_fetched_are_refused(weights: str | Path) -> None:
-    assert "download the file" in refusal(weights)
+def test_an_address_is_none_of_the_paths_that_are_read(weights: str | Path) -> None:
+    assert "is an address, not a path" in refusal(weights)
 
 
 def test_a_missing_file_a_folder_an_empty_path_and_another_suffix_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A `~` at the start of a path."""
+"""A `~` at the start of a path, and the place of copies."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from roastery.config import load_config
 from roastery.errors import ConfigError
-from roastery.home import at_home
+from roastery.home import at_home, cache_folder
 from roastery.spec import load_models
 
 
@@ -19,6 +19,20 @@ def test_a_home_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", ["~nobody-at-all/x", "~\ud800/x", "~a\0b/x"])
 def test_where_there_is_no_such_home_the_path_stands_as_it_is(path: str) -> None:
     assert at_home(path) == Path(path)
+
+
+def test_copies_are_kept_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir(tmp_path)
+    for name in ("ROASTERY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder() == Path("/home/somebody/.cache/roastery")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
+    assert cache_folder() == Path("/var/cache/roastery")
+    monkeypatch.setenv("ROASTERY_CACHE", "~/copies")
+    assert cache_folder() == Path("/home/somebody/copies")
+    monkeypatch.setenv("ROASTERY_CACHE", "copies")
+    assert cache_folder() == tmp_path / "copies"
 
 
 @pytest.mark.parametrize("path", ["~\\ud800/x", "~a\\0b/x"])

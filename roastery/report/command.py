@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from roastery.report.files import CONFIG_FILE
 from roastery.spec import ExportSpec
+from roastery.weights.address import is_address
 
 OUTPUT = "reproduced"
 _USUAL = ExportSpec()
@@ -17,7 +18,7 @@ def reproducing_command(weights: str, dataset: str, runtimes: Sequence[str], exp
     """The command line, for a shell, over two lines.
 
     Args:
-        weights: path of the checkpoint, of which the file's name alone is taken.
+        weights: address of the checkpoint, or its path, of which the file's name alone is taken.
         dataset: name of the registered dataset.
         runtimes: that judged: "torch", "caffe2".
         export: what kind of net was made.
@@ -26,7 +27,12 @@ def reproducing_command(weights: str, dataset: str, runtimes: Sequence[str], exp
     options = ["--config-file", CONFIG_FILE, "--output", OUTPUT, "--run-eval", "--runtime", runtime]
     options += ["--batch", str(export.batch)] if export.batch > 1 else []
     options += ["--decode"] if export.decode else []
-    overrides = ["MODEL.WEIGHTS", _as_string(PurePath(weights).name), "DATASETS.TEST", f"({json.dumps(dataset)},)"]
+    overrides = [
+        "MODEL.WEIGHTS",
+        _as_string(weights if is_address(weights) else PurePath(weights).name),
+        "DATASETS.TEST",
+        f"({json.dumps(dataset)},)",
+    ]
     return f"{shlex.join(['roastery', 'convert', *options])} \\\n    {shlex.join(overrides)}"
 
 

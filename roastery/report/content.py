@@ -28,6 +28,7 @@ from roastery.report.files import CONFIG_FILE
 from roastery.report.names import in_words, runtime_name
 from roastery.report.pictures import SHOWN_SCORE, Comparison
 from roastery.results import Evaluation, StageTiming
+from roastery.weights.address import is_address
 
 _LISTED = 10
 
@@ -191,10 +192,11 @@ def _reproduction(evaluation: Evaluation, facts: ReportFacts) -> Section:
     if not (facts.weights and runtimes):
         return Section("Reproduce it", "reproduce", [])
     genuine = " It needs genuine Caffe2." if "caffe2" in runtimes else ""
+    checkpoint = "" if is_address(facts.weights) else f", the checkpoint {PurePath(facts.weights).name}"
     words = (
-        f"Run this in a folder that holds {CONFIG_FILE} (it lies beside this report), the checkpoint "
-        f"{PurePath(facts.weights).name} and configs/datasets/, in which {evaluation.dataset} is registered. It gives "
-        f"the same files, by their digests, and the same AP.{genuine}"
+        f"Run this in a folder that holds {CONFIG_FILE} (it lies beside this report){checkpoint} and "
+        f"configs/datasets/, in which {evaluation.dataset} is registered. It gives the same files, by their digests, "
+        f"and the same AP.{genuine}"
     )
     blocks: list[Block] = [
         Prose(words),

@@ -172,9 +172,11 @@ def _load_original(request: PredictRequest, store: Store) -> Any:
     from roastery.config import load_config
     from roastery.reference.build import build_reference
     from roastery.sources.native import load_detector
+    from roastery.weights.fetch import local_weights
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
-    return build_reference(config, load_detector(config, request.resolved.weights, request.resolved.source_sha256))
+    sha256 = request.resolved.source_sha256
+    return build_reference(config, load_detector(config, local_weights(request.resolved.weights, sha256), sha256))
 
 
 def _load_net(request: PredictRequest, store: Store) -> Any:

@@ -13,6 +13,7 @@ from roastery.spec import DatasetSpec, ModelSpec
 from roastery.stages.dataset import pin_dataset
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
+from roastery.weights.fetch import fetched_before
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -80,7 +81,7 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
         meta_architecture=config.MODEL.META_ARCHITECTURE,
         config_sha256=config_sha256(request.spec),
         source_sha256=weights_sha256(request.spec),
-        weights_bytes=Path(request.spec.weights).stat().st_size,
+        weights_bytes=checkpoint(request.spec).stat().st_size,
         measures=measures(config),
         dataset=pin_dataset(request.dataset, decode=True),
     )
@@ -112,15 +113,27 @@ def config_sha256(spec: ModelSpec) -> str:
     return sha256
 
 
+def checkpoint(spec: ModelSpec) -> Path:
+    """The checkpoint's file: of an address, what was fetched from there. Nobody is asked for it here.
+
+    Raises:
+        CheckpointError: no such file.
+    """
+    path = fetched_before(spec.weights)
+    if path is None:
+        raise CheckpointError(f"{spec.weights}: was not fetched yet; run model {spec.name!r}, which fetches it")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; mend `weights` of model {spec.name!r}")
+    return path
+
+
 def weights_sha256(spec: ModelSpec) -> str:
     """The checkpoint's digest.
 
     Raises:
-        CheckpointError: no such file, or not the digest that the spec says.
+        CheckpointError: as `checkpoint`; or not the digest that the spec says.
     """
-    path = Path(spec.weights)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; mend `weights` of model {spec.name!r}")
+    path = checkpoint(spec)
     sha256 = known_file_sha256(path)
     if spec.weights_sha256 not in (None, sha256):
         raise CheckpointError(

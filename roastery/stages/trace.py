@@ -55,16 +55,19 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     Raises:
         ConfigError: a model that has no deployable form.
         CheckpointError: a checkpoint that is damaged, unsafe, or not this model's.
+        WeightsUnavailable: one that was lost again, from an address that does not answer.
     """
     from roastery.config import load_config
     from roastery.detectors.detector import detect_eagerly
     from roastery.export.trace import save_program, trace
     from roastery.sources.native import load_detector, net_arguments
     from roastery.stages.arrays import load_samples, save_samples
+    from roastery.weights.fetch import local_weights
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    sha256 = request.resolved.source_sha256
     detector = load_detector(
-        config, request.resolved.weights, request.resolved.source_sha256, decode=request.export.decode
+        config, local_weights(request.resolved.weights, sha256), sha256, decode=request.export.decode
     )
     traced = trace(detector, net_arguments(config, detector), request.export.batch)
     save_program(traced, directory / PROGRAM_FILE)

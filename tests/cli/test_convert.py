@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -55,6 +56,39 @@ def test_a_model_is_converted_whole_and_found_the_same(convert, mask_model, smal
     assert abs(evaluation["verdicts"]["torch"]["deltas"]["segm/AP"]) <= 0.05
     assert manifest["verdict"]["passed"] is True
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_weights_at_an_address_are_fetched_once_and_told_of(convert, box_model, tmp_path, web):
+    content = (box_model / "model_final.pkl").read_bytes()
+    web.files["/detectron2/m/model_final.pkl"] = content
+    address = "detectron2://m/model_final.pkl"
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {box_model}/config.yaml\nMODEL: {{WEIGHTS: '{address}'}}\n")
+
+    # Once by the command, and once by the config itself.
+    first = convert(box_model / "config.yaml", "MODEL.WEIGHTS", address)
+    again = convert(tmp_path / "mine.yaml")
+
+    assert (first.exit_code, again.exit_code) == (0, 0), (first.output, again.output)
+    assert "fetch the weights" in first.stdout
+    assert "fetch the weights" not in again.stdout
+    assert len(web.asked) == 1
+    source = json.loads((tmp_path / "out/manifest.json").read_text())["source"]
+    assert (source["weights"], source["weights_sha256"]) == ("model_final.pkl", hashlib.sha256(content).hexdigest())
+
+
+def test_an_address_that_does_not_answer_is_one_line_and_no_mistake_of_the_users(convert, box_model, tmp_path, web):
+    web.fails = ["503"] * 9
+    result = convert(box_model / "config.yaml", "MODEL.WEIGHTS", "detectron2://m/model_final.pkl")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "detectron2://m/model_final.pkl" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_that_leads_nowhere_is_one_line(convert, box_model, tmp_path, web):
+    address = "detectron2://m/model_final.pkl"
+    assert refused(convert(box_model / "config.yaml", "MODEL.WEIGHTS", address), address, "404 Not Found")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_for_the_gpu_is_compared_on_the_cpu_and_says_so(convert, box_model, tmp_path):
@@ -212,9 +246,9 @@ def weights_not_set(mask_model, tmp_path):
     return mask_model / "config.yaml", ["MODEL.WEIGHTS", ""], ["MODEL.WEIGHTS is not set"]
 
 
-def weights_at_an_address(mask_model, tmp_path):
-    address = "detectron2://x/model_final.pkl"
-    return mask_model / "config.yaml", ["MODEL.WEIGHTS", address], [address, "not fetched"]
+def weights_at_an_address_of_no_kind(mask_model, tmp_path):
+    address = "memory://x/model_final.pkl"
+    return mask_model / "config.yaml", ["MODEL.WEIGHTS", address], [address, "is no address that is fetched"]
 
 
 def truncated(mask_model, tmp_path):
@@ -264,7 +298,7 @@ def an_image_that_is_none(mask_model, tmp_path):
         no_config,
         no_weights,
         weights_not_set,
-        weights_at_an_address,
+        weights_at_an_address_of_no_kind,
         truncated,
         running_code,
         unknown_key,

@@ -433,12 +433,26 @@ def test_a_model_is_registered_by_options_with_what_it_scored(roastery, catalog,
     assert (figures(NAME), figures("other")) == ({"bbox/AP": 41.5}, {"bbox/AP": 30.0})
 
 
+def test_a_checkpoint_at_an_address_is_fetched_and_registered_under_its_name(roastery, catalog, trained, web):
+    web.files["/detectron2/m/model_final.pkl"] = (trained / "model_final.pkl").read_bytes()
+    address = "detectron2://m/model_final.pkl"
+    published = [address if str(each).endswith(".pkl") else each for each in options(trained)]
+
+    assert roastery(*published).stdout == f"{NAME} version 1: registered\n"
+    assert roastery(*options(trained)).stdout == f"{NAME} version 1: was registered before\n"
+    assert catalog.client.get_model_version(NAME, "1").tags["checkpoint"] == "model_final.pkl"
+    web.files.clear()
+    assert roastery(*published).stdout == f"{NAME} version 1: was registered before\n"
+    assert refused(roastery(*options(trained, "other"), "--weights", "detectron2://none.pkl"), "detectron2://none.pkl")
+
+
 @pytest.mark.parametrize(
     ("further", "word"),
     [
         (["--metrics", "none.json"], "none.json: cannot be read"),
         (["--metrics", "bad.json"], "bad.json: line 1 is not JSON"),
         (["--weights", "none.pkl"], "none.pkl"),
+        (["--weights", "memory://none.pkl"], "memory://none.pkl: is no address that is fetched"),
         (["--config-file", "none.yaml"], "none.yaml"),
         (["--name", "a/b"], "--name: "),
         (["--name", HOSTILE], "--name: "),

@@ -26,6 +26,8 @@ def torch_file(**options: Any) -> bytes:
 
 
 PICKLES = [pickle.dumps({"model": ARRAYS, "__author__": "fuzz"}, protocol=protocol) for protocol in range(6)]
+BLOBS = {"cls_score_w": ARRAYS["conv.weight"], "res2_0_branch1_bn_s": ARRAYS["bias"]}
+PICKLES.append(pickle.dumps({"blobs": BLOBS, "cfg": "x"}, protocol=2))
 ZIP, LEGACY = torch_file(), torch_file(_use_new_zipfile_serialization=False)
 SAFE = save(STATE)
 

@@ -56,6 +56,12 @@ def test_names_come_through_the_shell_and_the_config_as_they_are(box_model, name
     assert config.DATASETS.TEST == ("few",)
 
 
+def test_a_checkpoint_at_an_address_is_fetched_again():
+    address = "detectron2://m/model_final.pkl"
+    command = words(reproducing_command(address, "few", ("torch",)))
+    assert command[command.index("MODEL.WEIGHTS") + 1] == address
+
+
 def in_the_page(folder):
     (command,) = re.findall('<code class="command">(.*?)</code>', (folder / "report.html").read_text(), re.DOTALL)
     return html.unescape(command)

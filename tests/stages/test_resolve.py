@@ -3,15 +3,19 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roastery.digest import file_sha256
 from roastery.errors import CheckpointError, ConfigError, DatasetError
 from roastery.spec import DatasetSpec, ModelSpec
+from roastery.stages.predict import PredictRequest
 from roastery.stages.resolve import CONFIG_FILE, STAGE, ResolveRequest
 from roastery.stages.stage import perform
+from roastery.stages.worker import load_stage
 from roastery.store import Store
+from roastery.weights.fetch import local_weights
 
 
 def key(model: ModelSpec, dataset: DatasetSpec) -> str:
@@ -58,6 +62,41 @@ def test_it_pins_config_weights_and_data(model: ModelSpec, dataset: DatasetSpec,
     assert resolved.config_sha256 == file_sha256(store.fetch(resolved.artifact) / CONFIG_FILE)
     assert (resolved.name, resolved.meta_architecture) == ("mask", "GeneralizedRCNN")
     assert done.facts.dataset.images == 4
+
+
+def test_a_checkpoint_at_an_address_has_the_key_of_its_bytes_once_it_was_fetched(
+    model: ModelSpec, dataset: DatasetSpec, web: Any
+) -> None:
+    web.files["/detectron2/m/model_final.pkl"] = Path(model.weights).read_bytes()
+    published = model.model_copy(update={"weights": "detectron2://m/model_final.pkl"})
+    with pytest.raises(CheckpointError, match=r"detectron2://m/model_final\.pkl: was not fetched yet"):
+        key(published, dataset)
+    assert web.asked == []
+    local_weights(published.weights)
+    assert key(published, dataset) == key(model, dataset)
+    assert len(web.asked) == 1
+
+
+def test_the_original_is_read_from_an_address_also_where_it_is_gone_from_the_cache(
+    model: ModelSpec, dataset: DatasetSpec, store: Store, web: Any
+) -> None:
+    web.files["/detectron2/m/model_final.pkl"] = Path(model.weights).read_bytes()
+    published = model.model_copy(update={"weights": "detectron2://m/model_final.pkl"})
+    fetched = local_weights(published.weights)
+    done = perform(STAGE, ResolveRequest(model=model.name, spec=published, dataset=dataset), store)
+    assert done.facts.weights_bytes == fetched.stat().st_size
+    fetched.unlink()
+    request = PredictRequest(
+        model=model.name,
+        target="original",
+        shard=1,
+        shards=4,
+        resolved=done.model(published),
+        dataset=dataset,
+        pinned=done.facts.dataset,
+    )
+    assert perform(load_stage("predict"), request, store).facts.images == 1
+    assert len(web.asked) == 2
 
 
 def test_weights_with_another_digest_than_registered_are_refused(model: ModelSpec, dataset: DatasetSpec) -> None:

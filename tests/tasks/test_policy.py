@@ -15,11 +15,13 @@ from roastery.errors import (
     StoreRefused,
     StoreUnavailable,
     UserError,
+    WeightsUnavailable,
 )
 from roastery.spec import PipelineConfig, RetrySpec, Timeouts
 from tasks.convert_caffe2 import convert_caffe2
 from tasks.evaluate import evaluate
 from tasks.export_onnx import export_onnx
+from tasks.fetch_weights import fetch_weights
 from tasks.log import log
 from tasks.policy import configured, may_pass
 from tasks.predict import predict
@@ -28,10 +30,12 @@ from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
 
-TASKS = [resolve, sample, trace, export_onnx, convert_caffe2, predict, evaluate, report, log]
+TASKS = [fetch_weights, resolve, sample, trace, export_onnx, convert_caffe2, predict, evaluate, report, log]
 
 
-@pytest.mark.parametrize("kind", [RuntimeFailed, StoreUnavailable, StoreRefused, RegistryUnavailable, TimeoutError])
+@pytest.mark.parametrize(
+    "kind", [RuntimeFailed, StoreUnavailable, StoreRefused, RegistryUnavailable, WeightsUnavailable, TimeoutError]
+)
 def test_what_may_pass_is_tried_again(kind: type[Exception]) -> None:
     assert may_pass(trace, cast(Any, None), Failed(data=kind("busy")))
 
