@@ -38,7 +38,7 @@ from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
 from roastery.reference.build import build_reference
 from roastery.results import Evaluation, ParitySummary, Target
-from roastery.sources.native import load_detector, net_arguments
+from roastery.sources.native import load_detector, net_arguments, require_convertible
 from roastery.spec import ExportSpec
 from roastery.weights.fetch import Told, silently
 
@@ -135,6 +135,8 @@ def convert_to_directory(
         if "caffe2" in runtimes:
             find_caffe2_python()
         config = load_config(config_file, overrides)
+        # Before anything is fetched for it.
+        require_convertible(config)
         weights = find_weights(config, config_file, lambda: steps.progress.transfer("fetch the weights"))
         with steps.step("read the model"):
             detector = load_detector(config, weights, decode=export.decode)

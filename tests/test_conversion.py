@@ -7,7 +7,7 @@ import pytest
 
 import roastery.conversion
 from roastery.conversion import convert_to_directory
-from roastery.errors import DatasetError, UnsupportedOperator
+from roastery.errors import ConfigError, DatasetError, UnsupportedOperator
 from roastery.spec import ExportSpec
 
 
@@ -85,3 +85,9 @@ def test_the_kind_of_net_that_is_asked_for_is_made_and_compared_and_evaluated_in
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["net"]["arguments"]["batch_size"] == 3
     assert manifest["net"]["outputs"][-1] == "batch_splits"
+
+
+def test_a_model_that_cannot_be_converted_is_refused_before_its_weights_are_looked_for(mask_model, tmp_path):
+    overrides = ["MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, True, True, True]", "MODEL.WEIGHTS", "nowhere.pkl"]
+    with pytest.raises(ConfigError, match="DEFORM_ON_PER_STAGE: .*DeformConv"):
+        convert_to_directory(mask_model / "config.yaml", tmp_path / "out", overrides)

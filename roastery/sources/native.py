@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from yacs.config import CfgNode
 
 from roastery.checkpoint import load_checkpoint, load_into
@@ -61,6 +62,16 @@ def build_detector(config: CfgNode, decode: bool = False) -> Detector:
     if model.META_ARCHITECTURE == "SemanticSegmentor":
         return SemanticSegmentor(backbone, build_semantic_head(config, backbone), *normalisation).eval()
     return _build_two_stage(config, backbone).eval()
+
+
+def require_convertible(config: CfgNode) -> None:
+    """Make sure that the config describes a detector that can be built, without making its weights.
+
+    Raises:
+        ConfigError: as `build_detector`.
+    """
+    with torch.device("meta"):
+        build_detector(config)
 
 
 def _build_two_stage(config: CfgNode, backbone: Backbone) -> GeneralizedRCNN:
