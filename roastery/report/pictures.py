@@ -1,6 +1,6 @@
 """Pictures for a report: what the original and the converted model found in an image, side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,23 +51,33 @@ def draw_comparisons(
 
     Args:
         image_ids: the images that were evaluated.
-        results: detections of "original" and of the converted model by runtime ("torch", "caffe2").
+        results: detections of "original" and of the converted model by runtime ("torch", "caffe2"). They may be read
+            when they are asked for: the original's and one runtime's are in memory at a time.
     """
-    targets: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
-    grouped = {target: _by_image(results[target]) for target in targets if target in results}
-    original, *converted = grouped
+    everyone: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
+    targets = [target for target in everyone if target in [*results]]
+    original = _by_image(results[targets[0]])
+    worst = dict.fromkeys(image_ids, 0.0)
+    for target in targets[1:]:
+        found = _by_image(results[target])
+        for image_id in image_ids:
+            apart = disagreement(original.get(image_id, []), found.get(image_id, []))
+            worst[image_id] = max(worst[image_id], apart)
+        del found  # Before the next target's come.
+    # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
+    measured = sorted((-round(apart, 3), -len(original.get(image_id, [])), image_id) for image_id, apart in worst.items())
+    chosen = measured[:count]
+    kept = {image_id: original.get(image_id, []) for _, _, image_id in chosen}
+    shown = {targets[0]: kept}
+    del original
+    for target in targets[1:]:
+        shown[target] = _by_image(row for row in results[target] if row["image_id"] in kept)
     records = {record.id: record for record in dataset.images}
-    measured = []
-    for image_id in image_ids:
-        theirs = grouped[original].get(image_id, [])
-        worst = max((disagreement(theirs, grouped[name].get(image_id, [])) for name in converted), default=0.0)
-        # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
-        measured.append((-round(worst, 3), -len(theirs), image_id))
     names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     comparisons = []
-    for number, (negative, _, image_id) in enumerate(sorted(measured)[:count], start=1):
+    for number, (negative, _, image_id) in enumerate(chosen, start=1):
         record = records[image_id]
-        panels = {name: found.get(image_id, []) for name, found in grouped.items()}
+        panels = {target: found.get(image_id, []) for target, found in shown.items()}
         path = directory / f"{STEM}-{number}.png"
         _draw(record, panels, names).save(path, optimize=True)
         comparisons.append(Comparison(path, record.path.name, -negative))
@@ -107,7 +117,7 @@ def _rle(detection: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": segmentation["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
 
 
-def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
+def _by_image(found: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
     grouped: dict[int, list[Mapping[str, Any]]] = {}
     for detection in found:
         grouped.setdefault(detection["image_id"], []).append(detection)
