@@ -43,7 +43,7 @@ _HOUR = 3600.0
 
 
 def fill(store: Store, dataset: simulated_coco.Simulated, each: int, shards: int) -> dict[Target, list[ArtifactRef]]:
-    """Leave in the store what the predict stage would: every target finds the same, but for the sixth digit of a score."""
+    """Leave in the store what the predict stage would. All targets find the same, but for a score's sixth digit."""
     artifacts: dict[Target, list[ArtifactRef]] = {target: [] for target in TARGETS}
     for shard in range(shards):
         ids = sorted(dataset.objects)[shard::shards]
@@ -85,9 +85,7 @@ def run(folder: Path, images: int, annotations: int, each: int, shards: int) -> 
     net = _artifact(store, "convert_caffe2", "simulated", {"model.pb": "no net"})
     done: dict[str, StageResult] = {}
     with StageWorker(_MODEL) as worker:
-        resolved = worker.perform(
-            ResolveRequest(model=_MODEL, spec=spec, dataset=dataset), ResolveResult, store, _HOUR
-        )
+        resolved = worker.perform(ResolveRequest(model=_MODEL, spec=spec, dataset=dataset), ResolveResult, store, _HOUR)
         given: dict[str, Any] = {
             "model": _MODEL,
             "resolved": resolved.model(spec),
@@ -145,9 +143,7 @@ def main() -> None:
         limit = int(arguments.limit * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with tempfile.TemporaryDirectory(prefix="roastery-bench-") as folder:
-        results = run(
-            Path(folder), arguments.images, arguments.annotations, arguments.detections, arguments.shards
-        )
+        results = run(Path(folder), arguments.images, arguments.annotations, arguments.detections, arguments.shards)
     evaluation = results["evaluate"].facts.evaluation  # type: ignore[attr-defined]
     figures = {
         "images": arguments.images,

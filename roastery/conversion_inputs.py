@@ -64,7 +64,9 @@ def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec |
         raise ConfigError(
             "DATASETS.TEST is empty: nothing to evaluate on; end the command with DATASETS.TEST \"('name',)\""
         )
-    known = f"it has {', '.join(specs)}" if specs else "there is no such folder" if not folder.is_dir() else "it is empty"
+    known = (
+        f"it has {', '.join(specs)}" if specs else "there is no such folder" if not folder.is_dir() else "it is empty"
+    )
     raise ConfigError(
         f"DATASETS.TEST: no dataset {names[0]!r} in {folder} ({known}), nor in detectron2{names_like(name, specs)}; "
         "register it there as YAML with name, images and annotations"

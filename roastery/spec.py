@@ -134,7 +134,9 @@ class DatasetSpec(_Spec):
         if any(given) and not all(given):
             raise ValueError("panoptic, panoptic_masks and sem_seg go together; give all three or none")
         if any(given) and self.format != "coco":
-            raise ValueError(f"panoptic, panoptic_masks and sem_seg are of COCO's format, not {self.format}; leave them out")
+            raise ValueError(
+                f"panoptic, panoptic_masks and sem_seg are of COCO's format, not {self.format}; leave them out"
+            )
         return self
 
     @property

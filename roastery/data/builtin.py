@@ -194,4 +194,3 @@ def _way(place: str) -> str:
         if match:
             return way.format(*match.groups(), root=f"${VARIABLE}")
     raise AssertionError(place)
-

@@ -85,7 +85,7 @@ class CocoDataset:
         """
         own = digest_of((*(self.sources or (self.annotations,)), *(image.path for image in self.images)))
         # The same JSON as COCO's and as LVIS's is measured in two ways.
-        others = [self.format] if self.format != "coco" else []
+        others: list[str] = [self.format] if self.format != "coco" else []
         others += [truth.digest for truth in (self.panoptic, self.sem_seg) if truth is not None]
         return hashlib.sha256((own + "".join(others)).encode()).hexdigest() if others else own
 

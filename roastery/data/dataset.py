@@ -27,9 +27,7 @@ def load_dataset(spec: DatasetSpec, *, decode: bool = True) -> CocoDataset:
     # numpy and Pillow, which whoever only asks for digests does not wait for.
     from roastery.data.panoptic import load_panoptic
 
-    truth = load_panoptic(
-        spec.panoptic, spec.panoptic_masks, spec.sem_seg, decode=decode, links_into=spec.links_into
-    )
+    truth = load_panoptic(spec.panoptic, spec.panoptic_masks, spec.sem_seg, decode=decode, links_into=spec.links_into)
     missing = {image.id for image in dataset.images} - set(truth.image_ids)
     if missing:
         raise DatasetError(f"{truth.annotations}: lacks image {min(missing)} of {dataset.annotations}; annotate it too")

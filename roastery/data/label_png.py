@@ -30,14 +30,10 @@ def read_png(path: Path, height: int, width: int, modes: Collection[str]) -> NDA
 
 
 @overload
-def read_png(
-    path: Path, height: int, width: int, modes: Collection[str], dtype: type[Value]
-) -> NDArray[Value]: ...
+def read_png(path: Path, height: int, width: int, modes: Collection[str], dtype: type[Value]) -> NDArray[Value]: ...
 
 
-def read_png(
-    path: Path, height: int, width: int, modes: Collection[str], dtype: type[Any] = np.uint8
-) -> NDArray[Any]:
+def read_png(path: Path, height: int, width: int, modes: Collection[str], dtype: type[Any] = np.uint8) -> NDArray[Any]:
     """The file's values, (H, W), or (H, W, 3) of mode "RGB".
 
     Args:

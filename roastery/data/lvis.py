@@ -81,5 +81,3 @@ def _check_verified(content: Content, annotations: Path) -> None:
 
 def _are_categories(value: Any, known: Collection[int]) -> bool:
     return isinstance(value, list) and all(type(category) is int and category in known for category in value)
-
-

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from roastery.data.coco import Content
+from roastery.data.lvis import VERIFIED_KEYS
 
 Row = Mapping[str, Any]
 """An annotation or a detection."""
@@ -48,28 +50,22 @@ def precisions(
     Returns:
         (10, 101, K, 4), of keypoints without small: (10, 101, K, 3). -1 where a category has no object that counts.
     """
-    images = {image["id"]: image for image in content["images"]}
     evaluated = set(image_ids)
+    images = {image["id"]: image for image in content["images"] if image["id"] in evaluated}
     truths = _by_category(content.get("annotations", ()), evaluated)
-    detections = _by_category(_surest(results) if federated else results, evaluated)
+    negative, not_exhaustive = (_verified(images.values(), key, federated) for key in VERIFIED_KEYS)
+    found = _by_category(_surest(results) if federated else results, evaluated)
     parts = []
     for category in category_ids:
-        of_truth, found = truths[category], detections.pop(category, [])
-        seen = {row["image_id"] for row in of_truth}
-        not_exhaustive: set[int] = set()
+        objects, detections = truths[category], found[category]
+        seen = {row["image_id"] for row in objects} | negative[category]
         if federated:
-            seen |= {image_id for image_id in evaluated if category in images[image_id]["neg_category_ids"]}
-            not_exhaustive = {
-                image_id for image_id in seen if category in images[image_id]["not_exhaustive_category_ids"]
-            }
-            found = [row for row in found if row["image_id"] in seen]
-        else:
-            seen |= {row["image_id"] for row in found}
-        # An image with neither would give nothing.
-        chosen = sorted(seen)
-        truth = _indexed([images[image_id] for image_id in chosen], category, of_truth)
-        evaluation = _Evaluation(truth, _loaded(truth, found, iou_type), iou_type)
-        evaluation.not_exhaustive = not_exhaustive
+            detections = [row for row in detections if row["image_id"] in seen and _has_area(row, iou_type)]
+        # An image with neither an object nor a detection of the category gives nothing.
+        chosen = sorted(seen | {row["image_id"] for row in detections})
+        truth = _indexed([images[image_id] for image_id in chosen], category, objects)
+        evaluation = _Evaluation(truth, _loaded(truth, detections, iou_type), iou_type)
+        evaluation.not_exhaustive = not_exhaustive[category]
         evaluation.params.imgIds = chosen
         evaluation.params.catIds = [category]
         evaluation.params.maxDets = [FEDERATED_DETECTIONS] if federated else evaluation.params.maxDets[-1:]
@@ -86,7 +82,7 @@ class _Evaluation(COCOeval):  # type: ignore[misc]
 
     not_exhaustive: set[int]
 
-    def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:
+    def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:  # noqa: N802  (pycocotools' name)
         found = super().evaluateImg(imgId, catId, aRng, maxDet)
         if found is not None and imgId in self.not_exhaustive:
             found["dtIgnore"] |= found["dtMatches"] == 0
@@ -101,6 +97,15 @@ def _by_category(rows: Iterable[Row], image_ids: set[int]) -> defaultdict[int, l
     return found
 
 
+def _verified(images: Iterable[Row], key: str, federated: bool) -> defaultdict[int, set[int]]:
+    """Category to the images whose list `key` has it; none where images have no such lists."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for image in images if federated else ():
+        for category in image.get(key, ()):
+            found[category].add(image["id"])
+    return found
+
+
 def _surest(results: Iterable[Row]) -> Iterable[Row]:
     """The detections of highest score of each image; of equal ones those that come first."""
     by_image: defaultdict[int, list[Row]] = defaultdict(list)
@@ -108,6 +113,12 @@ def _surest(results: Iterable[Row]) -> Iterable[Row]:
         by_image[row["image_id"]].append(row)
     for rows in by_image.values():
         yield from sorted(rows, key=lambda row: -row["score"])[:FEDERATED_DETECTIONS]
+
+
+def _has_area(result: Row, iou_type: str) -> bool:
+    if iou_type == "segm":
+        return bool(mask_api.area(result["segmentation"]) > 0)
+    return bool(result["bbox"][2] * result["bbox"][3] > 0)
 
 
 def _indexed(images: list[Row], category: int, annotations: Iterable[Row]) -> COCO:

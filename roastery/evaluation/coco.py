@@ -146,6 +146,8 @@ def measure_coco(
         DatasetError: results for images or categories that are not evaluated, without a mask or keypoints that an IoU
             type needs, or with a score that is no number; annotations without them.
     """
+    if iou_types and not dataset.category_ids:
+        raise DatasetError(f"{dataset.name}: has no objects, only labels of pixels; evaluate on a dataset of objects")
     evaluated = sorted(record.id for record in dataset.images) if image_ids is None else sorted(set(image_ids))
     _check_images(dataset, evaluated)
     _check_results(dataset, results, iou_types, set(evaluated))
@@ -226,7 +228,7 @@ def _check_keypoints(
                 "TEST.KEYPOINT_OKS_SIGMAS to one for each of the model's"
             )
     for annotation in _annotations(content, image_ids):
-        keypoints = annotation.get("keypoints")
+        keypoints: Any = annotation.get("keypoints")
         fits = isinstance(keypoints, list) and len(keypoints) == 3 * count
         if not fits or not all(type(value) in (int, float) and math.isfinite(value) for value in keypoints):
             raise DatasetError(
@@ -237,9 +239,7 @@ def _check_keypoints(
             raise DatasetError(f"{dataset.annotations}: annotation {annotation['id']} has no 'num_keypoints'; add it")
 
 
-def _metrics(
-    iou_type: str, precision: NDArray[np.float64], dataset: CocoDataset, content: Content
-) -> dict[str, float]:
+def _metrics(iou_type: str, precision: NDArray[np.float64], dataset: CocoDataset, content: Content) -> dict[str, float]:
     """Of precisions (thresholds, recalls, categories, area ranges)."""
     names = KEYPOINT_METRICS if iou_type == "keypoints" else METRICS
     of_all_areas = precision[..., 0]

@@ -65,7 +65,9 @@ def draw_comparisons(
             worst[image_id] = max(worst[image_id], apart)
         del found  # Before the next target's come.
     # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
-    measured = sorted((-round(apart, 3), -len(original.get(image_id, [])), image_id) for image_id, apart in worst.items())
+    measured = sorted(
+        (-round(apart, 3), -len(original.get(image_id, [])), image_id) for image_id, apart in worst.items()
+    )
     chosen = measured[:count]
     kept = {image_id: original.get(image_id, []) for _, _, image_id in chosen}
     shown = {targets[0]: kept}
