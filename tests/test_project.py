@@ -1,5 +1,6 @@
 """A project: one folder of configs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,13 @@ def test_one_of_detectron2s_datasets_needs_no_yaml_and_gives_way_to_one_that_has
         project.dataset_of(wrong)
 
 
-def test_a_project_that_registers_no_dataset_has_detectron2s(configs: Path) -> None:
-    for file in (configs / "datasets").iterdir():
+def test_a_project_that_registers_no_dataset_has_detectron2s(configs: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(configs, tmp_path / "configs")
+    for file in (own / "datasets").iterdir():
         file.unlink()
-    assert load_project(configs).datasets == {}
-    (configs / "datasets").rmdir()
-    project = load_project(configs)
+    assert load_project(own).datasets == {}
+    (own / "datasets").rmdir()
+    project = load_project(own)
     model = project.model("boxes").model_copy(update={"dataset": "voc_2007_test"})
     assert project.dataset_of(model).format == "pascal_voc"
 

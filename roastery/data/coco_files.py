@@ -13,13 +13,18 @@ _NAMED = 5
 
 
 def check_files(
-    files: Sequence[tuple[int, Path]], folder: Path, annotations: Path, links_into: Path | None = None
+    files: Sequence[tuple[int, Path]],
+    folder: Path,
+    annotations: Path,
+    links_into: Path | None = None,
+    what: str = "images",
 ) -> None:
     """Refuses a file that is not there, or that is not below the folder once links and '..' are followed.
 
     Args:
         files: image id, and the file below `folder`.
         links_into: a file may lie below this folder too, where a link below `folder` leads there.
+        what: what the files are, for the error.
 
     Raises:
         DatasetError: such a file.
@@ -39,7 +44,7 @@ def check_files(
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise DatasetError(
-            f"{folder}: {len(missing)} of {len(files)} images are missing: {', '.join(missing[:_NAMED])}{more}; "
+            f"{folder}: {len(missing)} of {len(files)} {what} are missing: {', '.join(missing[:_NAMED])}{more}; "
             "restore them or correct the folder"
         )
 

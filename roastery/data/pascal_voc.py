@@ -24,9 +24,9 @@ CLASSES = (
 )
 """In detectron2's order: class i is category i + 1."""
 
-ANNOTATIONS = "Annotations"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_NAME = re.compile(r"\w[\w.-]*")
+_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 _MOST_BYTES = 1 << 20
 
 
@@ -59,11 +59,12 @@ def pascal_voc_content(split: Path) -> Content:
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, name in enumerate(_names(split), start=1):
-        path = _xml(split, name)
+    paths = [*enumerate((_xml(split, name) for name in _names(split)), start=1)]
+    check_files(paths, _annotations(split), split, what="annotations")
+    for image_id, path in paths:
         root = _parsed(path)
         height, width = (_number(root, f"size/{key}", path) for key in ("height", "width"))
-        images.append({"id": image_id, "file_name": f"{name}.jpg", "height": int(height), "width": int(width)})
+        images.append({"id": image_id, "file_name": f"{path.stem}.jpg", "height": int(height), "width": int(width)})
         for thing in root.findall("object"):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(thing, path)})
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
@@ -102,15 +103,19 @@ def _names(split: Path) -> list[str]:
     return names
 
 
+def _annotations(split: Path) -> Path:
+    return split.parent.parent.parent / "Annotations"
+
+
 def _xml(split: Path, name: str) -> Path:
-    return split.parents[2] / ANNOTATIONS / f"{name}.xml"
+    return _annotations(split) / f"{name}.xml"
 
 
 def _number(element: Element, key: str, path: Path) -> float:
-    try:
-        return float(element.findtext(key) or "")
-    except ValueError:
+    text = (element.findtext(key) or "").strip()
+    if not _NUMBER.fullmatch(text):
         malformed(path, f"{element.tag} has no number {key}")
+    return float(text)
 
 
 def _parsed(path: Path) -> Element:
@@ -122,7 +127,8 @@ def _parsed(path: Path) -> Element:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the annotations") from None
-    builder, parser = TreeBuilder(), expat.ParserCreate()
+    # Whatever encoding the file says it has: Python would look for a codec of that name.
+    builder, parser = TreeBuilder(), expat.ParserCreate("UTF-8")
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data

@@ -117,7 +117,7 @@ def test_annotations_that_are_not_vocs_are_refused_in_one_line(
         ("", "names no image"),
         ("000004\n000004\n", "names an image twice"),
         ("../../secret\n", "is no image's name"),
-        ("000005\n", r"000005\.xml: cannot be read \(No such file"),
+        ("000005\n", r"Annotations: 1 of 1 annotations are missing: 000005\.xml; restore"),
     ],
 )
 def test_a_list_that_leads_nowhere_is_refused(root: Path, listed: str, problem: str) -> None:
