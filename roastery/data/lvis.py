@@ -74,7 +74,7 @@ def _file_name(image: Mapping[str, Any], annotations: Path) -> str:
 def _check_verified(content: Content, annotations: Path) -> None:
     known = category_names(content, annotations).keys()
     # Those of the splits for tests, which have no annotations, say nothing.
-    default = None if content.get("annotations") else []
+    default: list[int] | None = None if content.get("annotations") else []
     for image in content["images"]:
         for key in VERIFIED_KEYS:
             if not _are_categories(image.get(key, default), known):
