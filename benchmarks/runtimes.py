@@ -123,7 +123,7 @@ def full_size_model(folder: Path) -> None:
     reference = build_reference(config, detector)
     weight = detector.state_dict()["roi_heads.box_predictor.cls_score.weight"]
     for _ in range(40):
-        if len(reference.detect(image)) >= DETECTIONS:
+        if len(reference([{"image": image}])[0]["instances"]) >= DETECTIONS:
             break
         weight *= 1.5
     else:

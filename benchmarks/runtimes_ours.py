@@ -38,7 +38,7 @@ def _reference(folder: Path, data: np.ndarray, im_info: np.ndarray) -> Callable[
     reference = build_reference(config, load_detector(config, weights))
     height, width = (int(size) for size in im_info[0, :2])
     image = torch.from_numpy(data[0, :, :height, :width].copy())
-    return lambda: len(reference.detect(image))
+    return lambda: len(reference([{"image": image}])[0]["instances"])
 
 
 def _torch(folder: Path, arrays: dict[str, np.ndarray]) -> Callable[[], int]:

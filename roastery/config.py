@@ -31,6 +31,8 @@ _LONGEST_LITERAL = 4096
 # Lists in lists: with the sections above them still less than a dumped config may have (`safe_yaml.MAX_DEPTH`).
 _DEEPEST_LIST = 16
 _VERSION = DEFAULTS["VERSION"]
+# What is measured of those that tell no classes of objects.
+_WITHOUT_CLASSES = {"ProposalNetwork": "box_proposals", "SemanticSegmentor": "sem_seg"}
 _SCALARS = (str, int, float, bool, type(None))
 
 _Tree = dict[str, Any]
@@ -67,8 +69,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
 
 
 def measures(config: CfgNode) -> Measures:
-    """What is measured of a model: boxes, and what its heads find beside them."""
+    """What is measured of a model: boxes and what its heads find beside them, or what it gives instead."""
     model = config.MODEL
+    if model.META_ARCHITECTURE in _WITHOUT_CLASSES:
+        return Measures(iou_types=(_WITHOUT_CLASSES[model.META_ARCHITECTURE],))
     iou_types = ["bbox"]
     if model.META_ARCHITECTURE != "RetinaNet":
         iou_types += ["segm"] if model.MASK_ON else []
@@ -79,9 +83,11 @@ def measures(config: CfgNode) -> Measures:
     return Measures(iou_types=tuple(iou_types), oks_sigmas=tuple(float(sigma) for sigma in sigmas))
 
 
-def class_count(config: CfgNode) -> int:
-    """How many classes of objects a model knows."""
+def class_count(config: CfgNode) -> int | None:
+    """How many classes of objects a model knows; None where it tells none."""
     model = config.MODEL
+    if model.META_ARCHITECTURE in _WITHOUT_CLASSES:
+        return None
     node = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
     count: int = node.NUM_CLASSES
     return count

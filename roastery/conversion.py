@@ -24,7 +24,7 @@ from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
 from roastery.data.coco import CocoDataset
 from roastery.data.dataset import load_dataset
-from roastery.data.preprocess import pad_and_batch
+from roastery.data.preprocess import net_inputs
 from roastery.data.sampling import in_batches
 from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.digest import file_sha256
@@ -132,10 +132,16 @@ def convert_to_directory(
             spec = find_dataset(config, datasets, required=run_eval)
             sample, sampled_from = sample_inputs(config, spec, sample_images)
             dataset = load_dataset(spec) if spec and run_eval else None
-            if dataset is not None and len(dataset.category_ids) != class_count(config):
+            if dataset is not None and config.MODEL.LOAD_PROPOSALS and dataset.proposals is None:
+                raise DatasetError(
+                    f"{dataset.name}: has no proposals, which the model takes (MODEL.LOAD_PROPOSALS); add proposals, "
+                    "detectron2's pickle of them, to the dataset's YAML"
+                )
+            classes = class_count(config)
+            if dataset is not None and classes not in (None, len(dataset.category_ids)):
                 raise DatasetError(
                     f"{dataset.annotations}: has {len(dataset.category_ids)} categories, but the model "
-                    f"{class_count(config)} classes; evaluate on the dataset that it was trained for"
+                    f"{classes} classes; evaluate on the dataset that it was trained for"
                 )
         nets = _export(config, detector, export.batch, staging, steps)
         warnings = _draw(nets, staging, steps)
@@ -201,10 +207,8 @@ def _parity(
 ) -> ParitySummary:
     def expected() -> Iterator[tuple[Arrays, Arrays]]:
         for batch in batches:
-            data, im_info = pad_and_batch(
-                [single["image"] for single in batch], detector.size_divisibility, config.MODEL.PIXEL_MEAN
-            )
-            yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(detector, data, im_info)
+            inputs = net_inputs(batch, detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+            yield inputs, detect_eagerly(detector, inputs)
             advance()
 
     with (

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from roastery.data.builtin import is_there, named_dataset, names_like
 from roastery.data.dataset import load_sampled_from
 from roastery.data.preprocess import resize_shortest_edge, to_input
+from roastery.data.proposals import drawn_proposals
 from roastery.data.sampling import sample_images
 from roastery.errors import CheckpointError, ConfigError, DatasetError
 from roastery.home import at_home
@@ -85,11 +86,23 @@ def sample_inputs(
         DatasetError: an image or a dataset that cannot be read.
     """
     if images:
-        return [to_input(path, config) for path in images], f"{len(images)} given image{'s' if len(images) > 1 else ''}"
+        given = f"{len(images)} given image{'s' if len(images) > 1 else ''}"
+        return _with_proposals([to_input(path, config) for path in images], config), given
     if spec is not None:
-        records = sample_images(load_sampled_from(spec), SAMPLED, SEED)
-        return [to_input(record, config) for record in records], f"{len(records)} images of {spec.name}"
-    return [{"image": _drawn(config)}], "one drawn image (name others with --sample-image)"
+        dataset = load_sampled_from(spec)
+        records = sample_images(dataset, SAMPLED, SEED)
+        of_images = f"{len(records)} images of {spec.name}"
+        if config.MODEL.LOAD_PROPOSALS and dataset.proposals is None:
+            return _with_proposals([to_input(record.path, config) for record in records], config), of_images
+        return [to_input(record, config, dataset.proposals) for record in records], of_images
+    return _with_proposals([{"image": _drawn(config)}], config), "one drawn image (name others with --sample-image)"
+
+
+def _with_proposals(inputs: Sequence[Mapping[str, Any]], config: CfgNode) -> list[Mapping[str, Any]]:
+    """Inputs with drawn boxes, where the model takes proposals: any will do to compare nets on."""
+    if not config.MODEL.LOAD_PROPOSALS:
+        return list(inputs)
+    return [{**single, "proposals": drawn_proposals(single["image"].shape[1:], SEED)} for single in inputs]
 
 
 def _drawn(config: CfgNode) -> torch.Tensor:

@@ -73,7 +73,7 @@ def write_manifest(
         },
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
         "net": {
-            "inputs": ["data", "im_info"],
+            "inputs": [name for name in nets.predict_net.external_input if name not in nets.init_net.external_output],
             "outputs": list(nets.predict_net.external_output),
             "arguments": {argument.name: argument_value(argument) for argument in nets.predict_net.arg},
             "operators": dict(operators),

@@ -37,6 +37,7 @@ _MODEL_PATHS = ("config", "weights")
 _DATASET_PATHS = (
     *("images", "annotations", "sample_images", "sample_annotations"),
     *("panoptic", "panoptic_masks", "sem_seg", "links_into"),
+    *("proposals", "sample_proposals"),
 )
 
 PLACE_VARIABLES = {"store": "ROASTERY_STORE", "tracking_uri": "ROASTERY_TRACKING_URI"}
@@ -127,6 +128,10 @@ class DatasetSpec(_Spec):
     links_into: Path | None = Field(
         None, description="folder into which links among the files may lead; default: none leads out of its own folder"
     )
+    proposals: Path | None = Field(
+        None, description="detectron2's pickle of proposals, for models that take them (MODEL.LOAD_PROPOSALS)"
+    )
+    sample_proposals: Path | None = Field(None, description="the same of the images to sample from")
 
     @model_validator(mode="after")
     def _panoptic_is_whole(self) -> "DatasetSpec":

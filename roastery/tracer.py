@@ -7,13 +7,12 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-import torch
 from torch.export import ExportedProgram
 from yacs.config import CfgNode
 
 from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
-from roastery.data.preprocess import pad_and_batch
+from roastery.data.preprocess import net_inputs
 from roastery.data.sampling import in_batches
 from roastery.detectors.detector import detect_eagerly
 from roastery.errors import GateFailed
@@ -54,7 +53,7 @@ class Caffe2Tracer:
         self.inputs = list(inputs)
 
     def export_program(self) -> ExportedProgram:
-        """The detector as a torch.export program of (`data`, `im_info`)."""
+        """The detector as a torch.export program of its inputs: `data` and `im_info`, perhaps `rois`."""
         return self._trace().program
 
     def export_onnx(self) -> onnx.ModelProto:
@@ -70,9 +69,7 @@ class Caffe2Tracer:
         """
         # Of a copy, which shares the weights: the passes change the graph in place.
         model = Caffe2Model(convert(self._onnx.clone()))
-        summary = compare_on_sample(
-            lambda inputs: model.run(inputs["data"], inputs["im_info"]), self._sample(), "torch"
-        )
+        summary = compare_on_sample(lambda inputs: model.run(**inputs), self._sample(), "torch")
         if not summary.passed:
             raise GateFailed(f"the net differs from the detector: {'; '.join(summary.differences)}")
         return model
@@ -87,6 +84,5 @@ class Caffe2Tracer:
 
     def _sample(self) -> Iterator[tuple[Arrays, Arrays]]:
         for batch in in_batches(self.inputs, self.batch):
-            images = [single["image"].to(torch.float32) for single in batch]
-            data, im_info = pad_and_batch(images, self.detector.size_divisibility, list(self.config.MODEL.PIXEL_MEAN))
-            yield {"data": data.numpy(), "im_info": im_info.numpy()}, detect_eagerly(self.detector, data, im_info)
+            inputs = net_inputs(batch, self.detector.size_divisibility, self.config.MODEL.PIXEL_MEAN)
+            yield inputs, detect_eagerly(self.detector, inputs)

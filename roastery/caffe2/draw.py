@@ -81,7 +81,7 @@ def _drawn_inputs(net: caffe2_pb2.NetDef) -> list[str]:
 
     Nothing in a predict net alone tells them apart but the names that every detector's net has.
     """
-    inputs = [name for name in net.external_input if name in ("data", "im_info")]
+    inputs = [name for name in net.external_input if name in ("data", "im_info", "rois")]
     return inputs or list(net.external_input[:1])
 
 

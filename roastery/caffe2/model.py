@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -16,10 +15,11 @@ from roastery.caffe2.draw import draw_svg
 from roastery.caffe2.net_settings import panoptic_settings, retinanet_settings
 from roastery.caffe2.nets import Nets, batch_size, load_nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.data.preprocess import pad_and_batch, padded_size
-from roastery.errors import RuntimeFailed
+from roastery.data.preprocess import net_inputs, padded_size
+from roastery.errors import DatasetError, RuntimeFailed
 from roastery.postprocess.instances import assemble_instances, resize_to_original
-from roastery.postprocess.panoptic import panoptic_answer
+from roastery.postprocess.panoptic import panoptic_answer, resize_logits
+from roastery.postprocess.proposals import assemble_proposals
 from roastery.postprocess.retinanet import decode_maps
 
 RuntimeName = Literal["torch", "caffe2"]
@@ -75,24 +75,35 @@ class Caffe2Model:
         """Draw the predict net as SVG (needs graphviz's `dot`)."""
         draw_svg(self.predict_net, Path(file))
 
-    def run(self, data: NDArray[Any], im_info: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The net's raw outputs by name, for `data` (N, 3, H, W) float32 and `im_info` (N, 3) float32."""
+    def run(
+        self, data: NDArray[Any], im_info: NDArray[Any], rois: NDArray[Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The net's raw outputs by name.
+
+        Args:
+            data: (N, 3, H, W) float32.
+            im_info: (N, 3) float32.
+            rois: (n, 5) float32, index of the image and xyxy pixels, for a net that takes proposals.
+        """
         if self._runtime is None:
             self._runtime = TorchRuntime(self.nets) if self.runtime_name == "torch" else Caffe2Runtime(self.nets)
-        return self._runtime.run({"data": data, "im_info": im_info})
+        proposals = {} if rois is None else {"rois": rois}
+        return self._runtime.run({"data": data, "im_info": im_info, **proposals})
 
     def __call__(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Detect.
 
         Args:
             inputs: for each image {"image": (3, h, w) tensor, BGR 0..255, as the resize left it; "height", "width": of
-                the original image, to which boxes and masks are scaled (default: h and w)}.
+                the original image, to which boxes and masks are scaled (default: h and w)}. For a net that takes
+                proposals also "proposals": Instances with proposal_boxes, pixels of the resized image.
 
         Returns:
             For each image {"instances": Instances} with pred_boxes (xyxy pixels of the original image), scores,
             pred_classes and, from a net that has them, pred_masks (n, height, width) bool and pred_keypoints (n, K, 3)
             x, y, score. A panoptic model's have also "sem_seg" (C, height, width), logits, and "panoptic_seg", as
-            `postprocess.panoptic` says.
+            `postprocess.panoptic` says. A SemanticSegmentor's have "sem_seg" alone, a ProposalNetwork's {"proposals":
+            Instances} with proposal_boxes and objectness_logits, by falling objectness.
 
         A net for batches of N takes N images of one padded size together, so that each has no more padding than it has
         alone, and gives what it gives alone. Where fewer are left, a plain image fills the batch up.
@@ -134,31 +145,44 @@ class Caffe2Model:
             yield from (places[start : start + self.batch] for start in range(0, len(places), self.batch))
 
     def _detect(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        images = [single["image"].to(torch.float32) for single in inputs]
+        if self._takes_proposals and not all("proposals" in single for single in inputs):
+            raise DatasetError(
+                "the model takes precomputed proposals; give each image's as 'proposals', Instances with proposal_boxes"
+            )
         # The original's nets do not say what to pad with: they were fed zeros.
-        mean = net_argument(self.predict_net, "pixel_mean", [0.0] * len(images[0]))
-        if len(images) < self.batch:
-            plain = torch.tensor(mean).reshape(-1, 1, 1).expand(images[0].shape)
-            images += [plain] * (self.batch - len(images))
-        data, im_info = pad_and_batch(images, self._divisibility, mean)
-        raw = self.run(np.asarray(data), np.asarray(im_info))
+        first = inputs[0]["image"]
+        mean = net_argument(self.predict_net, "pixel_mean", [0.0] * len(first))
+        plain = torch.tensor(mean).reshape(-1, 1, 1).expand(first.shape)
+        filled = [*inputs, *({**inputs[0], "image": plain} for _ in range(self.batch - len(inputs)))]
+        raw = self.run(**net_inputs(filled, self._divisibility, mean))
         outputs = {name: torch.from_numpy(array) for name, array in raw.items()}
+        seen = [(int(single["image"].shape[1]), int(single["image"].shape[2])) for single in filled]
+        # What filled the batch up comes last, and is not asked for.
+        originals = [
+            (single.get("height", size[0]), single.get("width", size[1]))
+            for single, size in zip(inputs, seen, strict=False)
+        ]
+        architecture = net_argument(self.predict_net, "meta_architecture", "GeneralizedRCNN")
+        if architecture == "ProposalNetwork":
+            proposals = assemble_proposals(outputs, seen)
+            return [{"proposals": resize_to_original(proposals[i], *size)} for i, size in enumerate(originals)]
+        if architecture == "SemanticSegmentor":
+            maps = [_of_image(outputs, i, size) for i, size in enumerate(seen)]
+            return [{"sem_seg": resize_logits(maps[i], seen[i], *size)} for i, size in enumerate(originals)]
         if "bbox_nms" not in outputs and (settings := retinanet_settings(self.predict_net)):
             outputs = decode_maps(outputs, settings)
-        sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
-        found = assemble_instances(outputs, sizes)
+        found = assemble_instances(outputs, seen)
+        instances = [resize_to_original(found[i], *size) for i, size in enumerate(originals)]
         panoptic = panoptic_settings(self.predict_net)
-        answers: list[dict[str, Any]] = []
-        # What filled the batch up comes last, and is not asked for.
-        for index, single in enumerate(inputs):
-            height, width = single.get("height", sizes[index][0]), single.get("width", sizes[index][1])
-            instances = resize_to_original(found[index], height, width)
-            if panoptic is None:
-                answers.append({"instances": instances})
-            else:
-                logits = _of_image(outputs, index, sizes[index])
-                answers.append(panoptic_answer(instances, logits, sizes[index], panoptic))
-        return answers
+        if panoptic is None:
+            return [{"instances": each} for each in instances]
+        return [
+            panoptic_answer(each, _of_image(outputs, i, seen[i]), seen[i], panoptic) for i, each in enumerate(instances)
+        ]
+
+    @property
+    def _takes_proposals(self) -> bool:
+        return "rois" in self.predict_net.external_input
 
 
 def _of_image(outputs: Mapping[str, torch.Tensor], index: int, size: tuple[int, int]) -> torch.Tensor:

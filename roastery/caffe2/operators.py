@@ -134,6 +134,19 @@ def _max_pool(node: ir.Node) -> NetOperator:
     return NetOperator("MaxPool", _names(node.inputs), _names(node.outputs)[:1], arguments)
 
 
+@_entry("ReduceMean")
+def _reduce_mean(node: ir.Node) -> NetOperator:
+    axes = constant_value(node.inputs[1]) if len(node.inputs) > 1 else None
+    if axes is None or not axes.size:
+        raise _refuse(node, "its axes are no constants")
+    _, rank = _axis(node, 0)
+    arguments: dict[str, ArgumentValue] = {
+        "axes": [int(axis) % rank for axis in axes],
+        "keepdims": _attribute(node, "keepdims", 1),
+    }
+    return NetOperator("ReduceMean", _names(node.inputs[:1]), _names(node.outputs), arguments)
+
+
 @_entry("Gemm")
 def _fully_connected(node: ir.Node) -> NetOperator:
     _require(node, "transA", 0, "only x W' + b is an FC")

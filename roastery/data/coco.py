@@ -18,6 +18,7 @@ from roastery.spec import Format
 
 if TYPE_CHECKING:
     from roastery.data.panoptic import PanopticTruth
+    from roastery.data.proposals import ProposalFile
     from roastery.data.sem_seg import SemSegTruth
 
 Content = Mapping[str, Any]
@@ -53,7 +54,8 @@ class CocoDataset:
     """A model's class index to its name."""
     panoptic: "PanopticTruth | None" = None
     """The same images' segments, where they are annotated too."""
-
+    proposals: "ProposalFile | None" = None
+    """The same images' proposals, where they were made before."""
     sem_seg: "SemSegTruth | None" = None
     """The same images' semantic labels, of a dataset that has nothing else."""
     format: Format = "coco"
@@ -86,7 +88,7 @@ class CocoDataset:
         own = digest_of((*(self.sources or (self.annotations,)), *(image.path for image in self.images)))
         # The same JSON as COCO's and as LVIS's is measured in two ways.
         others: list[str] = [self.format] if self.format != "coco" else []
-        others += [truth.digest for truth in (self.panoptic, self.sem_seg) if truth is not None]
+        others += [truth.digest for truth in (self.panoptic, self.sem_seg, self.proposals) if truth is not None]
         return hashlib.sha256((own + "".join(others)).encode()).hexdigest() if others else own
 
 

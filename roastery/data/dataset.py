@@ -16,12 +16,12 @@ def load_dataset(spec: DatasetSpec, *, decode: bool = True) -> CocoDataset:
         decode: whether PNGs of annotations are checked at once, or when they are used.
 
     Raises:
-        DatasetError: see `load_coco` and `load_panoptic`, and `load_lvis` and so on of other formats; panoptic
-            annotations that lack an image, or name other things than the boxes' annotations; a file of one of
+        DatasetError: see `load_coco`, `load_proposals` and `load_panoptic`, and `load_lvis` and so on of other formats;
+            panoptic annotations that lack an image, or name other things than the boxes' annotations; a file of one of
             detectron2's datasets that is not there, with what to put there.
     """
     require_files(spec)
-    dataset = _load(spec, spec.images, spec.annotations, decode)
+    dataset = _with_proposals(_load(spec, spec.images, spec.annotations, decode), spec.proposals)
     if spec.panoptic is None or spec.panoptic_masks is None or spec.sem_seg is None:
         return dataset
     # numpy and Pillow, which whoever only asks for digests does not wait for.
@@ -46,7 +46,9 @@ def load_sampled_from(spec: DatasetSpec) -> CocoDataset:
         DatasetError: as `load_dataset`.
     """
     require_files(spec)
-    return _load(spec, *spec.sampled_from, decode=False)
+    same = spec.sampled_from == (spec.images, spec.annotations)
+    proposals = spec.sample_proposals or (spec.proposals if same else None)
+    return _with_proposals(_load(spec, *spec.sampled_from, decode=False), proposals)
 
 
 def _load(spec: DatasetSpec, images: Path, annotations: Path, decode: bool) -> CocoDataset:
@@ -64,3 +66,12 @@ def _load(spec: DatasetSpec, images: Path, annotations: Path, decode: bool) -> C
 
     load = cityscapes.load_cityscapes if spec.format == "cityscapes" else cityscapes.load_cityscapes_sem_seg
     return load(spec.name, images, annotations, decode=decode)
+
+
+def _with_proposals(dataset: CocoDataset, file: Path | None) -> CocoDataset:
+    if file is None:
+        return dataset
+    # numpy and PyTorch, which whoever only asks for digests of others does not wait for.
+    from roastery.data.proposals import load_proposals
+
+    return replace(dataset, proposals=load_proposals(file))

@@ -5,7 +5,7 @@ data/dataset_mapper.py and structures/image_list.py, release 0.5.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from roastery.data.coco import ImageRecord
+from roastery.data.proposals import ProposalFile
 from roastery.errors import ConfigError, DatasetError
 
 FORMATS = ("BGR", "RGB", "L")
@@ -119,18 +120,23 @@ def resize_shortest_edge(image: NDArray[np.uint8], min_size: int, max_size: int)
     return resized[:, :, None] if channels == 1 else resized
 
 
-def to_input(source: ImageRecord | Path | str | EncodedImage, config: CfgNode) -> dict[str, Any]:
+def to_input(
+    source: ImageRecord | Path | str | EncodedImage, config: CfgNode, proposals: ProposalFile | None = None
+) -> dict[str, Any]:
     """What a detector takes for one image: detectron2's input dict.
 
     Args:
         source: an image file, its bytes, or a dataset's record of one, whose size must be the file's.
+        proposals: the dataset's, which a model with MODEL.LOAD_PROPOSALS takes.
 
     Returns:
         "image": (C, H, W) float32, 0..255, in INPUT.FORMAT's order and resized for testing; "height" and "width" of the
-        image before that; "image_id" where `source` is a record.
+        image before that; "image_id" where `source` is a record; of a record "proposals" too, where the model takes
+        them.
 
     Raises:
-        DatasetError, ConfigError: as `read_image`; a file whose size is not what the dataset says.
+        DatasetError, ConfigError: as `read_image`; a file whose size is not what the dataset says; a dataset without
+            proposals for a model that takes them.
     """
     path = source.path if isinstance(source, ImageRecord) else source
     pixels = read_image(path, config.INPUT.FORMAT)
@@ -148,6 +154,14 @@ def to_input(source: ImageRecord | Path | str | EncodedImage, config: CfgNode) -
     entry: dict[str, Any] = {"image": image, "height": height, "width": width}
     if isinstance(source, ImageRecord):
         entry["image_id"] = source.id
+        if config.MODEL.LOAD_PROPOSALS:
+            if proposals is None:
+                raise DatasetError(
+                    "MODEL.LOAD_PROPOSALS: the model takes precomputed proposals, and the dataset has none; add "
+                    "proposals to its YAML"
+                )
+            seen = (int(image.shape[1]), int(image.shape[2]))
+            entry["proposals"] = proposals.of_image(source.id, (height, width), seen, config)
     return entry
 
 
@@ -182,6 +196,32 @@ def pad_and_batch(
         padded[:, : image.shape[1], : image.shape[2]].copy_(image)
     im_info = torch.tensor([[*image.shape[1:], 1.0] for image in images], dtype=torch.float32)
     return data, im_info
+
+
+def net_inputs(
+    inputs: Sequence[Mapping[str, Any]], size_divisibility: int, pad_value: Sequence[float]
+) -> dict[str, NDArray[np.float32]]:
+    """What a net takes of detectron2's input dicts.
+
+    Args:
+        inputs: for each image {"image": (C, h, w) tensor, ...} and, for a net that takes proposals, "proposals".
+        size_divisibility, pad_value: as in `pad_and_batch`.
+
+    Returns:
+        `data` and `im_info` as `pad_and_batch` gives them and, where the inputs have proposals, `rois` (n, 5): the
+        index of the image in the batch, and xyxy pixels of it.
+
+    Raises:
+        DatasetError: an image that is none.
+    """
+    images = [single["image"].to(torch.float32) for single in inputs]
+    data, im_info = pad_and_batch(images, size_divisibility, pad_value)
+    arrays = {"data": data.numpy(), "im_info": im_info.numpy()}
+    if any("proposals" in single for single in inputs):
+        boxes = [single["proposals"].proposal_boxes.tensor for single in inputs]
+        rois = [torch.cat([box.new_full((len(box), 1), float(index)), box], 1) for index, box in enumerate(boxes)]
+        arrays["rois"] = torch.cat(rois).numpy()
+    return arrays
 
 
 def padded_size(sizes: Sequence[Sequence[int]], size_divisibility: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.detectors.resnet import ResNet, build_resnet
 from roastery.errors import ConfigError
@@ -39,11 +40,11 @@ class LastLevelP6P7(nn.Module):
         return [p6, self.p7(F.relu(p6))]
 
 
-class FPN(nn.Module):
+class FPN(Backbone):
     """p2 to p5 from res2 to res5 (as `in_features` says), and what `top_block` adds: p6, or p6 and p7.
 
     `forward` takes normalised images (N, 3, H, W), H and W multiples of `size_divisibility`, and gives
-    {"p2": (N, C, H/4, W/4), ...}. `channels` is C, `strides` the stride of each level.
+    {"p2": (N, C, H/4, W/4), ...}.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class FPN(nn.Module):
         fuse: str,
         top_block: LastLevelMaxPool | LastLevelP6P7,
     ) -> None:
-        super().__init__()
+        lower = [int(math.log2(bottom_up.strides[name])) for name in in_features]
+        upper = [lower[-1] + 1 + index for index in range(top_block.count)]
+        strides = {f"p{level}": 2**level for level in [*lower, *upper]}
+        super().__init__(dict.fromkeys(strides, channels), strides, bottom_up.strides[in_features[-1]])
         self.bottom_up = bottom_up
         self.in_features = in_features
-        self.channels = channels
         self.fuse = fuse
-        self.levels = [int(math.log2(bottom_up.strides[name])) for name in in_features]
         self.top_block = top_block
-        self.top_levels = [self.levels[-1] + 1 + index for index in range(top_block.count)]
-        self.strides = {f"p{level}": 2**level for level in [*self.levels, *self.top_levels]}
-        self.size_divisibility = bottom_up.strides[in_features[-1]]
-        for name, level in zip(in_features, self.levels, strict=True):
+        self.lower_levels = lower
+        self.upper_levels = upper
+        for name, level in zip(in_features, lower, strict=True):
             bias = norm == ""
             key = "MODEL.FPN.NORM"
             lateral = Convolution(
@@ -79,7 +80,7 @@ class FPN(nn.Module):
         bottom_up = self.bottom_up(x)
         outputs: dict[str, Tensor] = {}
         merged: Tensor | None = None
-        for name, level in reversed(list(zip(self.in_features, self.levels, strict=True))):
+        for name, level in reversed(list(zip(self.in_features, self.lower_levels, strict=True))):
             lateral = self.get_submodule(f"fpn_lateral{level}")(bottom_up[name])
             if merged is None:
                 merged = lateral
@@ -88,8 +89,8 @@ class FPN(nn.Module):
                 if self.fuse == "avg":
                     merged = merged / 2
             outputs[f"p{level}"] = self.get_submodule(f"fpn_output{level}")(merged)
-        coarser = self.top_block(bottom_up, outputs[f"p{self.levels[-1]}"])
-        outputs |= {f"p{level}": map for level, map in zip(self.top_levels, coarser, strict=True)}
+        coarser = self.top_block(bottom_up, outputs[f"p{self.lower_levels[-1]}"])
+        outputs |= {f"p{level}": map for level, map in zip(self.upper_levels, coarser, strict=True)}
         return {name: outputs[name] for name in self.strides}
 
 
@@ -101,9 +102,9 @@ def build_resnet_fpn(config: CfgNode) -> FPN:
 def build_retinanet_resnet_fpn(config: CfgNode) -> FPN:
     """The backbone that detectron2 calls `build_retinanet_resnet_fpn_backbone`, without weights."""
     bottom_up = build_resnet(config)
-    if "res5" not in bottom_up.out_features:
+    if "res5" not in bottom_up.strides:
         raise ConfigError(
-            f"MODEL.RESNETS.OUT_FEATURES: {bottom_up.out_features} lack res5, from which p6 and p7 are made; add it"
+            f"MODEL.RESNETS.OUT_FEATURES: {list(bottom_up.strides)} lack res5, from which p6 and p7 are made; add it"
         )
     return _build_fpn(config, bottom_up, LastLevelP6P7(bottom_up.channels["res5"], config.MODEL.FPN.OUT_CHANNELS))
 
@@ -112,11 +113,11 @@ def _build_fpn(config: CfgNode, bottom_up: ResNet, top_block: LastLevelMaxPool |
     fpn = config.MODEL.FPN
     if fpn.FUSE_TYPE not in ("sum", "avg"):
         raise ConfigError(f"MODEL.FPN.FUSE_TYPE: {fpn.FUSE_TYPE!r} is neither 'sum' nor 'avg'")
-    missing = [name for name in fpn.IN_FEATURES if name not in bottom_up.out_features]
+    missing = [name for name in fpn.IN_FEATURES if name not in bottom_up.strides]
     if missing or not fpn.IN_FEATURES:
         raise ConfigError(
             f"MODEL.FPN.IN_FEATURES: {list(fpn.IN_FEATURES)} must be among MODEL.RESNETS.OUT_FEATURES "
-            f"{bottom_up.out_features}"
+            f"{list(bottom_up.strides)}"
         )
     strides = [bottom_up.strides[name] for name in fpn.IN_FEATURES]
     if any(upper != 2 * lower for lower, upper in pairwise(strides)):

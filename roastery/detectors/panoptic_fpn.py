@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.detector import NetArgument
-from roastery.detectors.fpn import FPN
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
-from roastery.detectors.roi_heads import StandardRoIHeads
+from roastery.detectors.roi_heads import RoIHeads
 from roastery.detectors.rpn import RPN
 from roastery.detectors.semantic_head import SemSegFPNHead
 
@@ -22,9 +22,9 @@ class PanopticFPN(GeneralizedRCNN):
 
     def __init__(
         self,
-        backbone: FPN,
-        proposal_generator: RPN,
-        roi_heads: StandardRoIHeads,
+        backbone: Backbone,
+        proposal_generator: RPN | None,
+        roi_heads: RoIHeads,
         sem_seg_head: SemSegFPNHead,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -49,6 +49,6 @@ class PanopticFPN(GeneralizedRCNN):
             "combine_instances_confidence_threshold": self.instances_confidence_threshold,
         }
 
-    def forward(self, data: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, data: Tensor, im_info: Tensor, rois: Tensor | None = None) -> tuple[Tensor, ...]:
         features = self.features(data)
-        return *self.detect(features, im_info), self.sem_seg_head(features)
+        return *self.detect(features, im_info, rois), self.sem_seg_head(features)

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.errors import ConfigError
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BASIC_DEPTHS = (18, 34)
 STAGES = ("res2", "res3", "res4", "res5")
 STEM_STRIDE = 4
 
@@ -81,28 +83,28 @@ class BottleneckBlock(nn.Module):
         return F.relu(out + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """A stem and the stages res2 to the last one that is asked for.
 
     `forward` takes (N, 3, H, W) and gives {name: (N, C, H / stride, W / stride)} for `out_features`.
     """
 
-    def __init__(self, stem: BasicStem, stages: dict[str, list[nn.Module]], out_features: list[str]) -> None:
-        super().__init__()
+    def __init__(
+        self, stem: BasicStem, stages: dict[str, nn.Sequential], channels: dict[str, int], strides: dict[str, int]
+    ) -> None:
+        """Build it of stages; those that `channels` and `strides` name are given."""
+        super().__init__(channels, strides, size_divisibility=0)
         self.stem = stem
         self.stage_names = list(stages)
-        self.out_features = out_features
         for name, blocks in stages.items():
-            self.add_module(name, nn.Sequential(*blocks))
-        self.channels: dict[str, int] = {}
-        self.strides: dict[str, int] = {}
+            self.add_module(name, blocks)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = {}
         x = self.stem(x)
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
-            if name in self.out_features:
+            if name in self.strides:
                 features[name] = x
         return features
 
@@ -117,50 +119,60 @@ def build_resnet(config: CfgNode) -> ResNet:
     depth = resnets.DEPTH
     if depth not in BLOCKS_PER_STAGE:
         raise ConfigError(f"MODEL.RESNETS.DEPTH: {depth} is none of {sorted(BLOCKS_PER_STAGE)}")
-    if any(resnets.DEFORM_ON_PER_STAGE):
+    refuse_deformable(config)
+    if resnets.RES5_DILATION not in (1, 2):
+        raise ConfigError(f"MODEL.RESNETS.RES5_DILATION: {resnets.RES5_DILATION} is neither 1 nor 2")
+    if depth in BASIC_DEPTHS and (resnets.RES5_DILATION, resnets.NUM_GROUPS, resnets.RES2_OUT_CHANNELS) != (1, 1, 64):
+        raise ConfigError(
+            f"MODEL.RESNETS: an R-{depth} has RES2_OUT_CHANNELS 64, NUM_GROUPS 1 and RES5_DILATION 1; set them so"
+        )
+    wanted = list(resnets.OUT_FEATURES)
+    if not wanted or set(wanted) - set(STAGES):
+        raise ConfigError(f"MODEL.RESNETS.OUT_FEATURES: {wanted} must be some of {list(STAGES)}")
+    stem = BasicStem(len(config.MODEL.PIXEL_MEAN), resnets.STEM_OUT_CHANNELS, resnets.NORM)
+    stages: dict[str, nn.Sequential] = {}
+    channels: dict[str, int] = {}
+    strides: dict[str, int] = {}
+    stride = STEM_STRIDE
+    for index, name in enumerate(STAGES[: max(STAGES.index(name) for name in wanted) + 1]):
+        dilation = resnets.RES5_DILATION if name == "res5" else 1
+        first_stride = 1 if index == 0 or dilation == 2 else 2
+        before = resnets.RES2_OUT_CHANNELS * 2 ** (index - 1) if index else resnets.STEM_OUT_CHANNELS
+        stages[name] = build_stage(config, index, before, BLOCKS_PER_STAGE[depth][index], first_stride, dilation)
+        stride *= first_stride
+        if name in wanted:
+            channels[name], strides[name] = resnets.RES2_OUT_CHANNELS * 2**index, stride
+    return ResNet(stem, stages, channels, strides)
+
+
+def build_stage(
+    config: CfgNode, index: int, in_channels: int, count: int, first_stride: int, dilation: int = 1
+) -> nn.Sequential:
+    """A stage of `config.MODEL.RESNETS`: 0 is res2, 3 is res5. Its first block has the stride."""
+    resnets = config.MODEL.RESNETS
+    out_channels = resnets.RES2_OUT_CHANNELS * 2**index
+    width = resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP * 2**index
+    blocks: list[nn.Module] = []
+    for block in range(count):
+        before, stride = (out_channels, 1) if block else (in_channels, first_stride)
+        if resnets.DEPTH in BASIC_DEPTHS:
+            blocks.append(BasicBlock(before, out_channels, stride, resnets.NORM))
+        else:
+            one_by_one = resnets.STRIDE_IN_1X1
+            groups = resnets.NUM_GROUPS
+            blocks.append(
+                BottleneckBlock(before, out_channels, width, stride, resnets.NORM, groups, one_by_one, dilation)
+            )
+    return nn.Sequential(*blocks)
+
+
+def refuse_deformable(config: CfgNode) -> None:
+    """Raise ConfigError where a stage has deformable convolution, which Caffe2 has no CPU kernel for."""
+    if any(config.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
         raise ConfigError(
             "MODEL.RESNETS.DEFORM_ON_PER_STAGE: Caffe2 has no CPU kernel for deformable convolution (DeformConv); "
             "train the model without it"
         )
-    out_features = list(resnets.OUT_FEATURES)
-    unknown = set(out_features) - set(STAGES)
-    if unknown or not out_features:
-        raise ConfigError(f"MODEL.RESNETS.OUT_FEATURES: {out_features} must be some of {list(STAGES)}")
-    in_channels, out_channels = resnets.STEM_OUT_CHANNELS, resnets.RES2_OUT_CHANNELS
-    width = resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP
-    last = max(STAGES.index(name) for name in out_features)
-    stages: dict[str, list[nn.Module]] = {}
-    stem = BasicStem(len(config.MODEL.PIXEL_MEAN), in_channels, resnets.NORM)
-    resnet_channels, resnet_strides, stride = {}, {}, STEM_STRIDE
-    for index, name in enumerate(STAGES[: last + 1]):
-        dilation = resnets.RES5_DILATION if name == "res5" else 1
-        first_stride = 1 if index == 0 or dilation == 2 else 2
-        blocks: list[nn.Module] = []
-        for block in range(BLOCKS_PER_STAGE[depth][index]):
-            block_stride = first_stride if block == 0 else 1
-            if depth in (18, 34):
-                blocks.append(BasicBlock(in_channels, out_channels, block_stride, resnets.NORM))
-            else:
-                blocks.append(
-                    BottleneckBlock(
-                        in_channels,
-                        out_channels,
-                        width,
-                        block_stride,
-                        resnets.NORM,
-                        resnets.NUM_GROUPS,
-                        resnets.STRIDE_IN_1X1,
-                        dilation,
-                    )
-                )
-            in_channels = out_channels
-        stages[name] = blocks
-        stride *= first_stride
-        resnet_channels[name], resnet_strides[name] = out_channels, stride
-        out_channels, width = out_channels * 2, width * 2
-    resnet = ResNet(stem, stages, out_features)
-    resnet.channels, resnet.strides = resnet_channels, resnet_strides
-    return resnet
 
 
 def _norm(name: str, channels: int) -> nn.Module | None:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.convolution import build_norm
 from roastery.detectors.detector import Detector, NetArgument
-from roastery.detectors.fpn import FPN
 from roastery.detectors.retinanet_decoder import RetinaNetDecoder
 from roastery.errors import ConfigError
 
@@ -50,7 +50,7 @@ class RetinaNet(Detector):
 
     def __init__(
         self,
-        backbone: FPN,
+        backbone: Backbone,
         head: RetinaNetHead,
         anchor_generator: AnchorGenerator,
         in_features: list[str],
@@ -98,7 +98,7 @@ class RetinaNet(Detector):
         return im_info, *levels, *chain.from_iterable(zip(logits, deltas, strict=True))
 
 
-def build_retinanet(config: CfgNode, backbone: FPN, decode: bool) -> RetinaNet:
+def build_retinanet(config: CfgNode, backbone: Backbone, decode: bool) -> RetinaNet:
     """The RetinaNet that `config.MODEL.RETINANET` describes, without weights.
 
     Raises:
@@ -106,9 +106,8 @@ def build_retinanet(config: CfgNode, backbone: FPN, decode: bool) -> RetinaNet:
     """
     node = config.MODEL.RETINANET
     names = list(node.IN_FEATURES)
-    if not names or any(name not in backbone.strides for name in names):
-        raise ConfigError(f"MODEL.RETINANET.IN_FEATURES: {names} must be among {sorted(backbone.strides)}")
-    anchors = build_anchor_generator(config, [backbone.strides[name] for name in names])
+    channels, strides = backbone.levels(names, "MODEL.RETINANET.IN_FEATURES")
+    anchors = build_anchor_generator(config, strides)
     decoder = RetinaNetDecoder(
         anchors,
         node.NUM_CLASSES,
@@ -123,6 +122,6 @@ def build_retinanet(config: CfgNode, backbone: FPN, decode: bool) -> RetinaNet:
             f"MODEL.RETINANET: SCORE_THRESH_TEST {decoder.score_thresh} and TOPK_CANDIDATES_TEST "
             f"{decoder.topk_candidates} cannot be decoded inside the net; they must be at least 0 and 1"
         )
-    head = RetinaNetHead(backbone.channels, anchors.anchors_per_cell, node.NUM_CLASSES, node.NUM_CONVS, node.NORM)
+    head = RetinaNetHead(channels, anchors.anchors_per_cell, node.NUM_CLASSES, node.NUM_CONVS, node.NORM)
     model = config.MODEL
     return RetinaNet(backbone, head, anchors, names, decoder, model.PIXEL_MEAN, model.PIXEL_STD, decode=decode)

@@ -1,6 +1,7 @@
 """Region proposal network: its head, and its proposals by Caffe2's operators."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.batch import each_image
 from roastery.detectors.convolution import Convolution
 from roastery.errors import ConfigError
@@ -74,29 +76,53 @@ class RPN(nn.Module):
 
     def forward(self, features: dict[str, Tensor], im_info: Tensor) -> Tensor:
         """Proposals (n, 5) float32, images in order: batch index, then xyxy in pixels of the padded image."""
-        objectness, deltas = self.rpn_head([features[name] for name in self.in_features])
-        if self.delta_factors is not None:
-            deltas = [level * self.delta_factors for level in deltas]
+        objectness, deltas = self._maps(features)
         if len(objectness) == 1:
             return self._generate(0, objectness[0], deltas[0], im_info)[0]
-        # CollectRpnProposals takes the best of the whole batch together, so each image goes alone.
-        levels = [list(zip(each_image(x), each_image(y), strict=True)) for x, y in zip(objectness, deltas, strict=True)]
         images = [
-            _of_image(self._collect([scores for scores, _ in maps], [moves for _, moves in maps], info), index)
-            for index, (info, *maps) in enumerate(zip(each_image(im_info), *levels, strict=True))
+            _of_image(self._collect(*self._levels(maps, info)), index)
+            for index, (info, *maps) in enumerate(_by_image(objectness, deltas, im_info))
         ]
         return images[0] if len(images) == 1 else torch.cat(images)
 
-    def _collect(self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], im_info: Tensor) -> Tensor:
-        """The best proposals of one image over all levels, (n, 5)."""
-        rois, probabilities = zip(
-            *(self._generate(level, objectness[level], deltas[level], im_info) for level in range(len(objectness))),
-            strict=True,
-        )
+    def scored(self, features: dict[str, Tensor], im_info: Tensor) -> tuple[Tensor, Tensor]:
+        """Proposals as `forward` gives them, and the objectness logit of each, (n,), falling within an image."""
+        objectness, deltas = self._maps(features)
+        if len(objectness) == 1:
+            return self._generate(0, objectness[0], deltas[0], im_info)
+        rois, logits = [], []
+        for index, (info, *maps) in enumerate(_by_image(objectness, deltas, im_info)):
+            boxes, scores = self._levels(maps, info)
+            # CollectRpnProposals orders rows and gives no scores: so each stands where the image's index did.
+            rows = [
+                torch.cat([score.reshape(-1, 1), box[:, 1:]], dim=1) for box, score in zip(boxes, scores, strict=True)
+            ]
+            collected = self._collect(rows, scores)
+            logits.append(collected[:, 0])
+            rois.append(_of_image(collected * collected.new_tensor([[0.0, 1.0, 1.0, 1.0, 1.0]]), index))
+        return (rois[0], logits[0]) if len(rois) == 1 else (torch.cat(rois), torch.cat(logits))
+
+    def _maps(self, features: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and deltas of each level; the deltas for weights of 1."""
+        objectness, deltas = self.rpn_head([features[name] for name in self.in_features])
+        if self.delta_factors is not None:
+            deltas = [level * self.delta_factors for level in deltas]
+        return objectness, deltas
+
+    def _levels(
+        self, maps: Sequence[tuple[Tensor, Tensor]], im_info: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Proposals of one image and their scores, level by level, of objectness and deltas of each."""
+        found = [self._generate(level, scores, moves, im_info) for level, (scores, moves) in enumerate(maps)]
+        rois, scores = zip(*found, strict=True)
+        return rois, scores
+
+    def _collect(self, rows: Sequence[Tensor], scores: Sequence[Tensor]) -> Tensor:
+        """The rows (n, 5) that score best over all levels of one image, best first."""
         collected: Tensor = collect_rpn_proposals(
-            [*rois, *probabilities],
+            [*rows, *scores],
             # Only the number of levels counts; the original writes 2 for the lowest whatever it is.
-            rpn_max_level=2 + len(rois) - 1,
+            rpn_max_level=2 + len(rows) - 1,
             rpn_min_level=2,
             rpn_post_nms_topN=self.post_nms_topk,
         )
@@ -125,6 +151,15 @@ class RPN(nn.Module):
         return rois, probabilities
 
 
+def _by_image(objectness: Sequence[Tensor], deltas: Sequence[Tensor], im_info: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Each image's row of `im_info`, then objectness and deltas of each level.
+
+    CollectRpnProposals takes the best of a whole batch together, so each image goes alone.
+    """
+    levels = [zip(each_image(x), each_image(y), strict=True) for x, y in zip(objectness, deltas, strict=True)]
+    return zip(each_image(im_info), *levels, strict=True)
+
+
 def _of_image(rois: Tensor, index: int) -> Tensor:
     """RoIs (n, 5) of image 0 as those of image `index`."""
     return rois + rois.new_tensor([[float(index), 0.0, 0.0, 0.0, 0.0]]) if index else rois
@@ -139,8 +174,12 @@ def _at_least_above(size: float) -> float:
     return float(max(np.nextafter(np.float32(size), np.float32(np.inf)), np.finfo(np.float32).tiny))
 
 
-def build_rpn(config: CfgNode, channels: int, strides: dict[str, int]) -> RPN:
-    """The RPN that `config.MODEL.RPN` describes, over features of these channels and strides, without weights."""
+def build_rpn(config: CfgNode, backbone: Backbone) -> RPN:
+    """The RPN that `config.MODEL.RPN` describes, without weights.
+
+    Raises:
+        ConfigError: an RPN that has no Caffe2 form here.
+    """
     rpn = config.MODEL.RPN
     if config.MODEL.PROPOSAL_GENERATOR.NAME != "RPN":
         raise ConfigError(
@@ -148,10 +187,8 @@ def build_rpn(config: CfgNode, channels: int, strides: dict[str, int]) -> RPN:
         )
     if rpn.HEAD_NAME != "StandardRPNHead":
         raise ConfigError(f"MODEL.RPN.HEAD_NAME: {rpn.HEAD_NAME!r} is not known; use StandardRPNHead")
-    missing = [name for name in rpn.IN_FEATURES if name not in strides]
-    if missing or not rpn.IN_FEATURES:
-        raise ConfigError(f"MODEL.RPN.IN_FEATURES: {list(rpn.IN_FEATURES)} must be among {sorted(strides)}")
-    anchors = build_anchor_generator(config, [strides[name] for name in rpn.IN_FEATURES])
+    channels, strides = backbone.levels(rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
+    anchors = build_anchor_generator(config, strides)
     return RPN(
         StandardRPNHead(channels, anchors.anchors_per_cell, list(rpn.CONV_DIMS)),
         anchors,

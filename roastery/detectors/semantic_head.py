@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.convolution import Convolution, build_norm
 from roastery.errors import ConfigError
 
@@ -53,7 +54,7 @@ class SemSegFPNHead(nn.Module):
         )
 
 
-def build_semantic_head(config: CfgNode, channels: int, strides: dict[str, int]) -> SemSegFPNHead:
+def build_semantic_head(config: CfgNode, backbone: Backbone) -> SemSegFPNHead:
     """The semantic head that `config.MODEL.SEM_SEG_HEAD` describes, without weights.
 
     Raises:
@@ -62,17 +63,17 @@ def build_semantic_head(config: CfgNode, channels: int, strides: dict[str, int])
     head = config.MODEL.SEM_SEG_HEAD
     if head.NAME != "SemSegFPNHead":
         raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME: {head.NAME!r} has no Caffe2 form here; use SemSegFPNHead")
-    names = list(head.IN_FEATURES)
-    if not names or any(name not in strides for name in names):
-        raise ConfigError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {names} must be among {sorted(strides)}")
+    # In the backbone's order, the finest first, whatever the config's is.
+    names = sorted(head.IN_FEATURES, key=lambda name: backbone.strides.get(name, 0))
+    channels, strides = backbone.levels(names, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
     common: int = head.COMMON_STRIDE
-    for name in names:
-        factor = strides[name] / common if common > 0 else 0.0
+    for name, stride in zip(names, strides, strict=True):
+        factor = stride / common if common > 0 else 0.0
         if factor < 1 or not math.log2(factor).is_integer():
             raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE: {common} does not divide the stride {strides[name]} of {name} "
+                f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE: {common} does not divide the stride {stride} of {name} "
                 "by a power of two; use the stride of the finest level"
             )
     return SemSegFPNHead(
-        channels, {name: strides[name] for name in names}, head.NUM_CLASSES, head.CONVS_DIM, common, head.NORM
+        channels, dict(zip(names, strides, strict=True)), head.NUM_CLASSES, head.CONVS_DIM, common, head.NORM
     )

@@ -11,7 +11,7 @@ from typing import Protocol
 Metrics = Mapping[str, Mapping[str, float | None]]
 """IoU type to metric to 0..100; None or NaN where COCO defines none."""
 
-_MAIN = {"panoptic_seg": "PQ", "sem_seg": "mIoU"}
+_MAIN = {"box_proposals": "AR@1000", "panoptic_seg": "PQ", "sem_seg": "mIoU"}
 MAIN_METRICS = frozenset({"AP", *_MAIN.values()})
 """The metrics that the policy bounds."""
 

@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from yacs.config import CfgNode
 
 from roastery.data.coco import CocoDataset, ImageRecord
 from roastery.data.preprocess import to_input
+from roastery.data.proposals import ProposalFile
 from roastery.errors import DatasetError, OperatorError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
+from roastery.evaluation.proposals import to_proposal_results
 from roastery.evaluation.segments import segment_rows
 
 Model = Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
-"""Takes [{"image", "height", "width"}] and gives [{"instances": Instances, ...}]: a Reference, Caffe2Model."""
+"""Takes [{"image", "height", "width"}] and gives [{"instances": Instances, ...}], or what else its architecture has, as
+`Caffe2Model` says: a Reference, Caffe2Model."""
 
 _BATCHES_TOGETHER = 4
 
@@ -82,13 +86,13 @@ def detect(
     together = 1 if batch == 1 else _BATCHES_TOGETHER * batch
     for start in range(0, len(image_ids), together):
         chosen = [records[image_id] for image_id in image_ids[start : start + together]]
-        for part in _attempt(model, chosen, config):
+        for part in _attempt(model, chosen, config, dataset.proposals):
             if part.failure is not None:
                 failures.append(FailedImage(part.records[0].id, part.records[0].path.name, part.failure))
                 continue
             milliseconds += [part.milliseconds] * len(part.records)
             for record, output in zip(part.records, part.outputs, strict=True):
-                detections += to_coco_results(record.id, output["instances"], category_ids)
+                detections += _detection_rows(record.id, output, category_ids)
                 segments += _segment_rows(record, output, dataset)
         if on_image is not None:
             for record in chosen:
@@ -106,9 +110,11 @@ class _Attempt:
     failure: str | None = None
 
 
-def _attempt(model: Model, records: Sequence[ImageRecord], config: CfgNode) -> Iterator[_Attempt]:
+def _attempt(
+    model: Model, records: Sequence[ImageRecord], config: CfgNode, proposals: ProposalFile | None
+) -> Iterator[_Attempt]:
     try:
-        inputs = [to_input(record, config) for record in records]
+        inputs = [to_input(record, config, proposals) for record in records]
         started = time.perf_counter()
         outputs = model(inputs)
         elapsed = time.perf_counter() - started
@@ -118,16 +124,23 @@ def _attempt(model: Model, records: Sequence[ImageRecord], config: CfgNode) -> I
         else:
             # Alone, they show which of them it was.
             for record in records:
-                yield from _attempt(model, [record], config)
+                yield from _attempt(model, [record], config, proposals)
     else:
         yield _Attempt(records, outputs, elapsed * 1000.0 / len(records))
 
 
+def _detection_rows(image_id: int, output: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    if "proposals" in output:
+        return to_proposal_results(image_id, output["proposals"])
+    return to_coco_results(image_id, output["instances"], category_ids) if "instances" in output else []
+
+
 def _segment_rows(record: ImageRecord, output: Mapping[str, Any], dataset: CocoDataset) -> list[dict[str, Any]]:
-    if "panoptic_seg" not in output or dataset.panoptic is None:
+    if "sem_seg" not in output or dataset.panoptic is None:
         return []
-    ids, segments = output["panoptic_seg"]
     labels = output["sem_seg"].argmax(dim=0).numpy()
+    # A model of semantics alone gives no segments.
+    ids, segments = output.get("panoptic_seg", (torch.zeros(labels.shape, dtype=torch.int32), []))
     return segment_rows(record.id, ids.numpy(), segments, labels, dataset.panoptic)
 
 

@@ -15,10 +15,13 @@ from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
 from roastery.evaluation.panoptic import measure_panoptic
 from roastery.evaluation.predict import Model, detect
+from roastery.evaluation.proposals import measure_proposals
 from roastery.results import Evaluation, Measures, Metrics, ParitySummary, Target, VerdictSummary
 
 SEGMENT_TYPES = ("panoptic_seg", "sem_seg")
 """What is measured of segments, not of instances."""
+PROPOSALS = "box_proposals"
+"""What is measured of an RPN alone."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,12 @@ def measure_found(
         DatasetError: see `measure_coco` and `measure_panoptic`; segments, but no panoptic annotations.
     """
     of_segments = [kind for kind in measured.iou_types if kind in SEGMENT_TYPES]
-    of_instances = [kind for kind in measured.iou_types if kind not in of_segments]
-    figures = measure_coco(dataset, detections, of_instances, None, measured.oks_sigmas)
+    of_instances = [kind for kind in measured.iou_types if kind not in (*SEGMENT_TYPES, PROPOSALS)]
+    figures = CocoFigures({}, {})
+    if of_instances:
+        figures = measure_coco(dataset, detections, of_instances, None, measured.oks_sigmas)
+    if PROPOSALS in measured.iou_types:
+        figures.metrics[PROPOSALS] = measure_proposals(dataset, detections)
     if of_segments:
         if dataset.panoptic is None:
             raise DatasetError(

@@ -25,7 +25,6 @@ from roastery.ops.definition import translations
 from roastery.regular_file import require_regular
 
 OPSET = 21
-INPUT_NAMES = ("data", "im_info")
 
 # What the parser, the checker (in C++) and the IR raise for what is no ONNX, or none that makes sense.
 _ONNX_ERRORS = (
@@ -35,7 +34,7 @@ _ONNX_ERRORS = (
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
-def export_onnx(traced: Traced, input_names: Sequence[str] = INPUT_NAMES) -> ir.Model:
+def export_onnx(traced: Traced) -> ir.Model:
     """Translate a traced program to ONNX. It is used up by that: to export again, trace or load it again (torch 2.13).
 
     Returns:
@@ -51,7 +50,7 @@ def export_onnx(traced: Traced, input_names: Sequence[str] = INPUT_NAMES) -> ir.
                 traced.program,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(input_names),
+                input_names=list(traced.input_names),
                 output_names=list(traced.output_names),
                 custom_translation_table={**translations(), **plain_translations()},
                 optimize=False,

@@ -3,18 +3,22 @@
 Saved programs repeat to the byte: they hold neither the sample that they were traced with nor the paths of the sources.
 """
 
+import inspect
 import json
 import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
-from roastery.detectors.detector import Detector, NetArgument
+from roastery.detectors.detector import ROIS, Detector, NetArgument
 from roastery.errors import ModelFileError
 from roastery.export.program_check import refuse_what_executes
 from roastery.metadata import BATCH_ARGUMENT
@@ -25,19 +29,26 @@ _GRAPH_BYTES = 4 * 2**20
 # The size traced with, in units of the divisibility: neither 0 nor 1, which torch.export would take for constants, and
 # unequal, so that height and width are not taken for one another.
 TRACED_SIZE = (4, 6)
+# Where there is no divisibility: the coarsest map has some pixels then.
+_USUAL_STRIDE = 32
+_TRACED_ROIS = 5
 
 
 @dataclass(frozen=True)
 class Traced:
     """A traced detector and what its net must say of itself.
 
-    `program` takes `data` (N, 3, H, W) and `im_info` (N, 3); `output_names` names its outputs in order;
-    `net_arguments` become the NetDef's.
+    `program` takes what `input_names` names, `data` (N, 3, H, W) and `im_info` (N, 3) first; `output_names` names its
+    outputs in order; `net_arguments` become the NetDef's.
     """
 
     program: ExportedProgram
     output_names: tuple[str, ...]
     net_arguments: dict[str, NetArgument]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.program.graph_signature.user_inputs)
 
 
 def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int = 1) -> Traced:
@@ -48,16 +59,28 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
     Raises:
         torch.export's errors, where a module has control flow that depends on the data.
     """
-    unit = max(detector.size_divisibility, 1)
-    height, width = (unit * size for size in TRACED_SIZE)
-    data = torch.zeros(batch, len(detector.pixel_mean), height, width)
-    im_info = torch.tensor([[float(height), float(width), 1.0]] * batch)
-    sizes = {2: unit * Dim("height", min=1), 3: unit * Dim("width", min=1)}
-    if unit == 1:
-        sizes = {2: Dim("height", min=1), 3: Dim("width", min=1)}
-    with torch.no_grad():
+    unit = detector.size_divisibility
+    height, width = ((unit or _USUAL_STRIDE) * size for size in TRACED_SIZE)
+    examples = {
+        "data": torch.zeros(batch, len(detector.pixel_mean), height, width),
+        "im_info": torch.tensor([[float(height), float(width), 1.0]] * batch),
+        ROIS: torch.zeros(_TRACED_ROIS, 5),
+    }
+    # Without a divisibility the sizes of maps are quotients, and torch.export takes a size of 1 for a constant.
+    least = 1 if unit > 1 else max(detector.backbone.strides.values()) + 1
+    down, across = Dim("height", min=least), Dim("width", min=least)
+    sizes: dict[str, dict[int, Any] | None] = {
+        "data": {2: unit * down, 3: unit * across} if unit > 1 else {2: down, 3: across},
+        "im_info": None,
+        ROIS: {0: Dim("proposals", min=1)},
+    }
+    taken = {name: examples[name] for name in detector.input_names}
+    with torch.no_grad(), _NormOfAnyCount():
         program = torch.export.export(
-            _frozen(detector), (data, im_info), dynamic_shapes={"data": sizes, "im_info": None}, strict=False
+            _frozen(detector),
+            tuple(taken.values()),
+            dynamic_shapes={name: sizes[name] for name in taken},
+            strict=False,
         )
     several = {BATCH_ARGUMENT: batch} if batch > 1 else {}
     return Traced(_portable(program), tuple(detector.output_names(batch)), {**net_arguments, **several})
@@ -96,6 +119,25 @@ def load_program(path: Path) -> Traced:
         raise ModelFileError(f"{path}: not a program that Roastery traced; trace the model again")
     interface = json.loads(extra[_INTERFACE_FILE])
     return Traced(program, tuple(interface["output_names"]), interface["net_arguments"])
+
+
+class _NormOfAnyCount(TorchFunctionMode):
+    """Norms of RoIs too: PyTorch's own functions ask how many there are, which nobody knows yet."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func not in (F.batch_norm, F.group_norm):
+            return func(*args, **(kwargs or {}))
+        given = inspect.signature(func).bind(*args, **(kwargs or {}))
+        given.apply_defaults()
+        if func is F.group_norm:
+            return torch.group_norm(*given.args)
+        x, mean, variance, weight, bias, training, momentum, eps = given.args
+        if training:
+            return func(*given.args)
+        norm = torch.ops.aten._native_batch_norm_legit_no_training.default
+        return norm(x, weight, bias, mean, variance, momentum, eps)[0]
 
 
 def _frozen(detector: nn.Module) -> nn.Module:

@@ -26,6 +26,7 @@ def plain_translations() -> dict[Any, Callable[..., Any]]:
         aten.conv2d.default: _conv2d,
         aten._native_batch_norm_legit_no_training.default: _batch_norm,
         aten.group_norm.default: _group_norm,
+        aten.mean.dim: _mean,
         aten.view.default: _view,
         aten._unsafe_view.default: _view,
         aten.reshape.default: _view,
@@ -79,6 +80,13 @@ def _group_norm(
     if weight is None or bias is None:
         raise UnsupportedOperator("group normalisation without weight and bias has no Caffe2 form; set affine=True")
     return op.GroupNormalization(x, weight, bias, num_groups=num_groups, epsilon=eps)
+
+
+def _mean(x: Any, dim: Sequence[int] | None, keepdim: bool = False, dtype: Any = None) -> Any:
+    if not dim or dtype is not None:
+        raise UnsupportedOperator("a mean over no named axes, or of another type, has no Caffe2 form; name the axes")
+    axes: Any = op.Constant(value_ints=list(dim))
+    return op.ReduceMean(x, axes, keepdims=int(keepdim))
 
 
 def _view(x: Any, size: Sequence[Any]) -> Any:

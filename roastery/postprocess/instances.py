@@ -62,8 +62,8 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
     """The instances in pixels of the original image, clipped to it, without those that become empty.
 
     Args:
-        instances: pred_boxes and, where there are any, pred_masks (n, 1, S, S) in 0..1 and pred_keypoints (n, K, 3);
-            they are not changed.
+        instances: pred_boxes, or an RPN's proposal_boxes, and, where there are any, pred_masks (n, 1, S, S) in 0..1 and
+            pred_keypoints (n, K, 3); they are not changed.
         height, width: of the original image.
 
     Returns:
@@ -72,10 +72,11 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
     Source: detectron2 0.5, modeling/postprocessing.py (detector_postprocess).
     """
     seen_height, seen_width = instances.image_size
-    boxes = instances.pred_boxes.clone()
+    name = "pred_boxes" if instances.has("pred_boxes") else "proposal_boxes"
+    boxes = instances.get(name).clone()
     boxes.scale(width / seen_width, height / seen_height)
     boxes.clip((height, width))
-    resized = Instances((height, width), **{**instances.get_fields(), "pred_boxes": boxes})
+    resized = Instances((height, width), **{**instances.get_fields(), name: boxes})
     if resized.has("pred_keypoints"):
         scales = torch.tensor([width / seen_width, height / seen_height, 1.0])
         resized.pred_keypoints = resized.pred_keypoints * scales

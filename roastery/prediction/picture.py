@@ -15,6 +15,7 @@ from roastery.drawing.detections import DrawnDetection, draw_detections
 from roastery.drawing.labels import label_text
 from roastery.drawing.scale import readable_size
 from roastery.drawing.segments import DrawnSegment, draw_segments
+from roastery.prediction.as_instances import as_instances
 from roastery.structures import Instances
 
 
@@ -25,7 +26,7 @@ def draw_found(
 
     Args:
         pixels: the image, (H, W, 3) RGB.
-        found: what the model gave: "instances", and of a panoptic model "panoptic_seg", which is then drawn instead.
+        found: what the model gave, seen as `as_instances` sees it; of a panoptic model "panoptic_seg" is drawn instead.
         threshold: detections and segments of a lower score are left out; stuff has none.
 
     Raises:
@@ -37,8 +38,8 @@ def draw_found(
         ids, infos = found["panoptic_seg"]
         segments = _segments(infos, vocabulary, threshold)
         return draw_segments(image, ids.numpy(), segments, size), len(segments)
-    instances: Instances = found["instances"]
-    detections = _detections(instances[instances.scores >= threshold], vocabulary)
+    instances, named = as_instances(found, vocabulary)
+    detections = _detections(instances[instances.scores >= threshold], named)
     return draw_detections(image, detections, size), len(detections)
 
 

@@ -13,6 +13,7 @@ from roastery.data.vocabulary import Vocabulary
 from roastery.errors import DatasetError, OperatorError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
 from roastery.evaluation.predict import Model
+from roastery.prediction.as_instances import as_instances
 from roastery.prediction.images import PANOPTIC, PICTURE, picture_stems
 from roastery.prediction.output import check_pictures, check_results, save_picture, save_results
 from roastery.prediction.picture import draw_found, panoptic_png
@@ -105,11 +106,12 @@ def predict(
         except (RuntimeFailed, OperatorError) as error:
             raise type(error)(f"{image}: {error}") from error
         milliseconds = (time.perf_counter() - started) * 1000.0
-        classes = found["instances"].pred_classes.tolist()
+        instances, named = as_instances(found, vocabulary)
+        classes = instances.pred_classes.tolist()
         for index in sorted(set(classes)):
-            vocabulary.name(index)
+            named.name(index)
         if wanted.results is not None:
-            results += to_coco_results(image_id, found["instances"], vocabulary.categories(classes))
+            results += to_coco_results(image_id, instances, named.categories(classes))
         picture, drawn = None, 0
         if wanted.output is not None:
             picture = wanted.output / f"{stem}{PICTURE}"

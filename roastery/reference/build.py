@@ -4,14 +4,18 @@ from yacs.config import CfgNode
 
 from roastery.detectors.detector import Detector
 from roastery.reference.panoptic_fpn import ReferencePanopticFPN
+from roastery.reference.proposal_network import ReferenceProposals
 from roastery.reference.rcnn import ReferenceRCNN
 from roastery.reference.reference import Reference
 from roastery.reference.retinanet import ReferenceRetinaNet
+from roastery.reference.semantic_segmentor import ReferenceSegmentor
 
 _REFERENCES: dict[str, type[Reference]] = {
     "GeneralizedRCNN": ReferenceRCNN,
     "PanopticFPN": ReferencePanopticFPN,
+    "ProposalNetwork": ReferenceProposals,
     "RetinaNet": ReferenceRetinaNet,
+    "SemanticSegmentor": ReferenceSegmentor,
 }
 
 

@@ -11,6 +11,11 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Height and width of (3, h, w)."""
+    return int(image.shape[1]), int(image.shape[2])
+
+
 def normalised(config: CfgNode, image: Tensor, size_divisibility: int) -> Tensor:
     """(3, h, w) BGR 0..255 to (1, 3, H, W), multiples of the divisibility."""
     mean = torch.tensor(config.MODEL.PIXEL_MEAN, dtype=torch.float32).reshape(-1, 1, 1)

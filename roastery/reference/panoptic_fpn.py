@@ -3,13 +3,13 @@
 Source: detectron2 0.5, modeling/meta_arch/panoptic_fpn.py.
 """
 
+from collections.abc import Mapping
 from typing import Any
-
-from torch import Tensor
 
 from roastery.detectors.panoptic_fpn import PanopticFPN
 from roastery.postprocess.instances import resize_to_original
 from roastery.postprocess.panoptic import PanopticSettings, panoptic_answer
+from roastery.reference.images import size_of
 from roastery.reference.rcnn import ReferenceRCNN
 
 
@@ -21,9 +21,9 @@ class ReferencePanopticFPN(ReferenceRCNN):
 
     detector: PanopticFPN
 
-    def answer(self, image: Tensor, height: int, width: int) -> dict[str, Any]:
-        features, seen = self.features(image), (int(image.shape[1]), int(image.shape[2]))
-        instances = resize_to_original(self.detect_in(features, seen), height, width)
+    def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+        features, seen = self.features(single["image"]), size_of(single["image"])
+        instances = resize_to_original(self.detect_in(features, seen, single.get("proposals")), height, width)
         combine = self.config.MODEL.PANOPTIC_FPN.COMBINE
         settings = PanopticSettings(
             combine.OVERLAP_THRESH, combine.STUFF_AREA_LIMIT, combine.INSTANCES_CONFIDENCE_THRESH

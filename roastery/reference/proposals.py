@@ -3,15 +3,29 @@
 Source: detectron2 0.5, modeling/proposal_generator/proposal_utils.py (find_top_rpn_proposals).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.reference.anchors import base_anchors, grid_anchors
 from roastery.reference.boxes import clip, decode, larger_than
 from roastery.reference.nms import grouped_nms
+
+
+def propose_in(
+    config: CfgNode,
+    rpn_head: nn.Module,
+    features: Mapping[str, Tensor],
+    strides: Mapping[str, int],
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """What an RPN head proposes in the feature maps of one image, whose strides are given by name; see `propose`."""
+    names = config.MODEL.RPN.IN_FEATURES
+    objectness, deltas = rpn_head([features[name] for name in names])
+    of_levels = [strides[name] for name in names]
+    return propose(config, [x[0] for x in objectness], [x[0] for x in deltas], of_levels, size)
 
 
 def propose(
@@ -20,7 +34,7 @@ def propose(
     deltas: Sequence[Tensor],
     strides: Sequence[int],
     size: tuple[int, int],
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The best boxes of all levels together.
 
     Args:
@@ -30,7 +44,7 @@ def propose(
         size: (height, width) of the image without its padding.
 
     Returns:
-        (n, 4) float32 xyxy pixels, by falling objectness; n is at most MODEL.RPN.POST_NMS_TOPK_TEST.
+        (n, 4) float32 xyxy pixels and (n,) logits, by falling objectness; n is at most MODEL.RPN.POST_NMS_TOPK_TEST.
     """
     rpn = config.MODEL.RPN
     offset = config.MODEL.ANCHOR_GENERATOR.OFFSET
@@ -51,4 +65,5 @@ def propose(
     candidates = clip(candidates, size)
     sound &= larger_than(candidates, config.MODEL.PROPOSAL_GENERATOR.MIN_SIZE)
     candidates, logits, groups = candidates[sound], logits[sound], groups[sound]
-    return candidates[grouped_nms(candidates, logits, groups, rpn.NMS_THRESH, rpn.POST_NMS_TOPK_TEST)]
+    kept = grouped_nms(candidates, logits, groups, rpn.NMS_THRESH, rpn.POST_NMS_TOPK_TEST)
+    return candidates[kept], logits[kept]

@@ -4,17 +4,21 @@ Source: detectron2 0.5, modeling/meta_arch/rcnn.py, roi_heads/fast_rcnn.py, mask
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.errors import DatasetError
+from roastery.postprocess.instances import resize_to_original
 from roastery.postprocess.keypoints import decode_keypoints
-from roastery.reference.boxes import clip, decode
+from roastery.reference.boxes import clip
+from roastery.reference.images import size_of
 from roastery.reference.nms import grouped_nms
-from roastery.reference.pooler import pool
-from roastery.reference.proposals import propose
+from roastery.reference.proposals import propose_in
 from roastery.reference.reference import Reference
+from roastery.reference.roi_heads import Levels, reference_heads
 from roastery.structures import Boxes, Instances
 
 
@@ -28,36 +32,44 @@ class ReferenceRCNN(Reference):
 
     detector: GeneralizedRCNN
 
-    def detect(self, image: Tensor) -> Instances:
-        return self.detect_in(self.features(image), (int(image.shape[1]), int(image.shape[2])))
+    def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+        found = self.detect_in(self.features(single["image"]), size_of(single["image"]), single.get("proposals"))
+        return {"instances": resize_to_original(found, height, width)}
 
-    def detect_in(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Instances:
-        """Detections in the feature maps of an image of `size`: pred_masks are (n, 1, S, S) in 0..1."""
-        proposals = self._proposals(features, size)
-        heads = self.detector.roi_heads
+    def detect_in(
+        self, features: Mapping[str, Tensor], size: tuple[int, int], given: Instances | None = None
+    ) -> Instances:
+        """Detections in the feature maps of an image of `size`: pred_masks are (n, 1, S, S) in 0..1.
+
+        Args:
+            given: proposals, for a detector that has no RPN of its own.
+        """
+        backbone, heads = self.detector.backbone, self.detector.roi_heads
         names = self.config.MODEL.ROI_HEADS.IN_FEATURES
-        levels = [features[name][0].permute(1, 2, 0).contiguous() for name in names]
-        strides = [self.detector.backbone.strides[name] for name in names]
-        box_node = self.config.MODEL.ROI_BOX_HEAD
-        logits, deltas = heads.box_predictor(heads.box_head(pool(box_node, levels, strides, proposals)))
-        boxes = decode(deltas.reshape(len(deltas), deltas.shape[1] // 4, 4), proposals, box_node.BBOX_REG_WEIGHTS)
-        found = self._select(boxes, torch.softmax(logits, dim=-1), size)
+        # Pooling reads a cell's channels together.
+        maps = [features[name][0].permute(1, 2, 0).contiguous() for name in names]
+        levels = Levels(maps, [backbone.strides[name] for name in names], size)
+        reference = reference_heads(self.config, heads)
+        boxes, probabilities = reference.predict(levels, self._proposals(features, size, given))
+        found = self._select(boxes, probabilities, size)
         if heads.mask_head is not None:
-            pooled = pool(self.config.MODEL.ROI_MASK_HEAD, levels, strides, found.pred_boxes.tensor)
-            maps = heads.mask_head(pooled)
-            if maps.shape[1] > 1:
-                maps = maps[torch.arange(len(maps)), found.pred_classes][:, None]
-            found.pred_masks = maps.sigmoid()
+            logits = heads.mask_head(reference.mask_features(levels, found.pred_boxes.tensor))
+            if logits.shape[1] > 1:
+                logits = logits[torch.arange(len(logits)), found.pred_classes][:, None]
+            found.pred_masks = logits.sigmoid()
         if heads.keypoint_head is not None:
-            pooled = pool(self.config.MODEL.ROI_KEYPOINT_HEAD, levels, strides, found.pred_boxes.tensor)
-            found.pred_keypoints = decode_keypoints(heads.keypoint_head(pooled), found.pred_boxes.tensor)
+            heatmaps = heads.keypoint_head(reference.keypoint_features(levels, found.pred_boxes.tensor))
+            found.pred_keypoints = decode_keypoints(heatmaps, found.pred_boxes.tensor)
         return found
 
-    def _proposals(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
-        names = self.config.MODEL.RPN.IN_FEATURES
-        objectness, deltas = self.detector.proposal_generator.rpn_head([features[name] for name in names])
-        strides = [self.detector.backbone.strides[name] for name in names]
-        return propose(self.config, [x[0] for x in objectness], [x[0] for x in deltas], strides, size)
+    def _proposals(self, features: Mapping[str, Tensor], size: tuple[int, int], given: Instances | None) -> Tensor:
+        generator = self.detector.proposal_generator
+        if generator is not None:
+            return propose_in(self.config, generator.rpn_head, features, self.detector.backbone.strides, size)[0]
+        if given is None:
+            raise DatasetError("the model takes precomputed proposals, and this image has none")
+        boxes: Tensor = given.proposal_boxes.tensor
+        return boxes
 
     def _select(self, boxes: Tensor, probabilities: Tensor, size: tuple[int, int]) -> Instances:
         """Detections from boxes (n, classes or 1, 4) and probabilities (n, classes + 1), background last."""

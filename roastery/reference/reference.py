@@ -9,9 +9,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from roastery.detectors.detector import Detector
-from roastery.postprocess.instances import resize_to_original
 from roastery.reference.images import normalised
-from roastery.structures import Instances
 
 
 class Reference(ABC):
@@ -27,25 +25,21 @@ class Reference(ABC):
 
         Args:
             inputs: for each image {"image": (3, h, w) tensor, BGR 0..255; "height", "width": size of the original
-                image (default: h and w)}.
+                image (default: h and w)}, and what else the architecture takes.
 
         Returns:
-            For each image {"instances": Instances} in pixels of the original image, by falling score, and what else
-            the architecture gives.
+            What the architecture gives for each image, in pixels of the original image: {"instances": Instances}, by
+            falling score, and others.
         """
         answers = []
         for single in inputs:
             _, height, width = single["image"].shape
-            answers.append(self.answer(single["image"], single.get("height", height), single.get("width", width)))
+            answers.append(self.answer(single, single.get("height", height), single.get("width", width)))
         return answers
 
-    def answer(self, image: Tensor, height: int, width: int) -> dict[str, Any]:
-        """Of an image (3, h, w) BGR 0..255, in pixels of the original image, which is height x width."""
-        return {"instances": resize_to_original(self.detect(image), height, width)}
-
     @abstractmethod
-    def detect(self, image: Tensor) -> Instances:
-        """Detections in (3, h, w) BGR 0..255, in its own pixels, by falling score."""
+    def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+        """Of one image's input, in pixels of the original image, which is height x width."""
 
     def features(self, image: Tensor) -> Mapping[str, Tensor]:
         """The backbone's feature maps of an image."""

@@ -3,10 +3,14 @@
 Source: detectron2 0.5, modeling/meta_arch/retinanet.py.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from roastery.detectors.retinanet import RetinaNet
+from roastery.postprocess.instances import resize_to_original
 from roastery.reference.anchors import base_anchors, grid_anchors
 from roastery.reference.boxes import decode
 from roastery.reference.nms import grouped_nms
@@ -19,7 +23,11 @@ class ReferenceRetinaNet(Reference):
 
     detector: RetinaNet
 
+    def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+        return {"instances": resize_to_original(self.detect(single["image"]), height, width)}
+
     def detect(self, image: Tensor) -> Instances:
+        """Detections in (3, h, w) BGR 0..255, in its own pixels, by falling score."""
         node, features = self.config.MODEL.RETINANET, self.features(image)
         names = node.IN_FEATURES
         bases = base_anchors(self.config, len(names))

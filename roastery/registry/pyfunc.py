@@ -16,6 +16,7 @@ from roastery.data.preprocess import EncodedImage, to_input
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import ConfigError, DatasetError, OperatorError, RoasteryError, RuntimeFailed, UserError
 from roastery.evaluation.coco import to_coco_results
+from roastery.prediction.as_instances import as_instances
 from roastery.prediction.preparation import preparation
 from roastery.registry.interface import COLUMNS, THRESHOLD
 from roastery.regular_file import require_regular
@@ -77,6 +78,8 @@ class Detector:
             - `keypoints`: [x, y, score] of each, where a pixel's centre is a whole number as COCO has it, or None.
 
             An image without detections has no row. Segments that a panoptic model merges are not in it; its things are.
+            An RPN's proposals are detections of the class "proposal"; a model of semantics alone has a row for each
+            label that occurs, whose score is the mean of its pixels' probability.
 
         Raises:
             DatasetError: an image that cannot be read or is no image; a class without a name.
@@ -136,7 +139,7 @@ class Detector:
         except (RuntimeFailed, OperatorError) as error:
             raise type(error)(f"{', '.join(str(image.source) for image in images)}: {error}") from error
         for image, answer in zip(images, answers, strict=True):
-            yield from self._detections(image.name, answer["instances"], threshold)
+            yield from self._detections(image.name, *as_instances(answer, self._vocabulary), threshold)
 
     def _input(self, source: Path | EncodedImage) -> dict[str, Any]:
         if isinstance(source, Path):
@@ -151,10 +154,10 @@ class Detector:
                 ) from None
         return to_input(source, self._preparation)
 
-    def _detections(self, image: str, found: Instances, threshold: float) -> Iterator[Row]:
+    def _detections(self, image: str, found: Instances, vocabulary: Vocabulary, threshold: float) -> Iterator[Row]:
         classes = found.pred_classes.tolist()
-        names = [self._vocabulary.name(label) for label in classes]
-        results = to_coco_results(0, found, self._vocabulary.categories(classes))
+        names = [vocabulary.name(label) for label in classes]
+        results = to_coco_results(0, found, vocabulary.categories(classes))
         for name, box, result in zip(names, found.pred_boxes.tensor.tolist(), results, strict=True):
             if result["score"] >= threshold:
                 flat = result.get("keypoints")

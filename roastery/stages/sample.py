@@ -12,7 +12,10 @@ from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
 
 INPUTS_FILE = "inputs.npz"
-"""`<k>/data` (N, 3, H, W) float32 BGR 0..255, padded; `<k>/im_info` (N, 3) float32: height, width, 1.0."""
+"""`<k>/data` (N, 3, H, W) float32 BGR 0..255, padded; `<k>/im_info` (N, 3) float32: height, width, 1.0.
+
+Of a model that takes proposals also `<k>/rois` (n, 5) float32: index of the image, xyxy pixels.
+"""
 
 
 class SampleRequest(Request):
@@ -58,19 +61,19 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
         DatasetError: fewer images than asked for, one that cannot be read, or others than were pinned.
     """
     from roastery.config import load_config
-    from roastery.data.preprocess import pad_and_batch, to_input
+    from roastery.data.preprocess import net_inputs, to_input
     from roastery.data.sampling import in_batches, sample_images
     from roastery.sources.native import build_detector
     from roastery.stages.arrays import save_samples
 
     config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
     divisibility = build_detector(config).size_divisibility
-    records = sample_images(load_sampled(request.dataset, request.pinned), **dict(request.sample))
+    dataset = load_sampled(request.dataset, request.pinned)
+    records = sample_images(dataset, **dict(request.sample))
     samples = []
     for batch in in_batches(records, request.batch):
-        images = [to_input(record, config)["image"] for record in batch]
-        data, im_info = pad_and_batch(images, divisibility, list(config.MODEL.PIXEL_MEAN))
-        samples.append({"data": data.numpy(), "im_info": im_info.numpy()})
+        inputs = [to_input(record, config, dataset.proposals) for record in batch]
+        samples.append(net_inputs(inputs, divisibility, config.MODEL.PIXEL_MEAN))
     save_samples(directory / INPUTS_FILE, samples)
     return SampleFacts(image_ids=tuple(record.id for record in records))
 

@@ -56,8 +56,6 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
         ConfigError: a model that has no deployable form.
         CheckpointError: a checkpoint that is damaged, unsafe, or not this model's.
     """
-    import torch
-
     from roastery.config import load_config
     from roastery.detectors.detector import detect_eagerly
     from roastery.export.trace import save_program, trace
@@ -72,7 +70,7 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     save_program(traced, directory / PROGRAM_FILE)
     outputs = []
     for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
-        outputs.append(detect_eagerly(detector, torch.from_numpy(sample["data"]), torch.from_numpy(sample["im_info"])))
+        outputs.append(detect_eagerly(detector, sample))
     save_samples(directory / OUTPUTS_FILE, outputs)
     found = tuple(len(sample["score_nms"]) for sample in outputs if "score_nms" in sample)
     return TraceFacts(outputs=traced.output_names, detections=found)

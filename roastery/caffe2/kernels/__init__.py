@@ -9,9 +9,21 @@ from roastery.caffe2.kernels import (
     fills,
     normalization,
     pooling,
+    reduction,
     resize,
     shapes,
 )
 from roastery.caffe2.kernels.registry import Kernel, kernels
 
-__all__ = ["Kernel", "arithmetic", "convolution", "fills", "kernels", "normalization", "pooling", "resize", "shapes"]
+__all__ = [
+    "Kernel",
+    "arithmetic",
+    "convolution",
+    "fills",
+    "kernels",
+    "normalization",
+    "pooling",
+    "reduction",
+    "resize",
+    "shapes",
+]
