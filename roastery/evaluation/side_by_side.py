@@ -13,7 +13,7 @@ from roastery.errors import DatasetError
 from roastery.evaluation.coco import CocoFigures, CurvesByTarget, measure_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
-from roastery.evaluation.panoptic import measure_panoptic
+from roastery.evaluation.panoptic import measure_labels, measure_panoptic
 from roastery.evaluation.predict import Model, detect
 from roastery.evaluation.proposals import measure_proposals
 from roastery.results import Evaluation, Measures, Metrics, ParitySummary, Target, VerdictSummary
@@ -162,13 +162,15 @@ def measure_found(
         figures = measure_coco(dataset, detections, of_instances, None, measured.oks_sigmas)
     if PROPOSALS in measured.iou_types:
         figures.metrics[PROPOSALS] = measure_proposals(dataset, detections)
-    if of_segments:
+    ids = [record.id for record in dataset.images]
+    if of_segments == ["sem_seg"] and dataset.sem_seg is not None:
+        figures.metrics["sem_seg"] = measure_labels(dataset.sem_seg, segments, ids)
+    elif of_segments:
         if dataset.panoptic is None:
             raise DatasetError(
                 f"{dataset.name}: has no panoptic annotations, by which a panoptic model is measured; add panoptic, "
                 "panoptic_masks and sem_seg to the dataset's YAML"
             )
-        ids = [record.id for record in dataset.images]
         of_kinds = measure_panoptic(dataset.panoptic, segments, ids)
         figures.metrics.update({kind: of_kinds[kind] for kind in of_segments})
     return figures

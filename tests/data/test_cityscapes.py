@@ -11,6 +11,9 @@ from roastery.data.builtin import builtin_dataset
 from roastery.data.dataset import load_dataset
 from roastery.errors import DatasetError
 from roastery.evaluation.coco import evaluate_coco
+from roastery.evaluation.segments import segment_rows
+from roastery.evaluation.side_by_side import measure_found
+from roastery.results import Measures
 from roastery.spec import DatasetSpec
 
 SIZE = (20, 30)
@@ -94,6 +97,25 @@ def test_semantic_labels_have_detectron2s_names(root: Path) -> None:
     assert (*np.unique(dataset.sem_seg.labels(1)),) == (0, 255)
     with pytest.raises(DatasetError, match="no image with id 3"):
         dataset.sem_seg.labels(3)
+
+
+def test_a_model_of_labels_alone_is_measured_by_them(root: Path) -> None:
+    dataset = load_dataset(spec("sem_seg"))
+    assert dataset.sem_seg is not None
+    nothing = np.zeros(SIZE, np.int64)
+    # The whole of Aachen but its first pixel is road; of that half is found, and sidewalk in the other half. Of Bonn
+    # nothing counts.
+    found = nothing.copy()
+    found[10:] = 1
+    rows = segment_rows(1, nothing, [], found, dataset.sem_seg) + segment_rows(2, nothing, [], found, dataset.sem_seg)
+    figures = measure_found(dataset, [], rows, Measures(iou_types=("sem_seg",))).metrics
+    road = 299 / 599
+    assert figures["sem_seg"]["IoU-road"] == figures["sem_seg"]["pACC"] == pytest.approx(100 * road)
+    assert figures["sem_seg"]["mIoU"] == pytest.approx(100 * road / 2)
+    with pytest.raises(DatasetError, match=r"the model found label 19, but .*gtFine/val has the labels 0 to 18"):
+        segment_rows(1, nothing, [], nothing + 19, dataset.sem_seg)
+    with pytest.raises(DatasetError, match="has no panoptic annotations, by which a panoptic model is measured"):
+        measure_found(dataset, [], rows, Measures(iou_types=("panoptic_seg", "sem_seg")))
 
 
 def test_a_model_of_objects_is_not_measured_by_labels_of_pixels(root: Path) -> None:
