@@ -45,7 +45,7 @@ def precisions(
         oks_sigmas: of each keypoint; none: COCO's own.
         federated: whether an image counts for the categories alone that it has annotations of or is said to have none
             of. Of a category of which it has more than are annotated, an unmatched detection is no mistake. Of an image
-            the 300 detections of highest score count.
+            the 300 detections of highest score count, but for those without an area.
 
     Returns:
         (10, 101, K, 4), of keypoints without small: (10, 101, K, 3). -1 where a category has no object that counts.
