@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
 from roastery.home import at_home
+from roastery.projects import SECTIONS
 from roastery.results import Measures
 from roastery.safe_yaml import read_yaml
 
@@ -255,6 +256,10 @@ def _is_plain(value: Any, depth: int = _DEEPEST_LIST) -> bool:
 
 
 def _describe_unknown(keys: Sequence[str]) -> str:
+    for key in keys:
+        for section, why in SECTIONS.items():
+            if key == section or key.startswith(f"{section}."):
+                return f"{_shorten(key, quote=False)} cannot be converted: {why}"
     described = []
     for key in keys[:_NAMED]:
         closest = _closest_key(key)

@@ -132,8 +132,8 @@ def _checked(boxes: Any, logits: Any, image_id: int, path: Path) -> tuple[NDArra
             arrays.append(np.array(value, np.float32))
         except (TypeError, ValueError):
             raise DatasetError(f"{path}: the proposals of image {image_id} are no numbers; make them anew") from None
-    found, objectness = arrays[0].reshape(-1, 4) if arrays[0].size % 4 == 0 else arrays[0], arrays[1].reshape(-1)
-    if found.ndim != 2 or len(found) != len(objectness):
+    found, objectness = arrays[0] if arrays[0].size else arrays[0].reshape(-1, 4), arrays[1].reshape(-1)
+    if found.ndim != 2 or found.shape != (len(objectness), 4):
         raise DatasetError(f"{path}: image {image_id} has boxes {arrays[0].shape} for {len(objectness)} scores")
     if not (np.isfinite(found).all() and np.isfinite(objectness).all()):
         raise DatasetError(f"{path}: image {image_id} has NaN or infinity in its proposals; make them anew")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.known import require_known
 from roastery.errors import ConfigError
 
 
@@ -61,10 +62,7 @@ def build_anchor_generator(config: CfgNode, strides: Sequence[int]) -> AnchorGen
         ConfigError: another generator, or a number of sizes that fits the levels no way.
     """
     node = config.MODEL.ANCHOR_GENERATOR
-    if node.NAME != "DefaultAnchorGenerator":
-        raise ConfigError(
-            f"MODEL.ANCHOR_GENERATOR.NAME: {node.NAME!r} has no Caffe2 form here; use DefaultAnchorGenerator"
-        )
+    require_known("MODEL.ANCHOR_GENERATOR.NAME", node.NAME, ("DefaultAnchorGenerator",))
     sizes = _per_level(node.SIZES, len(strides), "MODEL.ANCHOR_GENERATOR.SIZES")
     ratios = _per_level(node.ASPECT_RATIOS, len(strides), "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
     anchors = [

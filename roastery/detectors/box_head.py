@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.known import require_known
 from roastery.errors import ConfigError
 
 
@@ -47,8 +48,7 @@ class FastRCNNOutputLayers(nn.Module):
 def build_box_head(config: CfgNode, channels: int) -> FastRCNNConvFCHead:
     """The box head that `config.MODEL.ROI_BOX_HEAD` describes, without weights."""
     head = config.MODEL.ROI_BOX_HEAD
-    if head.NAME not in ("FastRCNNConvFCHead", ""):
-        raise ConfigError(f"MODEL.ROI_BOX_HEAD.NAME: {head.NAME!r} is not known; use FastRCNNConvFCHead")
+    require_known("MODEL.ROI_BOX_HEAD.NAME", head.NAME or "FastRCNNConvFCHead", ("FastRCNNConvFCHead",))
     if head.NUM_CONV + head.NUM_FC == 0:
         raise ConfigError("MODEL.ROI_BOX_HEAD: NUM_CONV and NUM_FC are both 0; give the head a layer")
     return FastRCNNConvFCHead(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution
-from roastery.errors import ConfigError
+from roastery.detectors.known import require_known
 
 UP_SCALE = 2.0
 
@@ -37,8 +37,5 @@ def build_keypoint_head(config: CfgNode, channels: int) -> KRCNNConvDeconvUpsamp
         ConfigError: another head.
     """
     head = config.MODEL.ROI_KEYPOINT_HEAD
-    if head.NAME != "KRCNNConvDeconvUpsampleHead":
-        raise ConfigError(
-            f"MODEL.ROI_KEYPOINT_HEAD.NAME: {head.NAME!r} has no Caffe2 form; use KRCNNConvDeconvUpsampleHead"
-        )
+    require_known("MODEL.ROI_KEYPOINT_HEAD.NAME", head.NAME, ("KRCNNConvDeconvUpsampleHead",))
     return KRCNNConvDeconvUpsampleHead(channels, head.NUM_KEYPOINTS, list(head.CONV_DIMS))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.convolution import Convolution, build_norm
-from roastery.errors import ConfigError
+from roastery.detectors.known import require_known
 
 
 class MaskRCNNConvUpsampleHead(nn.Module):
@@ -34,7 +34,6 @@ class MaskRCNNConvUpsampleHead(nn.Module):
 def build_mask_head(config: CfgNode, channels: int) -> MaskRCNNConvUpsampleHead:
     """The mask head that `config.MODEL.ROI_MASK_HEAD` describes, without weights."""
     head = config.MODEL.ROI_MASK_HEAD
-    if head.NAME != "MaskRCNNConvUpsampleHead":
-        raise ConfigError(f"MODEL.ROI_MASK_HEAD.NAME: {head.NAME!r} has no Caffe2 form; use MaskRCNNConvUpsampleHead")
+    require_known("MODEL.ROI_MASK_HEAD.NAME", head.NAME, ("MaskRCNNConvUpsampleHead",))
     classes = 1 if head.CLS_AGNOSTIC_MASK else config.MODEL.ROI_HEADS.NUM_CLASSES
     return MaskRCNNConvUpsampleHead(channels, classes, [head.CONV_DIM] * head.NUM_CONV, head.CONV_DIM, head.NORM)

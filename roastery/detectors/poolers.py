@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.known import require_known
 from roastery.errors import ConfigError
 from roastery.ops import batch_permutation, distribute_fpn_proposals, replace_nan, roi_align
 
 CANONICAL_BOX_SIZE = 224
 CANONICAL_LEVEL = 4
+# detectron2's pooler types, and Caffe2's argument of RoIAlign.
+_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False}
 
 
 class RoIPooler(nn.Module):
@@ -83,8 +87,12 @@ def build_pooler(node: CfgNode, key: str, strides: Sequence[int], *, empty_rois:
     Raises:
         ConfigError: a pooler without a Caffe2 form.
     """
-    aligned = {"ROIAlignV2": True, "ROIAlign": False}.get(node.POOLER_TYPE)
-    if aligned is None:
-        raise ConfigError(f"{key}.POOLER_TYPE: {node.POOLER_TYPE!r} has no Caffe2 form; use ROIAlignV2 or ROIAlign")
+    require_known(f"{key}.POOLER_TYPE", node.POOLER_TYPE, _ALIGNED)
+    if any(upper != 2 * lower for lower, upper in pairwise(strides)):
+        raise ConfigError(
+            f"{key}: pools from levels of strides {list(strides)}; MODEL.ROI_HEADS.IN_FEATURES must name levels whose "
+            "strides double"
+        )
+    aligned = _ALIGNED[node.POOLER_TYPE]
     scales = [1.0 / stride for stride in strides]
     return RoIPooler(node.POOLER_RESOLUTION, scales, node.POOLER_SAMPLING_RATIO, aligned, empty_rois)

@@ -122,10 +122,8 @@ def build_resnet(config: CfgNode) -> ResNet:
     refuse_deformable(config)
     if resnets.RES5_DILATION not in (1, 2):
         raise ConfigError(f"MODEL.RESNETS.RES5_DILATION: {resnets.RES5_DILATION} is neither 1 nor 2")
-    if depth in BASIC_DEPTHS and (resnets.RES5_DILATION, resnets.NUM_GROUPS, resnets.RES2_OUT_CHANNELS) != (1, 1, 64):
-        raise ConfigError(
-            f"MODEL.RESNETS: an R-{depth} has RES2_OUT_CHANNELS 64, NUM_GROUPS 1 and RES5_DILATION 1; set them so"
-        )
+    if depth in BASIC_DEPTHS and (resnets.RES5_DILATION, resnets.NUM_GROUPS) != (1, 1):
+        raise ConfigError(f"MODEL.RESNETS: an R-{depth} has neither NUM_GROUPS nor RES5_DILATION; set both to 1")
     wanted = list(resnets.OUT_FEATURES)
     if not wanted or set(wanted) - set(STAGES):
         raise ConfigError(f"MODEL.RESNETS.OUT_FEATURES: {wanted} must be some of {list(STAGES)}")

@@ -13,7 +13,7 @@ from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
 from roastery.detectors.backbone import Backbone
 from roastery.detectors.batch import each_image
 from roastery.detectors.convolution import Convolution
-from roastery.errors import ConfigError
+from roastery.detectors.known import require_known
 from roastery.ops import collect_rpn_proposals, generate_proposals
 
 
@@ -181,12 +181,8 @@ def build_rpn(config: CfgNode, backbone: Backbone) -> RPN:
         ConfigError: an RPN that has no Caffe2 form here.
     """
     rpn = config.MODEL.RPN
-    if config.MODEL.PROPOSAL_GENERATOR.NAME != "RPN":
-        raise ConfigError(
-            f"MODEL.PROPOSAL_GENERATOR.NAME: {config.MODEL.PROPOSAL_GENERATOR.NAME!r} has no Caffe2 form here; use RPN"
-        )
-    if rpn.HEAD_NAME != "StandardRPNHead":
-        raise ConfigError(f"MODEL.RPN.HEAD_NAME: {rpn.HEAD_NAME!r} is not known; use StandardRPNHead")
+    require_known("MODEL.PROPOSAL_GENERATOR.NAME", config.MODEL.PROPOSAL_GENERATOR.NAME, ("RPN",))
+    require_known("MODEL.RPN.HEAD_NAME", rpn.HEAD_NAME, ("StandardRPNHead",))
     channels, strides = backbone.levels(rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
     anchors = build_anchor_generator(config, strides)
     return RPN(

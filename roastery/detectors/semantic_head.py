@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from roastery.detectors.backbone import Backbone
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.known import require_known
 from roastery.errors import ConfigError
 
 
@@ -61,8 +62,7 @@ def build_semantic_head(config: CfgNode, backbone: Backbone) -> SemSegFPNHead:
         ConfigError: another head, or levels that it cannot bring together.
     """
     head = config.MODEL.SEM_SEG_HEAD
-    if head.NAME != "SemSegFPNHead":
-        raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME: {head.NAME!r} has no Caffe2 form here; use SemSegFPNHead")
+    require_known("MODEL.SEM_SEG_HEAD.NAME", head.NAME, ("SemSegFPNHead",))
     # In the backbone's order, the finest first, whatever the config's is.
     names = sorted(head.IN_FEATURES, key=lambda name: backbone.strides.get(name, 0))
     channels, strides = backbone.levels(names, "MODEL.SEM_SEG_HEAD.IN_FEATURES")

@@ -31,6 +31,8 @@ from roastery.structures import Instances
 DETECTIONS = ("bbox_nms", "score_nms", "class_nms")
 MAPS = ("mask_fcn_probs", "kps_score", "keypoints_out")
 """Outputs with a row for each detection."""
+PROPOSALS = ("rpn_rois", "rpn_roi_probs")
+"""Outputs with a row for each proposal: index of the image and box, and logit."""
 SPLITS = "batch_splits"
 INSTANCES = ("pred_boxes", "scores", "pred_classes")
 
@@ -87,14 +89,18 @@ def compare_detections(
 
     Args:
         expected: by name: bbox_nms (n, 4) pixels, score_nms (n,), class_nms (n,), mask_fcn_probs (n, C, S, S)
-            or another of `MAPS`, batch_splits (N,), and any other output, which is compared element by element.
+            or another of `MAPS`, batch_splits (N,), or an RPN's rpn_rois (n, 5) and rpn_roi_probs (n,); and any other
+            output, which is compared element by element.
         actual: likewise.
     """
     comparison = Comparison()
     compare_names("output", expected, actual, comparison)
     common = [name for name in expected if name in actual]
     # Without all that makes a detection, on both sides, there are no rows to match: then each output is as it stands.
+    of_proposals = set(PROPOSALS) <= set(common)
+    near = PROPOSALS if of_proposals else DETECTIONS[:2]
     rows = [name for name in common if name in DETECTIONS + MAPS] if set(DETECTIONS) <= set(common) else []
+    rows = list(PROPOSALS) if of_proposals else rows
     whole = [name for name in common if name not in rows]
     matchable = not rows or compare_lengths(rows, expected, actual, comparison)
     matchable = compare_shapes(rows, expected, actual, comparison, of_rows=True) and matchable
@@ -103,10 +109,11 @@ def compare_detections(
 
     if rows and matchable:
         measures = {name: _map_measure(expected[name], actual[name]) for name in rows if name in MAPS}
-        bounds = {"bbox_nms": tolerances.boxes, "score_nms": tolerances.scores}
+        bounds = {near[0]: tolerances.boxes, near[1]: tolerances.scores}
         bounds |= dict.fromkeys(measures, tolerances.maps)
-        left, right = (_detections(outputs, rows) for outputs in (expected, actual))
-        compare_rows(left, right, DETECTIONS[:2], measures, bounds, comparison)
+        as_rows = _proposals if of_proposals else _detections
+        left, right = (as_rows(outputs, rows) for outputs in (expected, actual))
+        compare_rows(left, right, near, measures, bounds, comparison)
     for name in whole:
         if expected[name].shape == actual[name].shape:
             bound = 0.0 if name == SPLITS else tolerances.maps
@@ -154,6 +161,12 @@ def compare_instances(expected: Instances, actual: Instances, tolerances: Tolera
 
 def _map_measure(expected: NDArray[Any], actual: NDArray[Any]) -> Measure:
     return partial(map_difference, scale=map_scale(expected, actual))
+
+
+def _proposals(outputs: Mapping[str, NDArray[Any]], names: list[str]) -> Rows:
+    rois, logits = (outputs[name] for name in PROPOSALS)
+    images = np.nan_to_num(rois[:, 0]).astype(np.int64)
+    return Rows(images, np.zeros(len(rois)), {"rpn_rois": rois[:, 1:], "rpn_roi_probs": logits.reshape(-1)})
 
 
 def _detections(outputs: Mapping[str, NDArray[Any]], names: list[str]) -> Rows:

@@ -34,8 +34,11 @@ _ONNX_ERRORS = (
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
-def export_onnx(traced: Traced) -> ir.Model:
+def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.Model:
     """Translate a traced program to ONNX. It is used up by that: to export again, trace or load it again (torch 2.13).
+
+    Args:
+        input_names: other names than the program's own.
 
     Returns:
         The model, opset 21 and `ops.definition.ONNX_DOMAIN`. Each node's metadata says which module it came from; the
@@ -50,7 +53,7 @@ def export_onnx(traced: Traced) -> ir.Model:
                 traced.program,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(traced.input_names),
+                input_names=list(input_names or traced.input_names),
                 output_names=list(traced.output_names),
                 custom_translation_table={**translations(), **plain_translations()},
                 optimize=False,

@@ -5,7 +5,9 @@ Saved programs repeat to the byte: they hold neither the sample that they were t
 
 import inspect
 import json
+import linecache
 import os
+import traceback
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
 from roastery.detectors.detector import ROIS, Detector, NetArgument
-from roastery.errors import ModelFileError
+from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.program_check import refuse_what_executes
 from roastery.metadata import BATCH_ARGUMENT
 
@@ -31,6 +35,10 @@ _GRAPH_BYTES = 4 * 2**20
 TRACED_SIZE = (4, 6)
 # Where there is no divisibility: the coarsest map has some pixels then.
 _USUAL_STRIDE = 32
+_TORCH = str(Path(torch.__file__).parent)
+# What torch.export raises where a branch depends on values, and where it cannot follow for another reason.
+_OF_THE_DATA = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
+_UNTRACEABLE = (*_OF_THE_DATA, torch._dynamo.exc.TorchDynamoException)
 _TRACED_ROIS = 5
 
 
@@ -57,7 +65,8 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
     No image is needed, and none with detections: sizes are symbols, counts of detections too.
 
     Raises:
-        torch.export's errors, where a module has control flow that depends on the data.
+        UnsupportedOperator: a module whose control flow depends on the image, or that torch.export cannot follow; it is
+            named, with the line of its source.
     """
     unit = detector.size_divisibility
     height, width = ((unit or _USUAL_STRIDE) * size for size in TRACED_SIZE)
@@ -75,13 +84,13 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
         ROIS: {0: Dim("proposals", min=1)},
     }
     taken = {name: examples[name] for name in detector.input_names}
-    with torch.no_grad(), _NormOfAnyCount():
-        program = torch.export.export(
-            _frozen(detector),
-            tuple(taken.values()),
-            dynamic_shapes={name: sizes[name] for name in taken},
-            strict=False,
-        )
+    module = _frozen(detector)
+    dynamic_shapes = {name: sizes[name] for name in taken}
+    try:
+        with torch.no_grad(), _NormOfAnyCount():
+            program = torch.export.export(module, tuple(taken.values()), dynamic_shapes=dynamic_shapes, strict=False)
+    except _UNTRACEABLE as error:
+        raise UnsupportedOperator(_untraceable(error, module)) from error
     several = {BATCH_ARGUMENT: batch} if batch > 1 else {}
     return Traced(_portable(program), tuple(detector.output_names(batch)), {**net_arguments, **several})
 
@@ -119,6 +128,26 @@ def load_program(path: Path) -> Traced:
         raise ModelFileError(f"{path}: not a program that Roastery traced; trace the model again")
     interface = json.loads(extra[_INTERFACE_FILE])
     return Traced(program, tuple(interface["output_names"]), interface["net_arguments"])
+
+
+def _untraceable(error: BaseException, detector: nn.Module) -> str:
+    """Which module, and which line of its source, torch.export could not follow."""
+    names = {id(module): name for name, module in detector.named_modules()}
+    place, line = "(top)", ""
+    frames = traceback.walk_tb(error.__traceback__)
+    for frame, number in frames:
+        owner = id(frame.f_locals.get("self"))
+        if owner in names and not frame.f_code.co_filename.startswith(_TORCH):
+            place = names[owner] or "(top)"
+            source = linecache.getline(frame.f_code.co_filename, number).strip()
+            line = f" ({Path(frame.f_code.co_filename).name}:{number}: {source})"
+    if isinstance(error, _OF_THE_DATA):
+        return (
+            f"module {place!r}: has control flow that depends on the image{line}, and a Caffe2 net has one road for "
+            "all; write it without, by torch.where or a product with a mask"
+        )
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"module {place!r}: cannot be traced by torch.export{line}: {first[:200]}; write it with tensors alone"
 
 
 class _NormOfAnyCount(TorchFunctionMode):

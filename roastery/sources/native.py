@@ -11,6 +11,7 @@ from roastery.detectors.cascade_heads import build_cascade_heads
 from roastery.detectors.detector import Detector, NetArgument
 from roastery.detectors.fpn import build_resnet_fpn, build_retinanet_resnet_fpn
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
+from roastery.detectors.known import require_known
 from roastery.detectors.panoptic_fpn import PanopticFPN
 from roastery.detectors.proposal_network import ProposalNetwork
 from roastery.detectors.res5_heads import build_res5_heads
@@ -48,15 +49,8 @@ def build_detector(config: CfgNode, decode: bool = False) -> Detector:
         ConfigError: a meta-architecture or a part that has no deployable form.
     """
     model = config.MODEL
-    if model.META_ARCHITECTURE not in META_ARCHITECTURES:
-        raise ConfigError(
-            f"MODEL.META_ARCHITECTURE: {model.META_ARCHITECTURE!r} cannot be converted; "
-            f"use one of {', '.join(META_ARCHITECTURES)}"
-        )
-    if model.BACKBONE.NAME not in BACKBONES:
-        raise ConfigError(
-            f"MODEL.BACKBONE.NAME: {model.BACKBONE.NAME!r} is not known; use one of {', '.join(BACKBONES)}"
-        )
+    require_known("MODEL.META_ARCHITECTURE", model.META_ARCHITECTURE, META_ARCHITECTURES)
+    require_known("MODEL.BACKBONE.NAME", model.BACKBONE.NAME, BACKBONES)
     _device(config)
     backbone = BACKBONES[model.BACKBONE.NAME](config)
     normalisation = (model.PIXEL_MEAN, model.PIXEL_STD)
@@ -71,10 +65,7 @@ def build_detector(config: CfgNode, decode: bool = False) -> Detector:
 
 def _build_two_stage(config: CfgNode, backbone: Backbone) -> GeneralizedRCNN:
     model = config.MODEL
-    if model.ROI_HEADS.NAME not in ROI_HEADS:
-        raise ConfigError(
-            f"MODEL.ROI_HEADS.NAME: {model.ROI_HEADS.NAME!r} has no Caffe2 form here; use one of {', '.join(ROI_HEADS)}"
-        )
+    require_known("MODEL.ROI_HEADS.NAME", model.ROI_HEADS.NAME, ROI_HEADS)
     takes_proposals = model.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
     if takes_proposals != model.LOAD_PROPOSALS:
         raise ConfigError(

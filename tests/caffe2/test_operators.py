@@ -91,6 +91,8 @@ _CASES: dict[str, tuple[str, list[str], Callable[[], nn.Module], tuple[int, ...]
         _ROIS,
     ),
     "max_pool": ("MaxPool", ["MaxPool"], lambda: nn.MaxPool2d(3, stride=2, padding=1), _IMAGE),
+    "mean": ("ReduceMean", ["ReduceMean"], lambda: Function(lambda x, p: x.mean(dim=[2, 3])), _ROIS),
+    "mean_kept": ("ReduceMean", ["ReduceMean"], lambda: Function(lambda x, p: x.mean(dim=-1, keepdim=True)), _ROIS),
     "linear": ("Gemm", ["Flatten", "FC"], lambda: nn.Sequential(nn.Flatten(), nn.Linear(196, 9)), _ROIS),
     "flatten": ("Flatten", ["Flatten"], nn.Flatten, _ROIS),
     "softmax": ("Softmax", ["Softmax"], lambda: nn.Softmax(dim=-1), _ROWS),

@@ -326,3 +326,17 @@ def test_a_fill_of_a_shape_that_no_tensor_has_is_refused(make_nets: MakeNets, sh
     nets.init_net.op[0].arg[0].CopyFrom(caffe2_pb2.Argument(name="shape", ints=shape))
     with pytest.raises(ModelFileError, match="no tensor has the shape"):
         TorchRuntime(nets)
+
+
+def test_a_group_norm_behind_a_convolution_is_exact_where_the_map_is_even(make_nets: MakeNets) -> None:
+    # Convolutions give channels last, of which PyTorch's own GroupNorm takes the variance from sums of squares.
+    generator = np.random.default_rng(0)
+    data = (50 + generator.normal(size=(1, 64, 25, 32))).astype(np.float32)
+    weight = np.eye(64, dtype=np.float32).reshape(64, 64, 1, 1)
+    parameters = {"w": weight, "g": np.ones(64, np.float32), "b": np.zeros(64, np.float32)}
+    lines = [("Conv", ["data", "w"], ["c"], ONE), ("GroupNorm", ["c", "g", "b"], ["y"], {"group": 32})]
+    y = TorchRuntime(make_nets(lines, parameters=parameters)).run({"data": data})["y"]
+    groups = data.astype(np.float64).reshape(1, 32, -1)
+    centred = groups - groups.mean(axis=2, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y, expected.reshape(data.shape), atol=1e-4)

@@ -237,7 +237,7 @@ def key_without_value(mask_model, tmp_path):
 
 
 def another_architecture(mask_model, tmp_path):
-    return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "ProposalNetwork"], ["ProposalNetwork"]
+    return mask_model / "config.yaml", ["MODEL.META_ARCHITECTURE", "TensorMask"], ["TensorMask", "SwapAlign2Nat"]
 
 
 def a_panoptic_model_without_masks(mask_model, tmp_path):

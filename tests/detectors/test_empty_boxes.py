@@ -40,6 +40,7 @@ class WithKeypoints(nn.Module):
         super().__init__()
         self.detector = detector
         self.size_divisibility = detector.size_divisibility
+        self.input_names = detector.input_names
         self.register_buffer("pixel_mean", detector.pixel_mean)
         self.head = nn.Conv2d(detector.roi_heads.mask_head.mask_fcn1.in_channels, KEYPOINTS, 1)
 
@@ -50,7 +51,7 @@ class WithKeypoints(nn.Module):
         heads = self.detector.roi_heads
         features = self.detector.backbone((data - self.detector.pixel_mean) / self.detector.pixel_std)
         outputs = heads(features, self.detector.proposal_generator(features, im_info), im_info)
-        pooled = heads.mask_pooler([features[name] for name in heads.box_in_features], outputs[0])
+        pooled = heads.mask_pooler([features[name] for name in heads.in_features], outputs[0])
         return *outputs, heatmap_max_keypoint(self.head(pooled), outputs[0], should_output_softmax=True)
 
 

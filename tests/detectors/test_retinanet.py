@@ -15,7 +15,7 @@ from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import Nets, net_argument
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import load_config
-from roastery.data.preprocess import pad_and_batch
+from roastery.data.preprocess import net_inputs
 from roastery.detectors.detector import detect_eagerly
 from roastery.detectors.retinanet import RetinaNet
 from roastery.errors import ConfigError
@@ -97,9 +97,8 @@ def test_it_is_the_detector_and_finds_what_detectron2_finds(small: Path, kind: s
     reference = build_reference(config, detector)
     with _RUNTIME_TYPES[runtime](nets) as running, Caffe2Model(nets, runtime) as model:
         for single in singles:
-            data, im_info = pad_and_batch([single["image"]], 32, config.MODEL.PIXEL_MEAN)
-            expected = detect_eagerly(detector, data, im_info)
-            report = compare_detections(expected, running.run({"data": data.numpy(), "im_info": im_info.numpy()}))
+            inputs = net_inputs([single], 32, config.MODEL.PIXEL_MEAN)
+            report = compare_detections(detect_eagerly(detector, inputs), running.run(inputs))
             assert report.differences == ()
             (answer,), (theirs,) = model([single]), reference([single])
             assert len(theirs["instances"]) > 2
@@ -131,7 +130,9 @@ def test_levels_without_a_candidate_above_the_threshold_give_nothing(small: Path
     # Every score is the sigmoid of -200, which is 0 in float32: not above a threshold of 0.
     detector.head.cls_score.weight.data.zero_()
     detector.head.cls_score.bias.data.fill_(-200.0)
-    outputs: dict[str, Any] = detect_eagerly(detector, *pad_and_batch([image(64, 64)], 32, config.MODEL.PIXEL_MEAN))
+    outputs: dict[str, Any] = detect_eagerly(
+        detector, net_inputs([{"image": image(64, 64)}], 32, config.MODEL.PIXEL_MEAN)
+    )
     assert {name: array.shape for name, array in outputs.items()} == {
         "bbox_nms": (0, 4),
         "score_nms": (0,),

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from roastery.config import load_config
+from roastery.detectors.backbone import Backbone
 from roastery.detectors.semantic_head import build_semantic_head
 from roastery.errors import ConfigError
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+BACKBONE = Backbone(dict.fromkeys(STRIDES, 16), STRIDES, size_divisibility=32)
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def test_every_level_comes_to_the_size_of_the_image(config_file: Path) -> None:
-    head = build_semantic_head(load_config(config_file), 16, STRIDES).eval()
+    head = build_semantic_head(load_config(config_file), BACKBONE).eval()
     features = {name: torch.rand(2, 16, 64 // stride, 128 // stride) for name, stride in STRIDES.items()}
     assert head(features).shape == (2, 5, 64, 128)
     # One convolution for p2 and p3, one more for each halving beyond.
@@ -40,5 +42,5 @@ def test_every_level_comes_to_the_size_of_the_image(config_file: Path) -> None:
 def test_what_it_cannot_be_is_refused_in_one_line(config_file: Path, key: str, value: str, named: str) -> None:
     config = load_config(config_file, [f"MODEL.SEM_SEG_HEAD.{key}", value])
     with pytest.raises(ConfigError, match=named) as raised:
-        build_semantic_head(config, 16, STRIDES)
+        build_semantic_head(config, BACKBONE)
     assert "\n" not in str(raised.value)

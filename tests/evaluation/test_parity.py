@@ -335,3 +335,35 @@ def test_keypoints_may_be_half_a_pixel_off_and_their_scores_anything(off, passes
     report = compare_instances(one(3.0), one(3.0 + off), REFERENCE)
     assert report.passed is passes
     assert report.largest["pred_keypoints"] == pytest.approx(off, abs=1e-5)
+
+
+@pytest.fixture
+def proposals():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 100, (6, 2))
+    images = np.array([[0], [0], [0], [1], [1], [1]])
+    boxes = np.concatenate([images, corners, corners + rng.uniform(5, 50, (6, 2))], 1).astype(np.float32)
+    return {"rpn_rois": boxes, "rpn_roi_probs": rng.uniform(-9, 9, 6).astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "offset", "passes"),
+    [
+        ("rpn_rois", 0.009, True),
+        ("rpn_rois", 0.02, False),
+        ("rpn_roi_probs", 0.9e-4, True),
+        ("rpn_roi_probs", 2e-4, False),
+    ],
+)
+def test_proposals_are_held_to_the_bounds_of_boxes_and_scores_in_whatever_order(proposals, name, offset, passes):
+    actual = copied(proposals)
+    actual[name].reshape(-1)[-1] += np.float32(offset)
+    report = compare_detections(proposals, permuted(actual, [2, 0, 1, 5, 4, 3]))
+    assert report.passed is passes
+    assert passes or [difference.split(",")[0] for difference in report.differences] == [name]
+
+
+def test_a_proposal_of_another_image_is_a_difference(proposals):
+    actual = copied(proposals)
+    actual["rpn_rois"][2, 0] = 1
+    assert not compare_detections(proposals, actual).passed

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roastery.errors import ModelFileError
-from roastery.export.trace import load_program
+from roastery.detectors.backbone import Backbone
+from roastery.detectors.detector import Detector
+from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.export.trace import load_program, trace
 
 _CONVERT = """
 import sys
@@ -88,3 +90,86 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(Double(), (torch.zeros(2),)), tmp_path / "model.pt2")
     with pytest.raises(ModelFileError, match="not a program that Roastery traced"):
         load_program(tmp_path / "model.pt2")
+
+
+class Pixels(Backbone):
+    """The image as its own map, whatever its size."""
+
+    def __init__(self) -> None:
+        super().__init__({"pixels": 3}, {"pixels": 1}, size_divisibility=0)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"pixels": x}
+
+
+class Net(Detector):
+    """A detector of one module over the pixels."""
+
+    meta_architecture = "Net"
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__(Pixels(), [0.0] * 3, [1.0] * 3)
+        self.head = head
+
+    def output_names(self, batch: int) -> list[str]:
+        return ["y"]
+
+    def forward(self, data: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
+        return (self.head(self.features(data)["pixels"]),)
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+class Looping(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(int(x.max().item())):
+            x = x + 1
+        return x
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (Branching(), ["'head.1'", "control flow", "test_trace.py:", "if x.sum() > 0", "torch.where"]),
+        (Looping(), ["'head.1'", "control flow", "test_trace.py:", "range(int(x.max().item()))"]),
+    ],
+)
+def test_control_flow_that_depends_on_the_image_is_named_with_its_line(head: nn.Module, said: list[str]) -> None:
+    with pytest.raises(UnsupportedOperator) as refused:
+        trace(Net(nn.Sequential(nn.ReLU(), head)), {})
+    assert "\n" not in str(refused.value)
+    for part in said:
+        assert part in str(refused.value)
+
+
+class NormsOfRois(nn.Module):
+    """A batch norm and a group norm of as many RoIs as the image has bright rows: nobody knows before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_norm = nn.BatchNorm2d(3)
+        self.group_norm = nn.GroupNorm(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[0, 0].amax(dim=1).nonzero()[:, 0]
+        rois = x[0].permute(1, 0, 2)[rows][:, :, :, None]
+        normed: Tensor = self.group_norm(self.batch_norm(rois))
+        return normed
+
+
+def test_norms_of_an_unknown_number_of_rois_are_traced_and_give_what_they_give() -> None:
+    detector = Net(NormsOfRois())
+    for name, buffer in detector.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
+    program = trace(detector, {}).program.module()
+    image = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    image[:, :, ::2] = 0
+    im_info = torch.tensor([[40.0, 50.0, 1.0]])
+    with torch.no_grad():
+        expected = detector(image, im_info)[0]
+        torch.testing.assert_close(program(image, im_info)[0], expected)
+    assert len(expected) == 20

@@ -93,7 +93,7 @@ def _parity(shapes: Path, config: Any, nets: Nets) -> list[str]:
             data, im_info = pad_and_batch(
                 [to_input(image.path, config)["image"]], detector.size_divisibility, config.MODEL.PIXEL_MEAN
             )
-            expected = detect_eagerly(detector, data, im_info)
+            expected = detect_eagerly(detector, {"data": data.numpy(), "im_info": im_info.numpy()})
             differences += compare_detections(expected, model.run(data.numpy(), im_info.numpy())).differences
     return differences
 

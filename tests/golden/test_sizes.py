@@ -70,7 +70,7 @@ def _blank(config: Any, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _eager(detector: Detector, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return detect_eagerly(detector, *(torch.from_numpy(inputs[name]) for name in ("data", "im_info")))
+    return detect_eagerly(detector, inputs)
 
 
 def test_no_size_here_is_the_one_that_was_traced() -> None:

@@ -88,6 +88,17 @@ def poolings(draw: st.DrawFn, averages: bool) -> Any:
 
 
 @st.composite
+def means(draw: st.DrawFn) -> Any:
+    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    # Of no rows too, but not over them: the mean of nothing is no number.
+    empty = len(shape) > 1 and draw(st.booleans())
+    axes = draw(st.lists(st.integers(int(empty), len(shape) - 1), min_size=1, max_size=len(shape), unique=True))
+    x = values(draw(GENERATORS), *([0] if empty else shape[:1]), *shape[1:])
+    arguments: dict[str, Any] = {"axes": sorted(axes)} if draw(st.booleans()) or empty else {}
+    return [x], arguments | {"keepdims": draw(st.integers(0, 1))}, 1
+
+
+@st.composite
 def group_norms(draw: st.DrawFn) -> Any:
     generator, groups = draw(GENERATORS), draw(st.integers(1, 4))
     channels = groups * draw(st.integers(1, 3))
@@ -139,6 +150,7 @@ CASES = {
     "ConvTranspose": transposed_convolutions(),
     "MaxPool": poolings(averages=False),
     "AveragePool": poolings(averages=True),
+    "ReduceMean": means(),
     "GroupNorm": group_norms(),
     "ResizeNearest": resizings(),
     "UpsampleBilinear": resizings(),
