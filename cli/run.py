@@ -19,7 +19,15 @@ from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
 from roastery.results import FleetSummary, ModelSummary
 from roastery.selection import Only, Selection, select
-from roastery.spec import PipelineConfig, Runtimes, load_datasets, load_models, load_pipeline, over_pipeline
+from roastery.spec import (
+    PipelineConfig,
+    Runtimes,
+    load_datasets,
+    load_models,
+    load_pipeline,
+    over_pipeline,
+    registered_datasets,
+)
 from roastery.stages import STAGES
 from roastery.store import Store
 
@@ -88,7 +96,7 @@ def run(
     project = Project(
         # Sources in the registry have no YAML.
         models={} if names and all(map(is_reference, names)) else load_models(models),
-        datasets=load_datasets(datasets or _beside(models, "datasets")),
+        datasets=load_datasets(datasets) if datasets else registered_datasets(_beside(models, "datasets")),
         pipeline=_configured(pipeline, models, {"store": store, "tracking_uri": tracking_uri}),
     )
     project, asked = with_registered(project, names or (), lambda: _catalog(project.pipeline))

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from roastery.data.builtin import is_there, named_dataset, names_like
 from roastery.data.dataset import load_sampled_from
 from roastery.data.preprocess import resize_shortest_edge, to_input
 from roastery.data.proposals import drawn_proposals
 from roastery.data.sampling import sample_images
 from roastery.errors import CheckpointError, ConfigError, DatasetError
 from roastery.home import at_home
-from roastery.spec import DatasetSpec, load_datasets
+from roastery.spec import DatasetSpec, registered_datasets
 from roastery.weights.address import is_address
 from roastery.weights.fetch import Fetching, local_weights, silently
 
@@ -49,23 +50,30 @@ def find_weights(config: CfgNode, config_file: Path, fetching: Fetching = silent
 
 
 def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec | None:
-    """The registered dataset that the config's first DATASETS.TEST names; None where there is none.
+    """The dataset that the config's first DATASETS.TEST names, registered or one of detectron2's; None without one.
 
     Raises:
         ConfigError: `required`, and there is none; a spec that is not one.
     """
     names = config.DATASETS.TEST
-    specs = load_datasets(folder) if folder.is_dir() else {}
-    if names and isinstance(names[0], str) and names[0] in specs:
-        return specs[names[0]]
+    specs = registered_datasets(folder)
+    name = names[0] if names and isinstance(names[0], str) else ""
+    spec = named_dataset(name, specs)
+    if spec is not None:
+        return spec if required or name in specs or is_there(spec) else None
     if not required:
         return None
     if not names:
         raise ConfigError(
             "DATASETS.TEST is empty: nothing to evaluate on; end the command with DATASETS.TEST \"('name',)\""
         )
-    known = f"it has {', '.join(specs)}" if specs else "there is no such folder"
-    raise ConfigError(f"DATASETS.TEST: no dataset {names[0]!r} in {folder} ({known}); register it there as YAML")
+    known = (
+        f"it has {', '.join(specs)}" if specs else "there is no such folder" if not folder.is_dir() else "it is empty"
+    )
+    raise ConfigError(
+        f"DATASETS.TEST: no dataset {names[0]!r} in {folder} ({known}), nor in detectron2{names_like(name, specs)}; "
+        "register it there as YAML with name, images and annotations"
+    )
 
 
 def sample_inputs(

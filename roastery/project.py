@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from roastery.data.builtin import named_dataset, names_like
 from roastery.errors import ConfigError
-from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, load_datasets, load_models, load_pipeline
+from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, load_models, load_pipeline, registered_datasets
 
 
 class Project(BaseModel):
@@ -28,14 +29,18 @@ class Project(BaseModel):
         return self.models[name]
 
     def dataset_of(self, model: ModelSpec) -> DatasetSpec:
-        """The dataset that a model is evaluated on.
+        """The dataset that a model is evaluated on: a registered one, or one of detectron2's.
 
         Raises:
-            ConfigError: it is not registered.
+            ConfigError: there is none of that name.
         """
-        if model.dataset not in self.datasets:
-            raise ConfigError(f"dataset: {model.dataset!r} is not registered; add it to configs/datasets")
-        return self.datasets[model.dataset]
+        dataset = named_dataset(model.dataset, self.datasets)
+        if dataset is None:
+            raise ConfigError(
+                f"dataset: {model.dataset!r} is not registered; add it to configs/datasets as YAML with name, images "
+                f"and annotations, or name one of detectron2's{names_like(model.dataset, self.datasets)}"
+            )
+        return dataset
 
     def only(self, name: str) -> "Project":
         """The same for one model: what its own process is given.
@@ -56,6 +61,6 @@ def load_project(configs: Path) -> Project:
     """
     return Project(
         models=load_models(configs / "models"),
-        datasets=load_datasets(configs / "datasets"),
+        datasets=registered_datasets(configs / "datasets"),
         pipeline=load_pipeline(configs / "pipeline.yaml"),
     )

@@ -25,6 +25,9 @@ from roastery.weights.address import check_address, is_address
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
 
+Format = Literal["coco", "lvis", "cityscapes", "cityscapes_sem_seg", "pascal_voc"]
+"""In which form annotations lie on the disk."""
+
 # A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 # Beside a SQLite database, the folder of its artifacts has an experiment's name.
@@ -34,7 +37,7 @@ _PROJECT_MARK = "configs"
 _MODEL_PATHS = ("config", "weights")
 _DATASET_PATHS = (
     *("images", "annotations", "sample_images", "sample_annotations"),
-    *("panoptic", "panoptic_masks", "sem_seg"),
+    *("panoptic", "panoptic_masks", "sem_seg", "links_into"),
     *("proposals", "sample_proposals"),
 )
 
@@ -115,17 +118,23 @@ class ModelSpec(_Spec):
 
 
 class DatasetSpec(_Spec):
-    """A COCO dataset: what a model is evaluated on, and other images to sample from."""
+    """A dataset, in COCO's format or another: what a model is evaluated on, and other images to sample from."""
 
     name: str = Field(pattern=SAFE_NAME, description="what models call it by")
+    format: Format = Field("coco", description="in which form the annotations lie on the disk")
     images: Path = Field(description="folder of the evaluation images")
-    annotations: Path = Field(description="COCO JSON of the evaluation images")
+    annotations: Path = Field(
+        description="COCO JSON of the evaluation images. Of lvis its JSON, of cityscapes the folder gtFine/SPLIT, of "
+        "pascal_voc the list ImageSets/Main/SPLIT.txt"
+    )
     sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")
     sample_annotations: Path | None = Field(None, description="COCO JSON of the images to sample from")
     panoptic: Path | None = Field(None, description="COCO panoptic JSON of the evaluation images")
     panoptic_masks: Path | None = Field(None, description="folder of the PNGs that it names, of segment ids")
     sem_seg: Path | None = Field(None, description="folder of PNGs named as the images, of semantic labels; 0: things")
-
+    links_into: Path | None = Field(
+        None, description="folder into which links among the files may lead; default: none leads out of its own folder"
+    )
     proposals: Path | None = Field(
         None, description="detectron2's pickle of proposals, for models that take them (MODEL.LOAD_PROPOSALS)"
     )
@@ -136,6 +145,10 @@ class DatasetSpec(_Spec):
         given = [path is not None for path in (self.panoptic, self.panoptic_masks, self.sem_seg)]
         if any(given) and not all(given):
             raise ValueError("panoptic, panoptic_masks and sem_seg go together; give all three or none")
+        if any(given) and self.format != "coco":
+            raise ValueError(
+                f"panoptic, panoptic_masks and sem_seg are of COCO's format, not {self.format}; leave them out"
+            )
         return self
 
     @property
@@ -238,6 +251,15 @@ def load_datasets(directory: Path) -> dict[str, DatasetSpec]:
     return _load_folder(directory, DatasetSpec, _DATASET_PATHS)
 
 
+def registered_datasets(directory: Path) -> dict[str, DatasetSpec]:
+    """As `load_datasets`; none where the folder is not there or empty: detectron2's own need no registering.
+
+    Raises:
+        ConfigError: a YAML that is not a DatasetSpec, or a name that is there twice.
+    """
+    return load_datasets(directory) if any(_yamls(directory)) else {}
+
+
 def load_pipeline(path: Path) -> PipelineConfig:
     """The pipeline's configuration. ROASTERY_STORE and ROASTERY_TRACKING_URI go over what the file says.
 
@@ -272,7 +294,7 @@ def project_root(path: Path) -> Path:
 def _load_folder(directory: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> dict[str, _AnySpec]:
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such folder; say where the {_plural(kind)} are registered")
-    files = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
+    files = _yamls(directory)
     if not files:
         raise ConfigError(f"{directory}: holds no YAML; register a {_plural(kind)[:-1]} there, one file each")
     specs: dict[str, _AnySpec] = {}
@@ -284,6 +306,10 @@ def _load_folder(directory: Path, kind: type[_AnySpec], path_keys: tuple[str, ..
             raise ConfigError(f"{file}: name: {name!r} is registered in {found_in[name]} too; rename one of them")
         specs[name], found_in[name] = spec, file
     return dict(sorted(specs.items()))
+
+
+def _yamls(directory: Path) -> list[Path]:
+    return sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
 
 
 def _load_file(file: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> _AnySpec:

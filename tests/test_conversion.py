@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -64,6 +65,26 @@ def test_a_dataset_with_other_classes_is_refused_before_anything_is_traced(shape
         convert_to_directory(mask_model / "config.yaml", tmp_path / "out", run_eval=True, datasets=registered)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_detectron2s_coco_is_evaluated_on_by_its_name(shapes, few_annotations, mask_model, tmp_path, monkeypatch):
+    coco = tmp_path / "datasets/coco"
+    (coco / "annotations").mkdir(parents=True)
+    shutil.copyfile(few_annotations, coco / "annotations/instances_val2017.json")
+    shutil.copytree(shapes / "val/images", coco / "val2017")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(coco.parent))
+
+    outcome = convert_to_directory(
+        mask_model / "config.yaml",
+        tmp_path / "out",
+        ["DATASETS.TEST", "('coco_2017_val',)"],
+        run_eval=True,
+        datasets=tmp_path / "none",
+    )
+
+    assert outcome.passed
+    assert (outcome.evaluation.dataset, outcome.evaluation.images) == ("coco_2017_val", 4)
+    assert outcome.evaluation.metrics["original"]["segm"]["AP"] > 30
 
 
 def test_a_conversion_needs_neither_prefect_nor_mlflow():

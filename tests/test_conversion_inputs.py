@@ -3,7 +3,8 @@ import torch
 
 from roastery.config import load_config
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
-from roastery.errors import CheckpointError, ConfigError
+from roastery.data.dataset import load_dataset
+from roastery.errors import CheckpointError, ConfigError, DatasetError
 
 
 @pytest.fixture
@@ -79,6 +80,31 @@ def test_a_dataset_that_is_not_registered_is_missed_only_where_it_is_needed(conf
         find_dataset(config, tmp_path / "none", required=True)
     with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty"):
         find_dataset(config_with("DATASETS.TEST", "()"), registered, required=True)
+
+
+def test_one_of_detectron2s_is_taken_where_it_lies_and_missed_only_where_it_is_needed(
+    config_with, registered, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    config = config_with("DATASETS.TEST", "('coco_2017_val',)")
+
+    # Every config of the model zoo names it, whether there is a COCO or not.
+    assert find_dataset(config, registered, required=False) is None
+    needed = find_dataset(config, registered, required=True)
+    assert needed is not None
+    with pytest.raises(DatasetError, match=r"coco_2017_val: .*instances_val2017\.json is not there; unpack COCO's"):
+        load_dataset(needed)
+    for place in ("coco/annotations", "coco/val2017"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+    (tmp_path / "data/coco/annotations/instances_val2017.json").touch()
+    assert find_dataset(config, registered, required=False) == needed
+
+
+def test_a_name_that_is_nearly_one_of_detectron2s_is_told(config_with, registered):
+    with pytest.raises(
+        ConfigError, match=r"nor in detectron2; near it are voc_2007_test, .*; register it there as YAML"
+    ):
+        find_dataset(config_with("DATASETS.TEST", "('voc2007_test',)"), registered, required=True)
 
 
 def test_images_that_are_given_are_the_sample(config_with, registered, shapes):

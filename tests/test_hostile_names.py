@@ -224,7 +224,7 @@ def test_nothing_of_a_datasets_names_runs_where_its_report_is_looked_at(
         "original": Found(detections, [1.0], [], len(all_ids)),
         "torch": Found(detections[1:], [1.0], [f"{file}: cannot be read" for file in files[:1]], len(all_ids)),
     }
-    judged = judge_side_by_side("a_model", dataset, Measures(iou_types=("bbox",)), found, [], GatePolicy())
+    judged = judge_side_by_side("a_model", dataset, Measures(iou_types=("bbox",)), found.items(), [], GatePolicy())
     shown = {target: each.detections for target, each in found.items()}
     pictures = draw_comparisons(report, dataset, all_ids, shown, len(files))
     before = sorted(report.parent.rglob("*"))

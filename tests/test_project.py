@@ -1,5 +1,6 @@
 """A project: one folder of configs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,38 @@ def test_what_is_not_registered_is_one_line(configs: Path) -> None:
     with pytest.raises(ConfigError, match="no model 'masks' is registered; add it to configs/models"):
         project.model("masks")
     lost = project.model("boxes").model_copy(update={"dataset": "other"})
-    with pytest.raises(ConfigError, match="dataset: 'other' is not registered; add it to configs/datasets"):
+    with pytest.raises(ConfigError) as raised:
         project.dataset_of(lost)
+    assert str(raised.value) == (
+        "dataset: 'other' is not registered; add it to configs/datasets as YAML with name, images and annotations, or "
+        "name one of detectron2's"
+    )
+
+
+def test_one_of_detectron2s_datasets_needs_no_yaml_and_gives_way_to_one_that_has(
+    configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    project = load_project(configs)
+    model = project.model("boxes").model_copy(update={"dataset": "coco_2017_val"})
+    assert project.dataset_of(model).annotations == tmp_path / "coco/annotations/instances_val2017.json"
+    own = project.datasets["few"].model_copy(update={"name": "coco_2017_val"})
+    registered = project.model_copy(update={"datasets": {"coco_2017_val": own}})
+    assert registered.dataset_of(model) == own
+    wrong = model.model_copy(update={"dataset": "coco_2017_vall"})
+    with pytest.raises(ConfigError, match=r"or name one of detectron2's; near it are coco_2017_val, "):
+        project.dataset_of(wrong)
+
+
+def test_a_project_that_registers_no_dataset_has_detectron2s(configs: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(configs, tmp_path / "configs")
+    for file in (own / "datasets").iterdir():
+        file.unlink()
+    assert load_project(own).datasets == {}
+    (own / "datasets").rmdir()
+    project = load_project(own)
+    model = project.model("boxes").model_copy(update={"dataset": "voc_2007_test"})
+    assert project.dataset_of(model).format == "pascal_voc"
 
 
 def test_a_models_own_process_is_told_of_it_alone(configs: Path) -> None:

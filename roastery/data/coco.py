@@ -4,8 +4,8 @@ Source: detectron2/data/datasets/coco.py (`load_coco_json`), for the order of im
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,15 @@ from roastery.data.coco_annotations import check_annotations
 from roastery.data.coco_files import check_files, digest_of
 from roastery.data.coco_json import category_names, check_ids, entries_of, is_file_name, malformed, read_json
 from roastery.errors import DatasetError
+from roastery.spec import Format
 
 if TYPE_CHECKING:
     from roastery.data.panoptic import PanopticTruth
     from roastery.data.proposals import ProposalFile
+    from roastery.data.sem_seg import SemSegTruth
+
+Content = Mapping[str, Any]
+"""What COCO's JSON holds: "images", "annotations" and "categories"."""
 
 MAX_SIDE = 65535
 """JPEG's largest. pycocotools counts an image's pixels in 32 bits."""
@@ -35,11 +40,12 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class CocoDataset:
-    """Images with annotations in COCO's format."""
+    """Images with annotations in COCO's format, or in one that `content` gives in COCO's."""
 
     name: str
     folder: Path
     annotations: Path
+    """What they are read from: COCO's JSON, or another format's file or folder."""
     images: tuple[ImageRecord, ...]
     """By rising id, the order in which detectron2 evaluates."""
     category_ids: tuple[int, ...]
@@ -50,6 +56,27 @@ class CocoDataset:
     """The same images' segments, where they are annotated too."""
     proposals: "ProposalFile | None" = None
     """The same images' proposals, where they were made before."""
+    sem_seg: "SemSegTruth | None" = None
+    """The same images' semantic labels, of a dataset that has nothing else."""
+    format: Format = "coco"
+    sources: tuple[Path, ...] = ()
+    """The files that the annotations lie in, where it is not `annotations`."""
+    convert: Callable[[], Content] | None = field(default=None, compare=False)
+    """Reads annotations that are not in COCO's format, as COCO's JSON would have them."""
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether each image was searched for some categories alone, as LVIS's are."""
+        return self.format == "lvis"
+
+    @cached_property
+    def content(self) -> Content:
+        """The annotations as COCO's JSON has them; read when asked for, since most need no more than the images.
+
+        Raises:
+            DatasetError: they cannot be read any more.
+        """
+        return read_json(self.annotations) if self.convert is None else self.convert()
 
     @cached_property
     def digest(self) -> str:
@@ -58,27 +85,49 @@ class CocoDataset:
         Raises:
             DatasetError: a file that cannot be read.
         """
-        own = digest_of((self.annotations, *(image.path for image in self.images)))
-        beside = "".join(each.digest for each in (self.panoptic, self.proposals) if each is not None)
-        return hashlib.sha256((own + beside).encode()).hexdigest() if beside else own
+        own = digest_of((*(self.sources or (self.annotations,)), *(image.path for image in self.images)))
+        # The same JSON as COCO's and as LVIS's is measured in two ways.
+        others: list[str] = [self.format] if self.format != "coco" else []
+        others += [truth.digest for truth in (self.panoptic, self.sem_seg, self.proposals) if truth is not None]
+        return hashlib.sha256((own + "".join(others)).encode()).hexdigest() if others else own
 
 
-def load_coco(name: str, images: Path, annotations: Path) -> CocoDataset:
+def load_coco(name: str, images: Path, annotations: Path, links_into: Path | None = None) -> CocoDataset:
     """The dataset whose images lie in the folder `images`.
 
     Args:
         annotations: COCO's JSON. Without annotations in it, it can be sampled from, but there is nothing to measure.
+        links_into: links among the images may lead there too.
 
     Raises:
         DatasetError: JSON that is missing, malformed or without images or categories; an id that occurs twice; an
             annotation of an unknown image or category; an image that is missing, or that lies outside its folder.
     """
+    require_folder(name, images)
+    content = read_json(annotations)
+    dataset = dataset_of(name, images, annotations, content)
+    check_files([(record.id, record.path) for record in dataset.images], images, annotations, links_into)
+    return dataset
+
+
+def require_folder(name: str, images: Path) -> None:
+    """Refuses a folder of images that is not there.
+
+    Raises:
+        DatasetError: it is not there.
+    """
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder of images (dataset {name}); correct the path")
-    content = read_json(annotations)
+
+
+def dataset_of(name: str, images: Path, annotations: Path, content: Content) -> CocoDataset:
+    """The dataset of COCO's JSON, whose annotations are checked. Whether the images are there is not looked at.
+
+    Raises:
+        DatasetError: see `load_coco`.
+    """
     names = category_names(content, annotations)
     records = image_records(content, images, annotations)
-    check_files([(record.id, record.path) for record in records], images, annotations)
     sizes = {record.id: (record.height, record.width) for record in records}
     given = content.get("annotations", [])
     if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):

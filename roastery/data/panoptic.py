@@ -148,13 +148,16 @@ class PanopticTruth:
         return {image.id: image for image in self.images}
 
 
-def load_panoptic(annotations: Path, masks: Path, sem_seg: Path, *, decode: bool = True) -> PanopticTruth:
+def load_panoptic(
+    annotations: Path, masks: Path, sem_seg: Path, *, decode: bool = True, links_into: Path | None = None
+) -> PanopticTruth:
     """The ground truth of `annotations`, COCO's panoptic JSON.
 
     Args:
         masks: the folder of the PNGs that the annotations name.
         sem_seg: the folder of the label PNGs, each called as its image, with the suffix .png.
         decode: whether every PNG is decoded and checked now. `segments` and `labels` check the one that they read.
+        links_into: links among the PNGs may lead there too.
 
     Raises:
         DatasetError: JSON that is missing or malformed; an image without its annotation, or an annotation of an unknown
@@ -169,8 +172,8 @@ def load_panoptic(annotations: Path, masks: Path, sem_seg: Path, *, decode: bool
     named = _annotations_by_image(content, records, annotations)
     known = {category.id for category in categories}
     images = tuple(_image(record, named[record.id], masks, known, annotations) for record in records)
-    check_files([(image.id, image.mask) for image in images], masks, annotations)
-    check_files([(image.id, image.labels) for image in images], sem_seg, annotations)
+    check_files([(image.id, image.mask) for image in images], masks, annotations, links_into)
+    check_files([(image.id, image.labels) for image in images], sem_seg, annotations, links_into)
     truth = PanopticTruth(annotations, masks, sem_seg, categories, images)
     for image_id in truth.image_ids if decode else ():
         truth.segments(image_id)

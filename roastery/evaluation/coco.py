@@ -6,18 +6,18 @@ Source: detectron2 0.5, evaluation/coco_evaluation.py; pycocotools does the matc
 import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from roastery.data.coco import CocoDataset
+from roastery.data.coco import CocoDataset, Content
+from roastery.data.lvis import FREQUENCIES
 from roastery.errors import DatasetError
+from roastery.evaluation.by_category import precisions
 from roastery.results import Target
 from roastery.structures import Instances
 
@@ -128,7 +128,8 @@ def measure_coco(
 ) -> CocoFigures:
     """COCO AP and precision-recall curves of detections. Prints nothing.
 
-    Of an image and a category only the 100 detections of highest score count, as COCO has it.
+    Of an image and a category only the 100 detections of highest score count, as COCO has it. Of LVIS, see
+    `roastery.evaluation.by_category.precisions`.
 
     Args:
         results: as `to_coco_results` gives them; none at all gives AP 0.
@@ -138,31 +139,34 @@ def measure_coco(
 
     Returns:
         For each IoU type the metrics "AP", "AP50", "AP75", "APs" (not of keypoints), "APm", "APl" and, where there is
-        more than one, "AP-<class>" for each class; and the curves.
+        more than one, "AP-<class>" for each class; of LVIS instead "APr", "APc" and "APf", of rare, common and
+        frequent classes; and the curves.
 
     Raises:
         DatasetError: results for images or categories that are not evaluated, without a mask or keypoints that an IoU
             type needs, or with a score that is no number; annotations without them.
     """
+    if iou_types and not dataset.category_ids:
+        raise DatasetError(f"{dataset.name}: has no objects, only labels of pixels; evaluate on a dataset of objects")
     evaluated = sorted(record.id for record in dataset.images) if image_ids is None else sorted(set(image_ids))
     _check_images(dataset, evaluated)
     _check_results(dataset, results, iou_types, set(evaluated))
-    # pycocotools prints as it goes.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(dataset.annotations))
-        if "segm" in iou_types:
-            _check_masks(dataset, truth, evaluated)
-        if "keypoints" in iou_types:
-            _check_keypoints(dataset, truth, results, evaluated, len(oks_sigmas) or COCO_KEYPOINTS)
-        figures = CocoFigures({}, {})
-        for iou_type in iou_types:
-            evaluation = _evaluate(dataset, truth, results, iou_type, evaluated, oks_sigmas)
-            # IoU threshold, recall, category, area range (the first is all), most detections (the last is 100).
-            precision = evaluation.eval["precision"][:, :, :, 0, -1]
-            names = KEYPOINT_METRICS if iou_type == "keypoints" else METRICS
-            figures.metrics[iou_type] = _metrics(names, evaluation, precision, dataset.class_names)
-            if (precision > -1).any():
-                figures.curves[iou_type] = _curves(precision, evaluation.params.recThrs)
+    content = dataset.content
+    if "segm" in iou_types:
+        _check_masks(dataset, content, set(evaluated))
+    if "keypoints" in iou_types:
+        _check_keypoints(dataset, content, results, set(evaluated), len(oks_sigmas) or COCO_KEYPOINTS)
+    figures = CocoFigures({}, {})
+    for iou_type in iou_types:
+        # pycocotools prints as it goes.
+        with contextlib.redirect_stdout(io.StringIO()):
+            precision = precisions(
+                content, results, iou_type, evaluated, dataset.category_ids, oks_sigmas, dataset.is_federated
+            )
+        figures.metrics[iou_type] = _metrics(iou_type, precision, dataset, content)
+        of_all_areas = precision[..., 0]
+        if (of_all_areas > -1).any():
+            figures.curves[iou_type] = _curves(of_all_areas)
     return figures
 
 
@@ -197,8 +201,12 @@ def _check_results(
             raise DatasetError(f"image {image_id}: a detection without a mask; evaluate 'bbox' alone")
 
 
-def _check_masks(dataset: CocoDataset, truth: COCO, image_ids: Sequence[int]) -> None:
-    for annotation in truth.loadAnns(truth.getAnnIds(imgIds=image_ids)):
+def _annotations(content: Content, image_ids: Collection[int]) -> Iterator[Mapping[str, Any]]:
+    return (annotation for annotation in content.get("annotations", ()) if annotation["image_id"] in image_ids)
+
+
+def _check_masks(dataset: CocoDataset, content: Content, image_ids: Collection[int]) -> None:
+    for annotation in _annotations(content, image_ids):
         if not annotation.get("segmentation"):
             raise DatasetError(
                 f"{dataset.annotations}: annotation {annotation['id']} has no 'segmentation', which a model with masks "
@@ -207,7 +215,11 @@ def _check_masks(dataset: CocoDataset, truth: COCO, image_ids: Sequence[int]) ->
 
 
 def _check_keypoints(
-    dataset: CocoDataset, truth: COCO, results: Sequence[dict[str, Any]], image_ids: list[int], count: int
+    dataset: CocoDataset,
+    content: Content,
+    results: Sequence[dict[str, Any]],
+    image_ids: Collection[int],
+    count: int,
 ) -> None:
     for result in results:
         if len(result.get("keypoints", ())) != 3 * count:
@@ -215,8 +227,8 @@ def _check_keypoints(
                 f"image {result['image_id']}: a detection without {count} keypoints, for which there are sigmas; set "
                 "TEST.KEYPOINT_OKS_SIGMAS to one for each of the model's"
             )
-    for annotation in truth.loadAnns(truth.getAnnIds(imgIds=image_ids)):
-        keypoints = annotation.get("keypoints")
+    for annotation in _annotations(content, image_ids):
+        keypoints: Any = annotation.get("keypoints")
         fits = isinstance(keypoints, list) and len(keypoints) == 3 * count
         if not fits or not all(type(value) in (int, float) and math.isfinite(value) for value in keypoints):
             raise DatasetError(
@@ -227,58 +239,33 @@ def _check_keypoints(
             raise DatasetError(f"{dataset.annotations}: annotation {annotation['id']} has no 'num_keypoints'; add it")
 
 
-def _evaluate(
-    dataset: CocoDataset,
-    truth: COCO,
-    results: Sequence[dict[str, Any]],
-    iou_type: str,
-    image_ids: list[int],
-    oks_sigmas: Sequence[float],
-) -> COCOeval:
-    evaluation = COCOeval(truth, _detections(truth, results, iou_type), iou_type)
-    evaluation.params.imgIds = image_ids
-    evaluation.params.catIds = list(dataset.category_ids)
-    if iou_type == "keypoints" and oks_sigmas:
-        evaluation.params.kpt_oks_sigmas = np.array(oks_sigmas)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation
-
-
-def _metrics(
-    names: Sequence[str], evaluation: COCOeval, precision: NDArray[Any], class_names: Sequence[str]
-) -> dict[str, float]:
-    metrics = {
-        name: _percent(value) for name, value in zip(names, evaluation.stats[: len(names)].tolist(), strict=True)
-    }
-    if len(class_names) > 1:
-        for index, name in enumerate(class_names):
-            defined = precision[:, :, index][precision[:, :, index] > -1]
-            metrics[f"AP-{name}"] = _percent(float(defined.mean()) if defined.size else -1.0)
+def _metrics(iou_type: str, precision: NDArray[np.float64], dataset: CocoDataset, content: Content) -> dict[str, float]:
+    """Of precisions (thresholds, recalls, categories, area ranges)."""
+    names = KEYPOINT_METRICS if iou_type == "keypoints" else METRICS
+    of_all_areas = precision[..., 0]
+    metrics = {name: _percent(of_all_areas[CURVES[name]]) for name in names[:3]}
+    metrics |= {name: _percent(precision[..., area]) for area, name in enumerate(names[3:], start=1)}
+    if dataset.is_federated:
+        # Of its 1,203 classes detectron2 tells none alone.
+        frequency = {category["id"]: category.get("frequency") for category in content["categories"]}
+        for letter in FREQUENCIES if all(value in FREQUENCIES for value in frequency.values()) else ():
+            chosen = [frequency[category] == letter for category in dataset.category_ids]
+            metrics[f"AP{letter}"] = _percent(of_all_areas[:, :, chosen])
+    elif len(dataset.class_names) > 1:
+        for index, name in enumerate(dataset.class_names):
+            metrics[f"AP-{name}"] = _percent(of_all_areas[:, :, index])
     return metrics
 
 
-def _curves(precision: NDArray[Any], recall: NDArray[Any]) -> PrecisionRecall:
+def _curves(precision: NDArray[np.float64]) -> PrecisionRecall:
     """Of precisions (thresholds, recalls, categories), -1 where a category has no object."""
     of_classes = precision[:, :, (precision > -1).any(axis=(0, 1))]
     means = {metric: of_classes[thresholds].mean(axis=(0, 2)) for metric, thresholds in CURVES.items()}
+    recall = np.linspace(0.0, 1.0, precision.shape[1])
     return PrecisionRecall(tuple(recall.tolist()), {metric: tuple(mean.tolist()) for metric, mean in means.items()})
 
 
-def _detections(truth: COCO, results: Sequence[dict[str, Any]], iou_type: str) -> COCO:
-    if not results:
-        # loadRes fails on an empty list.
-        nothing = COCO()
-        nothing.dataset = {key: truth.dataset[key] for key in ("images", "categories")} | {"annotations": []}
-        nothing.createIndex()
-        return nothing
-    # loadRes writes into what it is given. With a box beside the mask it would take the box's area for the mask's; of
-    # keypoints detectron2 lets it.
-    left_out = ("bbox", "keypoints") if iou_type == "segm" else ("segmentation",)
-    return truth.loadRes([{key: value for key, value in result.items() if key not in left_out} for result in results])
-
-
-def _percent(value: float) -> float:
-    """COCO's -1 means that there is nothing to measure."""
-    return value * 100 if value >= 0 else math.nan
+def _percent(precision: NDArray[np.float64]) -> float:
+    """The mean over all that has an object, 0..100; NaN where nothing has."""
+    defined = precision[precision > -1]
+    return float(defined.mean()) * 100 if defined.size else math.nan

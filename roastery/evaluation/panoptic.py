@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roastery.data.panoptic import IGNORED, VOID, PanopticTruth
+from roastery.data.sem_seg import SemSegTruth
 from roastery.errors import DatasetError
-from roastery.evaluation.segments import NO_LABEL, FoundSegments, found_segments
+from roastery.evaluation.segments import NO_LABEL, FoundSegments, Truth, found_segments
 
 
 @dataclass
@@ -56,18 +57,9 @@ def measure_panoptic(
         DatasetError: an image that `truth` has not; rows of an image that is not measured, or that `found_segments`
             refuses; a PNG that changed since `truth` was read.
     """
-    measured = truth.image_ids if image_ids is None else sorted(set(image_ids))
-    by_image: dict[int, list[Mapping[str, Any]]] = {truth.image(image_id).id: [] for image_id in measured}
-    for row in rows:
-        if row["image_id"] not in by_image:
-            raise DatasetError(
-                f"{truth.annotations}: segments of image {row['image_id']}, which is not measured; "
-                "measure on the images that were segmented"
-            )
-        by_image[row["image_id"]].append(row)
     counts = {category.id: _Count() for category in truth.categories}
     confusion = np.zeros((len(truth.label_names) + 1, len(truth.label_names)), np.int64)
-    for image_id, rows_of_image in by_image.items():
+    for image_id, rows_of_image in _by_image(truth, rows, image_ids).items():
         found = found_segments(image_id, rows_of_image, truth)
         _count(counts, *truth.segments(image_id), found)
         confusion += _confusion(truth.labels(image_id), found.labels, len(truth.label_names))
@@ -77,6 +69,37 @@ def measure_panoptic(
         "panoptic_seg": {f"{name}{kind}": value for kind in kinds for name, value in qualities[kind].items()},
         "sem_seg": _semantic(confusion, truth.label_names),
     }
+
+
+def measure_labels(
+    truth: SemSegTruth, rows: Sequence[Mapping[str, Any]], image_ids: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Semantic IoU alone, of a dataset that has labels and no segments: "sem_seg" of `measure_panoptic`, which see.
+
+    Raises:
+        DatasetError: as `measure_panoptic`.
+    """
+    confusion = np.zeros((len(truth.label_names) + 1, len(truth.label_names)), np.int64)
+    for image_id, rows_of_image in _by_image(truth, rows, image_ids).items():
+        found = found_segments(image_id, rows_of_image, truth)
+        confusion += _confusion(truth.labels(image_id), found.labels, len(truth.label_names))
+    return _semantic(confusion, truth.label_names)
+
+
+def _by_image(
+    truth: Truth, rows: Sequence[Mapping[str, Any]], image_ids: Sequence[int] | None
+) -> dict[int, list[Mapping[str, Any]]]:
+    """The rows of each image that is measured."""
+    measured = truth.image_ids if image_ids is None else sorted(set(image_ids))
+    by_image: dict[int, list[Mapping[str, Any]]] = {truth.image(image_id).id: [] for image_id in measured}
+    for row in rows:
+        if row["image_id"] not in by_image:
+            raise DatasetError(
+                f"{truth.annotations}: segments of image {row['image_id']}, which is not measured; "
+                "measure on the images that were segmented"
+            )
+        by_image[row["image_id"]].append(row)
+    return by_image
 
 
 def _count(

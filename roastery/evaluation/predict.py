@@ -136,12 +136,13 @@ def _detection_rows(image_id: int, output: Mapping[str, Any], category_ids: Sequ
 
 
 def _segment_rows(record: ImageRecord, output: Mapping[str, Any], dataset: CocoDataset) -> list[dict[str, Any]]:
-    if "sem_seg" not in output or dataset.panoptic is None:
+    truth = dataset.panoptic or dataset.sem_seg
+    if "sem_seg" not in output or truth is None:
         return []
     labels = output["sem_seg"].argmax(dim=0).numpy()
     # A model of semantics alone gives no segments.
     ids, segments = output.get("panoptic_seg", (torch.zeros(labels.shape, dtype=torch.int32), []))
-    return segment_rows(record.id, ids.numpy(), segments, labels, dataset.panoptic)
+    return segment_rows(record.id, ids.numpy(), segments, labels, truth)
 
 
 def _first_line(error: Exception) -> str:

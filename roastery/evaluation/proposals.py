@@ -4,7 +4,6 @@ Source: detectron2 0.5, evaluation/coco_evaluation.py (_evaluate_box_proposals):
 proposals of each category.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -63,7 +62,7 @@ def measure_proposals(
             raise DatasetError(f"image {row['image_id']}: a proposal with NaN or infinity cannot be measured: {row}")
         found[row["image_id"]].append(row)
     objects: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for entry in json.loads(dataset.annotations.read_bytes())["annotations"]:
+    for entry in dataset.content.get("annotations", ()):
         if not entry.get("iscrowd") and entry["image_id"] in measured:
             objects[entry["image_id"]].append(entry)
     covered: dict[str, list[NDArray[np.float32]]] = {f"AR{area}@{limit}": [] for limit in LIMITS for area in _AREAS}

@@ -10,8 +10,10 @@ from pycocotools import mask as mask_api
 
 from roastery.data.coco_annotations import are_run_lengths
 from roastery.data.panoptic import IGNORED, VOID, PanopticImage, PanopticTruth
+from roastery.data.sem_seg import LabelledImage, SemSegTruth
 from roastery.errors import DatasetError
 
+Truth = PanopticTruth | SemSegTruth
 NO_LABEL = np.uint8(IGNORED)
 """The label of pixels that no row of semantic labels has."""
 
@@ -39,7 +41,7 @@ def segment_rows(
     panoptic: NDArray[Any],
     segments_info: Sequence[Mapping[str, Any]],
     labels: NDArray[Any],
-    truth: PanopticTruth,
+    truth: Truth,
 ) -> list[dict[str, Any]]:
     """One image's segments and semantic labels, in detectron2's form, as rows.
 
@@ -80,7 +82,7 @@ def segment_rows(
     ]
 
 
-def found_segments(image_id: int, rows: Iterable[Mapping[str, Any]], truth: PanopticTruth) -> FoundSegments:
+def found_segments(image_id: int, rows: Iterable[Mapping[str, Any]], truth: Truth) -> FoundSegments:
     """What the rows of one image say: the way back of `segment_rows`, but for the segments' ids. No rows say nothing.
 
     Raises:
@@ -114,7 +116,7 @@ def found_segments(image_id: int, rows: Iterable[Mapping[str, Any]], truth: Pano
     return FoundSegments(ids, tuple(category_ids), labels)
 
 
-def _category(segment: Mapping[str, Any], image_id: int, truth: PanopticTruth) -> int:
+def _category(segment: Mapping[str, Any], image_id: int, truth: Truth) -> int:
     """The dataset's category of one of detectron2's segments."""
     kind, of_kind = ("thing class", truth.thing_ids) if segment["isthing"] else ("stuff label", truth.stuff_ids)
     index = int(segment["category_id"]) - (0 if segment["isthing"] else 1)
@@ -126,12 +128,12 @@ def _category(segment: Mapping[str, Any], image_id: int, truth: PanopticTruth) -
     return of_kind[index]
 
 
-def _check_labels(labels: Iterable[int], image_id: int, truth: PanopticTruth) -> None:
+def _check_labels(labels: Iterable[int], image_id: int, truth: Truth) -> None:
     for label in labels:
         if not 0 <= label < len(truth.label_names):
             raise DatasetError(
-                f"image {image_id}: the model found label {label}, but {truth.annotations} has "
-                f"{len(truth.stuff_ids)} categories of stuff; {_OTHER_MODEL}"
+                f"image {image_id}: the model found label {label}, but {truth.annotations} has the labels 0 to "
+                f"{len(truth.label_names) - 1}; {_OTHER_MODEL}"
             )
 
 
@@ -140,7 +142,7 @@ def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {**encoded, "counts": encoded["counts"].decode("ascii")}
 
 
-def _mask(segmentation: Any, image: PanopticImage) -> NDArray[np.bool_]:
+def _mask(segmentation: Any, image: PanopticImage | LabelledImage) -> NDArray[np.bool_]:
     size = (image.height, image.width)
     whole = isinstance(segmentation, Mapping) and segmentation.get("size") == [*size]
     # pycocotools trusts the text that it decodes.

@@ -1,8 +1,8 @@
 """The original and the converted model on the same images, in the same run: detections, AP, the gate's verdict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yacs.config import CfgNode
@@ -13,7 +13,7 @@ from roastery.errors import DatasetError
 from roastery.evaluation.coco import CocoFigures, CurvesByTarget, measure_coco
 from roastery.evaluation.gate import GatePolicy, judge
 from roastery.evaluation.latency import summarise
-from roastery.evaluation.panoptic import measure_panoptic
+from roastery.evaluation.panoptic import measure_labels, measure_panoptic
 from roastery.evaluation.predict import Model, detect
 from roastery.evaluation.proposals import measure_proposals
 from roastery.results import Evaluation, Measures, Metrics, ParitySummary, Target, VerdictSummary
@@ -79,20 +79,23 @@ def evaluate_side_by_side(
         UserError: what stops every image, such as a runtime that is not installed.
     """
     ids = [record.id for record in dataset.images]
-    found: dict[Target, Found] = {}
-    for target, model in models.items():
-        together = 1 if target == "original" else batch
-        detected = detect(model, dataset, ids, config, dataset.category_ids, on_image, together)
-        failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
-        found[target] = Found(detected.detections, detected.milliseconds, failures, len(ids), detected.segments)
-    return judge_side_by_side(name, dataset, measures(config), found, parity, policy).evaluation
+
+    def found() -> Iterator[tuple[Target, Found]]:
+        for target, model in models.items():
+            together = 1 if target == "original" else batch
+            detected = detect(model, dataset, ids, config, dataset.category_ids, on_image, together)
+            failures = [f"{failure.file}: {failure.reason}" for failure in detected.failures]
+            yield target, Found(detected.detections, detected.milliseconds, failures, len(ids), detected.segments)
+            del detected
+
+    return judge_side_by_side(name, dataset, measures(config), found(), parity, policy).evaluation
 
 
 def judge_side_by_side(
     name: str,
     dataset: CocoDataset,
     measured: Measures,
-    found: Mapping[Target, Found],
+    found: Iterable[tuple[Target, Found]],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
 ) -> Judged:
@@ -100,22 +103,25 @@ def judge_side_by_side(
 
     Args:
         measured: as `roastery.config.measures` gives it.
-        found: of "original" and of each runtime.
+        found: of "original" and of each runtime. Detections of one target are in memory at a time, where they come so.
 
     Raises:
         DatasetError: detections that do not fit the dataset.
     """
     images = len(dataset.images)
-    figures = {
-        target: measure_found(dataset, each.detections, each.segments, measured) for target, each in found.items()
-    }
+    figures: dict[Target, CocoFigures] = {}
+    done: dict[Target, Found] = {}
+    for target, each in found:
+        figures[target] = measure_found(dataset, each.detections, each.segments, measured)
+        done[target] = replace(each, detections=(), segments=())
+        del each  # The next target's come before the loop would let go of it.
     metrics = {target: _metrics(each.metrics) for target, each in figures.items()}
-    failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in found.items()}
+    failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in done.items()}
     parities = {summary.runtime: summary for summary in parity}
     verdicts: dict[Target, VerdictSummary] = {}
-    for target in (target for target in found if target != "original"):
+    for target in (target for target in done if target != "original"):
         # An image that a target was never asked for is as good as one that failed.
-        seen = min(images, found["original"].images, found[target].images)
+        seen = min(images, done["original"].images, done[target].images)
         failed = failures["original"] + failures[target]
         failed += [f"{images - seen} images were not evaluated"] if seen < images else []
         verdict = judge(metrics["original"], metrics[target], parities.get(target), seen, failed, policy)
@@ -129,7 +135,7 @@ def judge_side_by_side(
         images=images,
         failed_images=tuple(failure for of_target in failures.values() for failure in of_target),
         metrics=metrics,
-        latency={target: summarise(each.milliseconds) for target, each in found.items() if each.milliseconds},
+        latency={target: summarise(each.milliseconds) for target, each in done.items() if each.milliseconds},
         parity=tuple(parity),
         verdicts=verdicts,
         passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
@@ -156,13 +162,15 @@ def measure_found(
         figures = measure_coco(dataset, detections, of_instances, None, measured.oks_sigmas)
     if PROPOSALS in measured.iou_types:
         figures.metrics[PROPOSALS] = measure_proposals(dataset, detections)
-    if of_segments:
+    ids = [record.id for record in dataset.images]
+    if of_segments == ["sem_seg"] and dataset.sem_seg is not None:
+        figures.metrics["sem_seg"] = measure_labels(dataset.sem_seg, segments, ids)
+    elif of_segments:
         if dataset.panoptic is None:
             raise DatasetError(
                 f"{dataset.name}: has no panoptic annotations, by which a panoptic model is measured; add panoptic, "
                 "panoptic_masks and sem_seg to the dataset's YAML"
             )
-        ids = [record.id for record in dataset.images]
         of_kinds = measure_panoptic(dataset.panoptic, segments, ids)
         figures.metrics.update({kind: of_kinds[kind] for kind in of_segments})
     return figures

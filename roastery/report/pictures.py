@@ -1,11 +1,12 @@
 """Pictures for a report: what the original and the converted model found in an image, side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
@@ -51,23 +52,35 @@ def draw_comparisons(
 
     Args:
         image_ids: the images that were evaluated.
-        results: detections of "original" and of the converted model by runtime ("torch", "caffe2").
+        results: detections of "original" and of the converted model by runtime ("torch", "caffe2"). They may be read
+            when they are asked for: the original's and one runtime's are in memory at a time.
     """
-    targets: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
-    grouped = {target: _by_image(results[target]) for target in targets if target in results}
-    original, *converted = grouped
+    everyone: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
+    targets = [target for target in everyone if target in [*results]]
+    original = _by_image(results[targets[0]])
+    worst = dict.fromkeys(image_ids, 0.0)
+    for target in targets[1:]:
+        found = _by_image(results[target])
+        for image_id in image_ids:
+            apart = disagreement(original.get(image_id, []), found.get(image_id, []))
+            worst[image_id] = max(worst[image_id], apart)
+        del found  # Before the next target's come.
+    # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
+    measured = sorted(
+        (-round(apart, 3), -len(original.get(image_id, [])), image_id) for image_id, apart in worst.items()
+    )
+    chosen = measured[:count]
+    kept = {image_id: original.get(image_id, []) for _, _, image_id in chosen}
+    shown = {targets[0]: kept}
+    del original
+    for target in targets[1:]:
+        shown[target] = _by_image(row for row in results[target] if row["image_id"] in kept)
     records = {record.id: record for record in dataset.images}
-    measured = []
-    for image_id in image_ids:
-        theirs = grouped[original].get(image_id, [])
-        worst = max((disagreement(theirs, grouped[name].get(image_id, [])) for name in converted), default=0.0)
-        # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
-        measured.append((-round(worst, 3), -len(theirs), image_id))
     names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     comparisons = []
-    for number, (negative, _, image_id) in enumerate(sorted(measured)[:count], start=1):
+    for number, (negative, _, image_id) in enumerate(chosen, start=1):
         record = records[image_id]
-        panels = {name: found.get(image_id, []) for name, found in grouped.items()}
+        panels = {target: found.get(image_id, []) for target, found in shown.items()}
         path = directory / f"{STEM}-{number}.png"
         _draw(record, panels, names).save(path, optimize=True)
         comparisons.append(Comparison(path, record.path.name, -negative))
@@ -81,24 +94,37 @@ def disagreement(expected: Results, actual: Results) -> float:
     1 - IoU (of the masks where both have one, else of the boxes), weighed by the score, and the scores' difference; one
     that finds no partner with an IoU of at least 0.5 adds its score.
     """
+    ours, theirs = _by_category(expected), _by_category(actual)
+    return sum((_apart(ours.get(category, []), theirs.get(category, [])) for category in {**ours, **theirs}), 0.0)
+
+
+def _apart(expected: Results, actual: Results) -> float:
+    """Of detections of one category."""
     total = 0.0
-    left = list(actual)
-    for found in sorted(expected, key=lambda detection: -detection["score"]):
-        rivals = [other for other in left if other["category_id"] == found["category_id"]]
-        partner = max(rivals, key=lambda other: _iou(found, other), default=None)
-        overlap = 0.0 if partner is None else _iou(found, partner)
-        if partner is None or overlap < 0.5:
+    surest_first = sorted(expected, key=lambda detection: -detection["score"])
+    left = [*range(len(actual))]
+    for found, overlaps in zip(surest_first, _ious(surest_first, actual), strict=True):
+        partner = max(left, key=overlaps.__getitem__, default=None)
+        if partner is None or overlaps[partner] < 0.5:
             total += found["score"]
         else:
             left.remove(partner)
-            total += (1.0 - overlap) * found["score"] + abs(found["score"] - partner["score"])
-    return total + sum(float(other["score"]) for other in left)
+            total += (1.0 - overlaps[partner]) * found["score"] + abs(found["score"] - actual[partner]["score"])
+    return total + sum(float(actual[other]["score"]) for other in left)
 
 
-def _iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    if "segmentation" in one and "segmentation" in other:
-        return float(coco_mask.iou([_rle(one)], [_rle(other)], [0])[0, 0])
-    return float(coco_mask.iou(np.array([one["bbox"]], float), np.array([other["bbox"]], float), [0])[0, 0])
+def _ious(expected: Results, actual: Results) -> NDArray[np.float64]:
+    """Of each pair, (n, m): of the masks where both have one, else of the boxes."""
+    if not expected or not actual:
+        return np.zeros((len(expected), len(actual)))
+    crowds = [0] * len(actual)
+    ours, theirs = (np.array([each["bbox"] for each in found], float) for found in (expected, actual))
+    overlaps: NDArray[np.float64] = coco_mask.iou(ours, theirs, crowds)
+    rows, columns = ([i for i, each in enumerate(found) if "segmentation" in each] for found in (expected, actual))
+    if rows and columns:
+        masks = [_rle(expected[row]) for row in rows], [_rle(actual[column]) for column in columns]
+        overlaps[np.ix_(rows, columns)] = coco_mask.iou(*masks, crowds[: len(columns)])
+    return overlaps
 
 
 def _rle(detection: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +133,14 @@ def _rle(detection: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": segmentation["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
 
 
-def _by_image(found: Results) -> dict[int, list[Mapping[str, Any]]]:
+def _by_category(found: Results) -> dict[int, list[Mapping[str, Any]]]:
+    grouped: dict[int, list[Mapping[str, Any]]] = {}
+    for detection in found:
+        grouped.setdefault(detection["category_id"], []).append(detection)
+    return grouped
+
+
+def _by_image(found: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
     grouped: dict[int, list[Mapping[str, Any]]] = {}
     for detection in found:
         grouped.setdefault(detection["image_id"], []).append(detection)

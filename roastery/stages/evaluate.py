@@ -1,7 +1,7 @@
 """Evaluate: AP of the original and of the converted model side by side, and the gate's verdict."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +84,12 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     from roastery.evaluation.side_by_side import judge_side_by_side
 
     dataset = load_evaluated(request.dataset, request.pinned)
-    found = {target: _gather(store, shards) for target, shards in request.shards.items()}
     policy = GatePolicy(**request.gate.model_dump())
+    found = _found(request, store, directory)
     judged = judge_side_by_side(request.model, dataset, request.measures, found, request.parity, policy)
     evaluation = judged.evaluation
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (directory / _CURVES_FILE).write_bytes(_curves_json().dump_json(judged.curves))
-    for target, each in found.items():
-        detections = json.dumps(each.detections, allow_nan=False)
-        (directory / detections_file(target)).write_text(detections, encoding="utf-8")
     failed = {image_id for shards in request.shards.values() for image_id in _failed(store, shards)}
     return EvaluateFacts(evaluation=evaluation, failed_ids=tuple(sorted(failed)))
 
@@ -115,6 +112,17 @@ def _curves_json() -> "TypeAdapter[CurvesByTarget]":
     from roastery.evaluation.coco import CurvesByTarget
 
     return TypeAdapter(CurvesByTarget)
+
+
+def _found(request: EvaluateRequest, store: Store, directory: Path) -> "Iterator[tuple[Target, Found]]":
+    """What each target found, one at a time, its detections written down too."""
+    for target, shards in request.shards.items():
+        each = _gather(store, shards)
+        detections = json.dumps(each.detections, allow_nan=False)
+        (directory / detections_file(target)).write_text(detections, encoding="utf-8")
+        del detections
+        yield target, each
+        del each
 
 
 def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":

@@ -5,14 +5,14 @@ It is a stage of its own so that another look of the page judges no model anew.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roastery.data.vocabulary import Vocabulary
 from roastery.digest import JSON
 from roastery.report.files import CONFIG_FILE
-from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming, Target
 from roastery.spec import DatasetSpec, ExportSpec, GateSpec
 from roastery.stages.dataset import load_evaluated
 from roastery.stages.evaluate import STAGE as EVALUATE
@@ -72,9 +72,7 @@ def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
     folder = store.fetch(request.evaluated)
     facts = read_facts(EVALUATE, request.evaluated, folder)
     dataset = load_evaluated(request.dataset, request.pinned)
-    detections = {
-        target: json.loads((folder / detections_file(target)).read_bytes()) for target in facts.evaluation.metrics
-    }
+    detections = _Detections(folder, tuple(facts.evaluation.metrics))
     failed = set(facts.failed_ids)
     # What failed may be the image itself, which then cannot be drawn either.
     drawable = [record.id for record in dataset.images if record.id not in failed]
@@ -85,6 +83,23 @@ def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
     (directory / CLASSES_FILE).write_text(json.dumps(classes), encoding="utf-8")
     write_report(directory, facts.evaluation, _facts(request, store), pictures, curves)
     return NoFacts()
+
+
+class _Detections(Mapping[Target, Any]):
+    """Every target's detections, read when they are asked for: those of all together take much memory."""
+
+    def __init__(self, folder: Path, targets: Sequence[Target]) -> None:
+        self._folder = folder
+        self._targets = targets
+
+    def __getitem__(self, target: Target) -> Any:
+        return json.loads((self._folder / detections_file(target)).read_bytes())
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
 
 
 def read_classes(folder: Path) -> Vocabulary:

@@ -1,12 +1,17 @@
 """A registered dataset on the disk: boxes, and panoptic annotations of the same images."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from roastery.data.builtin import builtin_dataset
 from roastery.data.dataset import load_dataset, load_sampled_from
+from roastery.data.sampling import sample_images
 from roastery.errors import ConfigError, DatasetError
+from roastery.evaluation.coco import evaluate_coco
 from roastery.spec import DatasetSpec, load_datasets
 
 
@@ -67,6 +72,87 @@ def test_other_things_than_the_boxes_are_of_are_refused(spec: DatasetSpec, tmp_p
     (tmp_path / "sky.json").write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=r"its things are the categories \[1, 2, 3, 4\]"):
         load_dataset(spec.model_copy(update={"panoptic": tmp_path / "sky.json"}), decode=False)
+
+
+def test_panoptic_annotations_are_of_cocos_format_alone(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(
+        "name: d\nformat: lvis\nimages: i\nannotations: a.json\npanoptic: p.json\npanoptic_masks: m\nsem_seg: s\n"
+    )
+    with pytest.raises(ConfigError, match="panoptic_masks and sem_seg are of COCO's format, not lvis; leave them out"):
+        load_datasets(tmp_path)
+
+
+def test_the_six_lines_of_the_docs_are_a_dataset_to_evaluate_on(shapes: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/datasets.md").read_text(encoding="utf-8")
+    found = re.search(r'```yaml title="(configs/datasets/\S+)"\n(.+?)```', page, re.DOTALL)
+    assert found is not None
+    place, text = found.groups()
+    assert len(text.splitlines()) == 6
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text(text)
+    (tmp_path / "data/street").mkdir(parents=True)
+    for ours, theirs in (("val", "val"), ("sample", "train")):
+        (tmp_path / "data/street" / theirs).symlink_to(shapes / ours)
+    spec = load_datasets((tmp_path / place).parent)["street_val"]
+    dataset = load_dataset(spec)
+    results = [
+        {key: each[key] for key in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 1.0}
+        for each in dataset.content["annotations"]
+    ]
+    figures = evaluate_coco(dataset, results)
+    assert (figures["bbox"]["AP"], figures["segm"]["AP"]) == pytest.approx((100, 100))
+    assert len(load_sampled_from(spec).images) == 48
+
+
+def test_links_among_the_files_lead_where_the_dataset_says_and_no_further(
+    shapes: Path, spec: DatasetSpec, tmp_path: Path
+) -> None:
+    linked = tmp_path / "images"
+    linked.mkdir()
+    for image in spec.images.iterdir():
+        (linked / image.name).symlink_to(image)
+    linking = boxes_alone(spec).model_copy(update={"images": linked})
+    with pytest.raises(DatasetError, match="lies outside the image folder"):
+        load_dataset(linking)
+    allowed = linking.model_copy(update={"links_into": shapes})
+    assert load_dataset(allowed).digest == load_dataset(boxes_alone(spec)).digest
+    content = json.loads(spec.annotations.read_text())
+    content["images"][0]["file_name"] = str(spec.images / content["images"][0]["file_name"])
+    (tmp_path / "absolute.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="lies outside the image folder"):
+        load_dataset(allowed.model_copy(update={"annotations": tmp_path / "absolute.json"}))
+
+
+def test_coco_2017_val_100s_panoptic_pngs_are_links_as_detectron2s_script_makes_them(
+    spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Source: detectron2's datasets/prepare_panoptic_fpn.py, link_val100.
+    assert spec.panoptic is not None
+    assert spec.panoptic_masks is not None
+    assert spec.sem_seg is not None
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    coco = tmp_path / "coco"
+    shutil.copytree(spec.images, coco / "val2017")
+    (coco / "annotations").mkdir()
+    shutil.copyfile(spec.annotations, coco / "annotations/instances_val2017_100.json")
+    shutil.copyfile(spec.panoptic, coco / "annotations/panoptic_val2017_100.json")
+    for name, folder in (("panoptic", spec.panoptic_masks), ("panoptic_stuff", spec.sem_seg)):
+        shutil.copytree(folder, coco / f"{name}_val2017")
+        (coco / f"{name}_val2017_100").mkdir()
+        for png in folder.iterdir():
+            (coco / f"{name}_val2017_100" / png.name).symlink_to(Path("..") / f"{name}_val2017" / png.name)
+    builtin = builtin_dataset("coco_2017_val_100_panoptic_separated")
+    assert builtin is not None
+    assert load_dataset(builtin, decode=False).digest == load_dataset(spec, decode=False).digest
+
+
+def test_no_image_is_opened_before_a_model_sees_it(spec: DatasetSpec, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in spec.images.iterdir():
+        (images / image.name).touch()  # empty: no image could be read out of it
+    dataset = load_dataset(boxes_alone(spec).model_copy(update={"images": images}))
+    assert len(sample_images(dataset, 16, 0)) == 16
 
 
 def test_panoptic_annotations_without_their_folders_are_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_class_without_a_category_is_refused(truth, segment, said):
 def test_a_label_without_a_category_is_refused(truth, label):
     labels = LABELS.copy()
     labels[1, 1] = label
-    with pytest.raises(DatasetError, match=f"image 1: the model found label {label}, but .* has 2 categories of stuff"):
+    with pytest.raises(DatasetError, match=f"image 1: the model found label {label}, but .* has the labels 0 to 2"):
         segment_rows(1, IDS, INFO, labels, truth)
 
 

@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import pytest
 import torch
@@ -6,8 +7,8 @@ import torch
 from roastery.config import load_config
 from roastery.data.coco import load_coco
 from roastery.evaluation.gate import GatePolicy
-from roastery.evaluation.side_by_side import evaluate_side_by_side
-from roastery.results import ParitySummary
+from roastery.evaluation.side_by_side import Found, evaluate_side_by_side, judge_side_by_side
+from roastery.results import Measures, ParitySummary
 from roastery.structures import Boxes, Instances
 
 
@@ -111,3 +112,27 @@ def test_tensors_that_differ_or_were_not_compared_fail_the_gate(sample, config, 
     evaluation = evaluate_side_by_side("m", sample, config, models, parity, GatePolicy())
 
     assert not evaluation.passed
+
+
+class Rows(list):
+    """Detections whose end can be seen."""
+
+
+def test_detections_of_one_target_are_in_memory_at_a_time(sample):
+    before = []
+
+    def found():
+        for target in ("original", "torch", "caffe2"):
+            assert all(rows() is None for rows in before)
+            rows = Rows(
+                {"image_id": sample.images[0].id, "category_id": 1, "bbox": [0.0, 0.0, 9.0, 9.0], "score": 0.5}
+                for _ in range(3)
+            )
+            before.append(weakref.ref(rows))
+            yield target, Found(rows, [1.0], [], len(sample.images))
+            del rows
+
+    judged = judge_side_by_side("m", sample, Measures(iou_types=("bbox",)), found(), [], GatePolicy())
+
+    assert list(judged.evaluation.metrics) == ["original", "torch", "caffe2"]
+    assert len(before) == 3

@@ -53,7 +53,7 @@ def test_models_that_fail_are_named_with_their_reasons_and_what_is_unchanged_is_
     assert second.registered is not None
     assert second.registered.version == 1
     assert third.failure is not None
-    assert third.failure.reason == "dataset: 'other' is not registered; add it to configs/datasets"
+    assert third.failure.reason.startswith("dataset: 'other' is not registered; add it to configs/datasets as YAML")
     assert state.is_failed()
     assert state.message == "2 of 3 failed: broken, lost"
 

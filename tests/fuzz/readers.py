@@ -122,6 +122,31 @@ def read_panoptic(folder: Path, written: Path, told: list[str]) -> None:
     assert not any(value > 0 for value in figures.values())
 
 
+def read_pascal_voc(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.data.pascal_voc import load_pascal_voc
+    from roastery.evaluation.coco import measure_coco
+
+    images = folder / "VOC/JPEGImages"
+    dataset = load_pascal_voc("hostile", images, folder / "VOC/ImageSets/Main/val.txt")
+    assert all(image.path.resolve().is_relative_to(images.resolve()) for image in dataset.images)
+    assert dataset.digest
+    # What is let through can be measured on.
+    found = {"image_id": dataset.images[0].id, "category_id": 12, "score": 0.5, "bbox": [0.0, 0.0, 2.0, 2.0]}
+    measure_coco(dataset, [found], ["bbox"])
+
+
+def read_lvis(folder: Path, written: Path, told: list[str]) -> None:
+    from roastery.data.lvis import load_lvis
+    from roastery.evaluation.coco import measure_coco
+
+    dataset = load_lvis("hostile", folder / "coco", folder / "lvis.json")
+    assert all(image.path.resolve().is_relative_to((folder / "coco").resolve()) for image in dataset.images)
+    assert dataset.digest
+    # What is let through can be measured on.
+    found = {"image_id": dataset.images[0].id, "category_id": dataset.category_ids[0], "score": 0.5}
+    measure_coco(dataset, [{**found, "bbox": [0.0, 0.0, 2.0, 2.0]}], ["bbox"])
+
+
 def read_frames(folder: Path, written: Path, told: list[str]) -> None:
     from roastery.caffe2.array_frames import pack, unpack
     from roastery.errors import UserError
@@ -154,7 +179,9 @@ READERS: dict[str, Reader] = {
     "netdef": read_netdef,
     "onnx": read_onnx,
     "coco": read_coco,
+    "lvis": read_lvis,
     "panoptic": read_panoptic,
+    "pascal_voc": read_pascal_voc,
     "frames": read_frames,
     "flavor": read_flavor,
 }
