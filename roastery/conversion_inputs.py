@@ -54,13 +54,16 @@ def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec |
 
     Raises:
         ConfigError: `required`, and there is none; a spec that is not one.
+        CheckpointError, WeightsUnavailable: the address of its proposals leads to none, or did not answer.
     """
     names = config.DATASETS.TEST
     specs = registered_datasets(folder)
     name = names[0] if names and isinstance(names[0], str) else ""
     spec = named_dataset(name, specs)
+    if spec is not None and required:
+        return _with_its_proposals(spec, config)
     if spec is not None:
-        return spec if required or name in specs or is_there(spec) else None
+        return spec if name in specs or is_there(spec) else None
     if not required:
         return None
     if not names:
@@ -74,6 +77,15 @@ def find_dataset(config: CfgNode, folder: Path, required: bool) -> DatasetSpec |
         f"DATASETS.TEST: no dataset {names[0]!r} in {folder} ({known}), nor in detectron2{names_like(name, specs)}; "
         "register it there as YAML with name, images and annotations"
     )
+
+
+def _with_its_proposals(spec: DatasetSpec, config: CfgNode) -> DatasetSpec:
+    """The dataset with the config's DATASETS.PROPOSAL_FILES_TEST, where the model takes proposals and it names none."""
+    files = config.DATASETS.PROPOSAL_FILES_TEST
+    if not config.MODEL.LOAD_PROPOSALS or spec.proposals is not None or not files:
+        return spec
+    file = str(files[0])
+    return spec.model_copy(update={"proposals": local_weights(file) if is_address(file) else at_home(file)})
 
 
 def sample_inputs(

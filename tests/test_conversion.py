@@ -110,5 +110,5 @@ def test_the_kind_of_net_that_is_asked_for_is_made_and_compared_and_evaluated_in
 
 def test_a_model_that_cannot_be_converted_is_refused_before_its_weights_are_looked_for(mask_model, tmp_path):
     overrides = ["MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, True, True, True]", "MODEL.WEIGHTS", "nowhere.pkl"]
-    with pytest.raises(ConfigError, match="DEFORM_ON_PER_STAGE: .*DeformConv"):
+    with pytest.raises(ConfigError, match=r"DEFORM_ON_PER_STAGE: .*DeformConv"):
         convert_to_directory(mask_model / "config.yaml", tmp_path / "out", overrides)

@@ -139,3 +139,18 @@ def test_without_any_an_image_is_drawn_of_the_size_that_the_model_takes(config_w
     assert min(one["image"].shape[1:]) == config.INPUT.MIN_SIZE_TEST
     assert torch.equal(one["image"], two["image"])
     assert one["image"].unique().numel() > 20
+
+
+def test_a_model_that_takes_proposals_is_evaluated_on_those_that_its_config_names(config_with, registered, web):
+    web.files["/detectron2/rpn/proposals.pkl"] = b"proposals"
+    names = ["DATASETS.TEST", "('shapes_val',)"]
+    names += ["DATASETS.PROPOSAL_FILES_TEST", "('detectron2://rpn/proposals.pkl',)"]
+    loading = ["MODEL.LOAD_PROPOSALS", "True"]
+    spec = find_dataset(config_with(*names, *loading), registered, required=True)
+    assert spec.proposals.read_bytes() == b"proposals"
+    # Nets are compared on any boxes, and another model takes none.
+    assert find_dataset(config_with(*names, *loading), registered, required=False).proposals is None
+    assert find_dataset(config_with(*names), registered, required=True).proposals is None
+    # What the dataset names itself goes first.
+    (registered / "a.yaml").write_text((registered / "a.yaml").read_text() + "proposals: own.pkl\n")
+    assert find_dataset(config_with(*names, *loading), registered, required=True).proposals.name == "own.pkl"
