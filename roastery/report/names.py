@@ -6,6 +6,7 @@ from roastery.results import Target
 
 RUNTIME_NAMES: dict[Target, str] = {"torch": "torch runtime", "caffe2": "genuine Caffe2"}
 IOU_TYPE_NAMES = {
+    "box_proposals": "proposal",
     "bbox": "box",
     "segm": "mask",
     "keypoints": "keypoint",

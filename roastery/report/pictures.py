@@ -1,5 +1,6 @@
 """Pictures for a report: what the original and the converted model found in an image, side by side."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,16 @@ from roastery.results import Target
 
 Results = Sequence[Mapping[str, Any]]
 """Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score and perhaps
-segmentation (RLE) and keypoints (x, y, score of each, from the middle of the first pixel)."""
+segmentation (RLE) and keypoints (x, y, score of each, from the middle of the first pixel). An RPN's proposals have no
+category, and score a logit."""
 
 SHOWN_SCORE = 0.5
 """Detections below are not drawn: what nobody acts on would hide the rest. They do count as disagreement."""
+
+PROPOSALS = 20
+"""Of the hundreds of proposals in an image the best so many are looked at."""
+_PROPOSAL = -(1 << 63) - 1
+"""The category of a proposal: no dataset can have it."""
 
 _PANEL_SIDE, _NARROWEST = 360, 220
 _HEADER, _GAP = 26, 8
@@ -76,7 +83,7 @@ def draw_comparisons(
     for target in targets[1:]:
         shown[target] = _by_image(row for row in results[target] if row["image_id"] in kept)
     records = {record.id: record for record in dataset.images}
-    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = {**dict(zip(dataset.category_ids, dataset.class_names, strict=True)), _PROPOSAL: "proposal"}
     comparisons = []
     for number, (negative, _, image_id) in enumerate(chosen, start=1):
         record = records[image_id]
@@ -144,7 +151,15 @@ def _by_image(found: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str,
     grouped: dict[int, list[Mapping[str, Any]]] = {}
     for detection in found:
         grouped.setdefault(detection["image_id"], []).append(detection)
-    return grouped
+    return {image_id: _with_categories(of_image) for image_id, of_image in grouped.items()}
+
+
+def _with_categories(of_image: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Detections as they are; of proposals the best, each with a category and the probability that its logit says."""
+    if "category_id" in of_image[0]:
+        return of_image
+    best = sorted(of_image, key=lambda proposal: -proposal["score"])[:PROPOSALS]
+    return [{**each, "category_id": _PROPOSAL, "score": 0.5 + 0.5 * math.tanh(each["score"] / 2)} for each in best]
 
 
 def _draw(record: ImageRecord, panels: Mapping[Target, Results], names: Mapping[int, str]) -> Image.Image:

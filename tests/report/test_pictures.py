@@ -138,3 +138,19 @@ def test_keypoints_are_drawn_where_cocos_numbers_say(sample, tmp_path):
         assert tuple(left[row, column]) == tuple(left[26 + int(50 * zoom), int(20 * zoom)])
         assert tuple(left[row, column - 4]) == tuple(left[row, column + 4]) == INK
         assert tuple(right[row, column]) != tuple(left[row, column])
+
+
+def test_of_proposals_the_best_are_compared_by_the_probability_of_their_logits(sample, found, tmp_path):
+    image = sample.images[0].id
+    one = next(detection["bbox"] for detection in found if detection["image_id"] == image)
+    best = [{"image_id": image, "bbox": one, "score": 3.0}]
+    # Beyond what a float's exponential holds, and beyond the twenty best.
+    rest = [{"image_id": image, "bbox": [0.0, 0.0, 4.0, 4.0], "score": -1000.0 - number} for number in range(30)]
+
+    (same,) = draw_comparisons(tmp_path, sample, [image], {"original": rest + best, "torch": best + rest}, count=1)
+    assert same.disagreement == pytest.approx(0.0)
+    drawn = np.asarray(Image.open(same.path)).copy()
+    (missed,) = draw_comparisons(tmp_path, sample, [image], {"original": best, "torch": rest}, count=1)
+    # 1 / (1 + e^-3).
+    assert missed.disagreement == pytest.approx(0.952574, abs=1e-3)
+    assert (np.asarray(Image.open(missed.path)) != drawn).any()
