@@ -15,6 +15,7 @@ from roastery.errors import ConfigError, RoasteryError, UserError
 from roastery.registry.catalog import Catalog
 from roastery.spec import ModelSpec, Tag, load_model
 from roastery.training_metrics import METRICS_FILE, read_training_metrics
+from roastery.zoo import find_config
 
 
 def register(
@@ -24,7 +25,10 @@ def register(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of one model without a YAML: its name.", show_default=False)] = None,
     config_file: Annotated[
-        Path | None, typer.Option(help="Of one model without a YAML: detectron2's config.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Of one model without a YAML: detectron2's config, or its name in the model zoo.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Of one model without a YAML: its checkpoint.", show_default=False)
@@ -107,7 +111,7 @@ def _one(
     try:
         return ModelSpec(
             name=name,
-            config=config_file.absolute(),
+            config=find_config(config_file).absolute(),
             weights=str(weights.absolute()),
             dataset=dataset,
             tags=tuple(tags),

@@ -40,6 +40,7 @@ from roastery.reference.build import build_reference
 from roastery.results import Evaluation, ParitySummary, Target
 from roastery.sources.native import load_detector, net_arguments
 from roastery.spec import ExportSpec
+from roastery.zoo import find_config
 
 RuntimeName = Literal["torch", "caffe2"]
 Advance = Callable[[], None]
@@ -109,7 +110,7 @@ def convert_to_directory(
     A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
 
     Args:
-        config_file: detectron2's YAML. MODEL.WEIGHTS is relative to the working directory, else to this file.
+        config_file: detectron2's YAML, or its name in the model zoo. MODEL.WEIGHTS is relative to the working directory, else to this file.
         output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
         overrides: KEY VALUE KEY VALUE ..., over the config.
         runtimes: in which the net is compared with the detector, and evaluated.
@@ -126,6 +127,7 @@ def convert_to_directory(
         if "caffe2" in runtimes:
             find_caffe2_python()
         with steps.step("read the model"):
+            config_file = find_config(config_file)
             config = load_config(config_file, overrides)
             weights = find_weights(config, config_file)
             detector = load_detector(config, weights, decode=export.decode)
