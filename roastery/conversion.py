@@ -110,7 +110,8 @@ def convert_to_directory(
     A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
 
     Args:
-        config_file: detectron2's YAML, or its name in the model zoo. MODEL.WEIGHTS is relative to the working directory, else to this file.
+        config_file: detectron2's YAML, or its name in the model zoo. MODEL.WEIGHTS is relative to the working
+            directory, else to this file.
         output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
         overrides: KEY VALUE KEY VALUE ..., over the config.
         runtimes: in which the net is compared with the detector, and evaluated.
