@@ -22,10 +22,12 @@ from roastery.data.preprocess import pad_and_batch
 from roastery.detectors.detector import Detector
 from roastery.reference.build import build_reference
 from roastery.sources.native import build_detector
+from roastery.structures import Boxes, Instances
 
 # Height and width: square, wide and tall; none is padded to the size that is traced, and of none is the whole image
 # such a box that the number of points in its bins would hang on a digit (multiples of 28 pixels).
 SIZES = ((240, 240), (118, 210), (230, 101))
+_PROPOSALS = 16
 _FEWEST = 4
 _FEWEST_KINDS = 3
 _OF_DATA = ("DATASETS.", "INPUT.")
@@ -65,6 +67,9 @@ def build_small(name: str, seed: int | None = None) -> SmallModel:
     seed = SEEDS.get(name, 0) if seed is None else seed
     chance = np.random.default_rng(seed)
     inputs = [_input(chance, *size) for size in SIZES]
+    if config.MODEL.LOAD_PROPOSALS:
+        for single, size in zip(inputs, SIZES, strict=True):
+            single["proposals"] = _proposals(chance, *size)
     randomise(detector, config, inputs[0], seed)
     return SmallModel(config, detector, inputs)
 
@@ -73,14 +78,22 @@ def net_inputs(model: SmallModel, single: Mapping[str, Any]) -> dict[str, Tensor
     """What the model's net takes for one of its inputs, by name, in order."""
     mean = model.config.MODEL.PIXEL_MEAN
     data, im_info = pad_and_batch([single["image"]], model.detector.size_divisibility, mean)
-    return {"data": data, "im_info": im_info}
+    inputs = {"data": data, "im_info": im_info}
+    if "proposals" in single:
+        boxes = single["proposals"].proposal_boxes.tensor
+        inputs["rois"] = torch.cat([torch.zeros(len(boxes), 1), boxes], dim=1)
+    return inputs
 
 
-def answers_of(model: SmallModel) -> tuple[list[dict[str, Any]], list[str]]:
-    """The reference's answers for the model's inputs, and why they prove little: too few found, or decided narrowly."""
+def answers_of(model: SmallModel, times: float = 1.0) -> tuple[list[dict[str, Any]], list[str]]:
+    """The reference's answers for the model's inputs, and why they prove little: too few found, or decided narrowly.
+
+    Args:
+        times: how many times the least distance a decision must have.
+    """
     with watched() as decisions:
         answers = build_reference(model.config, model.detector)(model.inputs)
-    return answers, [*decisions.too_near, *_too_few(answers, class_count(model.config))]
+    return answers, [*decisions.too_near(times), *_too_few(answers, class_count(model.config))]
 
 
 def _too_few(answers: list[dict[str, Any]], classes: int) -> Iterator[str]:
@@ -121,3 +134,15 @@ def _input(chance: np.random.Generator, height: int, width: int) -> dict[str, An
     pixels = (pixels + chance.normal(0, 3, pixels.shape)).round().clip(0, 255)
     image = torch.from_numpy(pixels.astype(np.float32))
     return {"image": image, "height": height * 3 // 2, "width": width * 3 // 2}
+
+
+def _proposals(chance: np.random.Generator, height: int, width: int) -> Instances:
+    """Boxes by chance, for a model that takes its proposals from elsewhere."""
+    corners = chance.uniform(0, (width - 20, height - 20), (_PROPOSALS, 2))
+    sides = chance.uniform(20, 120, (_PROPOSALS, 2))
+    boxes = np.concatenate([corners, np.minimum(corners + sides, (width, height))], axis=1)
+    return Instances(
+        (height, width),
+        proposal_boxes=Boxes(torch.from_numpy(boxes.astype(np.float32))),
+        objectness_logits=torch.linspace(4, -4, _PROPOSALS),
+    )

@@ -70,13 +70,12 @@ class Decisions(TorchFunctionMode):
         self.nearest: dict[str, float] = {}
         self._ranked: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def too_near(self) -> list[str]:
-        """What was decided by less than `LEAST`, in a line each."""
+    def too_near(self, times: float = 1.0) -> list[str]:
+        """What was decided by less than so many times `LEAST`, in a line each."""
         return [
-            f"{kind}: {distance:.1e}, less than {LEAST[kind]:.0e}"
+            f"{kind}: {distance:.1e}, less than {times * LEAST[kind]:.1e}"
             for kind, distance in sorted(self.nearest.items())
-            if distance < LEAST[kind]
+            if distance < times * LEAST[kind]
         ]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

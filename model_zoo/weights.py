@@ -121,7 +121,9 @@ def _choose_classes(config: CfgNode, module: Any, generator: torch.Generator) ->
     """Leave few classes that are ever found: where hundreds are, scores lie too densely for any margin."""
     retinanet = config.MODEL.META_ARCHITECTURE == "RetinaNet"
     classes: int = (config.MODEL.RETINANET if retinanet else config.MODEL.ROI_HEADS).NUM_CLASSES
-    unseen = torch.randperm(classes, generator=generator)[_FOUND_CLASSES:]
+    # The same for each stage of a cascade.
+    chance = torch.Generator().manual_seed(generator.initial_seed())
+    unseen = torch.randperm(classes, generator=chance)[_FOUND_CLASSES:]
     # A RetinaNet's classes for each anchor; else the classes, and the background, which is as likely as all together.
     by_class = module.bias.data.view(-1, classes if retinanet else classes + 1)
     by_class[:, unseen] = _UNSEEN

@@ -10,7 +10,7 @@ _INTRODUCTION = """\
 Each of the {} official configs of detectron2 0.5, and what it comes to here: {} convert, {} do not. A test converts
 each that does, with its own depth, heads and classes but few channels, and holds its net, in the torch runtime and in
 genuine Caffe2, to the detector and to detectron2's own inference, on images of three sizes: boxes within 0.05 pixel,
-scores within 0.001, masks to an IoU of 0.99, keypoints within half a pixel. Another asks for each refusal, in its words.
+scores within 0.001, masks to an IoU of 0.99, keypoints within half a pixel. Another asks for each refusal.
 `make zoo` converts all of them at full size.
 
 A config is converted by its name where detectron2's configs are:
@@ -23,11 +23,7 @@ _ARCHITECTURES = {"ProposalNetwork": "proposals", "RetinaNet": "RetinaNet", "Sem
 def zoo_page() -> str:
     """Markdown: a table for each folder of the zoo."""
     converting = sum(refusal(name) is None for name in CONFIGS)
-    parts = [
-        "# Model zoo",
-        _INTRODUCTION.format(len(CONFIGS)),
-        f"{converting} convert, {len(CONFIGS) - converting} do not.",
-    ]
+    parts = ["# Model zoo", _INTRODUCTION.format(len(CONFIGS), converting, len(CONFIGS) - converting)]
     for folder in dict.fromkeys(name.partition("/")[0] for name in CONFIGS):
         rows = ["| Config | Backbone | Heads | Converts |", "|---|---|---|---|"]
         for name, settings in CONFIGS.items():
