@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +87,25 @@ def measure(name: str) -> Figures:
     return figures
 
 
-def shown(figures: dict[str, Figures]) -> Table:
-    """A row for each config that was measured."""
-    table = Table(title="The model zoo at full size, random weights")
+def show(figures: dict[str, Figures], console: Console) -> None:
+    """Print a row for each config that was converted, folder by folder, and a line for each that is refused."""
+    table = Table(title="The model zoo at full size, random weights", caption="trace, ONNX and NetDef in seconds")
     table.add_column("config", overflow="fold")
-    for heading in ("trace, s", "ONNX, s", "NetDef, s", "nodes", "init, MB", "peak, MiB"):
+    for heading in ("trace", "ONNX", "NetDef", "nodes", "init, MB", "peak, MiB"):
         table.add_column(heading, justify="right")
+    converted = {name: row for name, row in figures.items() if "refused" not in row}
+    for folder, names in groupby(converted, key=lambda name: name.partition("/")[0]):
+        table.add_section()
+        table.add_row(f"[bold]{folder}[/bold]")
+        for name in names:
+            row = converted[name]
+            seconds = [f"{row[stage]:.1f}" for stage in STAGES]
+            figure = (str(row["nodes"]), f"{row['init_mb']:.1f}", f"{row['peak_mib']:.0f}")
+            table.add_row(name.partition("/")[2].removesuffix(".yaml"), *seconds, *figure)
+    console.print(table)
     for name, row in figures.items():
         if "refused" in row:
-            table.add_row(name, row["refused"].partition(":")[0], *[""] * 5)
-        else:
-            seconds = [f"{row[stage]:.1f}" for stage in STAGES]
-            table.add_row(name, *seconds, str(row["nodes"]), f"{row['init_mb']:.1f}", f"{row['peak_mib']:.0f}")
-    return table
+            console.print(f"{name}: {row['refused']}", markup=False, soft_wrap=True)
 
 
 def _write(file: Path, figures: dict[str, Figures]) -> None:
@@ -138,7 +145,7 @@ def main() -> int:
         row = known[name]
         done = row["refused"] if "refused" in row else f"{sum(row[stage] for stage in STAGES):.1f} s"
         console.print(f"{name}: {done}", markup=False)
-    Console().print(shown({name: known[name] for name in names if name in known}))
+    show({name: known[name] for name in names if name in known}, Console(highlight=False))
     return 1 if failed else 0
 
 
