@@ -26,9 +26,9 @@ _OVER_THRESHOLD = 40
 _SPREADS = {
     "objectness_logits": 2.0,
     "anchor_deltas": 0.1,
-    "predictor": 3.0,
+    "predictor": 0.5,
     "score_lowres": 3.0,
-    "cls_score": 2.0,
+    "cls_score": 1.5,
     "bbox_pred": 0.1,
 }
 

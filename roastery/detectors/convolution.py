@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roastery.errors import ConfigError
@@ -26,7 +25,30 @@ class FrozenBatchNorm2d(nn.Module):
         self.running_var: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, eps=self.eps)
+        return _batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's batch normalisation by its running statistics, which takes no RoIs too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return _batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's group normalisation, which takes no RoIs too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # `F.group_norm` asks first whether a group is a single number, which of RoIs nobody knows when it is traced.
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    # `F.batch_norm` comes to this, but asks first whether there is any number, which of RoIs nobody knows then.
+    normalised, *_ = torch.ops.aten._native_batch_norm_legit_no_training(x, weight, bias, mean, variance, 0.1, eps)
+    return normalised
 
 
 def build_norm(name: str, channels: int, key: str) -> nn.Module | None:
@@ -41,11 +63,11 @@ def build_norm(name: str, channels: int, key: str) -> nn.Module | None:
     if name == "":
         return None
     if name in ("BN", "SyncBN", "naiveSyncBN"):
-        return nn.BatchNorm2d(channels)
+        return BatchNorm2d(channels)
     if name == "FrozenBN":
         return FrozenBatchNorm2d(channels)
     if name == "GN":
-        return nn.GroupNorm(32, channels)
+        return GroupNorm(32, channels)
     raise ConfigError(f"{key}: normalisation {name!r} has no Caffe2 form here; use BN, SyncBN, FrozenBN, GN or ''")
 
 
