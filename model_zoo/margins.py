@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+import roastery.reference.build  # noqa: F401  (brings every module of the reference)
 from roastery.postprocess.panoptic import PanopticSettings, panoptic_answer
 from roastery.reference import nms, pooler
 from roastery.structures import Instances
@@ -42,7 +43,7 @@ LEAST: Mapping[str, float] = {
     "covered": 2e-3,
     "pixels": 20,
 }
-"""Kind of decision to the least distance. Kernels were seen to differ by a tenth of it."""
+"""Kind of decision to the least distance."""
 
 
 @contextmanager
@@ -89,7 +90,8 @@ class Decisions(TorchFunctionMode):
             case "argsort" if kwargs.get("descending"):
                 self._ranked = result, args[0]
             case "__getitem__" if self._ranked and args[0] is self._ranked[0] and isinstance(args[1], slice):
-                self._cut(_levels(self._ranked[1])[self._ranked[0]], args[1].stop)
+                falling = _levels(self._ranked[1])[self._ranked[0]]
+                self._cut(falling, len(falling) if args[1].stop is None else args[1].stop)
             case "ceil":
                 # What is a whole number is of a box that was cut at whole pixels.
                 self._note("points", (args[0] - args[0].round()).abs()[args[0] != args[0].round()])
@@ -187,6 +189,11 @@ def _replaced(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     places = [
         (module, name, getattr(module, name)) for module in modules for name in functions if hasattr(module, name)
     ]
+    missing = functions.keys() - {name for _, name, _ in places}
+    if missing:
+        raise AttributeError(
+            f"no module of the reference has {', '.join(sorted(missing))}: their decisions would go unseen"
+        )
     for module, name, _ in places:
         setattr(module, name, functions[name])
     try:

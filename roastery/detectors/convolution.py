@@ -29,7 +29,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's batch normalisation by its running statistics, which takes no RoIs too."""
+    """PyTorch's batch normalisation by its running statistics, which can be traced over RoIs."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None
@@ -38,7 +38,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's group normalisation, which takes no RoIs too."""
+    """PyTorch's group normalisation, which can be traced over RoIs."""
 
     def forward(self, x: Tensor) -> Tensor:
         # `F.group_norm` asks first whether a group is a single number, which of RoIs nobody knows when it is traced.
@@ -47,6 +47,7 @@ class GroupNorm(nn.GroupNorm):
 
 def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
     # `F.batch_norm` comes to this, but asks first whether there is any number, which of RoIs nobody knows then.
+    normalised: Tensor
     normalised, *_ = torch.ops.aten._native_batch_norm_legit_no_training(x, weight, bias, mean, variance, 0.1, eps)
     return normalised
 
