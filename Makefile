@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test caffe2 lint format types contracts proto bench cpp docs fuzz operators clean
+.PHONY: help setup demo up test caffe2 lint format types contracts proto bench zoo cpp docs fuzz operators clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ operators: setup caffe2 ## hold every operator against genuine Caffe2 in 5,000 d
 
 bench: setup ## time the conversion of a full-size Mask R-CNN R50-FPN, stage by stage
 	$(BIN)/python benchmarks/conversion.py
+
+zoo: setup ## convert detectron2's 59 official configs at full size, and print what each takes (ZOO="--only GLOB --fresh ...")
+	$(BIN)/python benchmarks/zoo.py $(ZOO)
 
 docs: setup ## build the docs site in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

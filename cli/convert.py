@@ -43,7 +43,9 @@ _RUNTIMES: "dict[RuntimeChoice, tuple[RuntimeName, ...]]" = {
 
 
 def convert(
-    config_file: Annotated[Path, typer.Option(help="detectron2's YAML config.", show_default=False)],
+    config_file: Annotated[
+        Path, typer.Option(help="detectron2's YAML config, or its name in detectron2's model zoo.", show_default=False)
+    ],
     output: Annotated[
         Path, typer.Option(help="A new or empty folder, or an earlier conversion to replace.", show_default=False)
     ],
@@ -91,6 +93,8 @@ def convert(
     roastery convert --config-file config.yaml --output out MODEL.WEIGHTS m.pth MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.3
 
     roastery convert --config-file retinanet.yaml --output out --decode --batch 4 MODEL.WEIGHTS model_final.pkl
+
+    roastery convert --config-file COCO-Detection/retinanet_R_50_FPN_1x.yaml --output out MODEL.WEIGHTS model_final.pkl
     """  # noqa: E501  (an example is one line)
     from roastery.conversion import convert_to_directory
     from roastery.spec import ExportSpec

@@ -18,6 +18,7 @@ from roastery.spec import ModelSpec, Tag, load_model
 from roastery.training_metrics import METRICS_FILE, read_training_metrics
 from roastery.weights.address import is_address
 from roastery.weights.fetch import local_weights
+from roastery.zoo import find_config
 
 
 def register(
@@ -27,7 +28,10 @@ def register(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of one model without a YAML: its name.", show_default=False)] = None,
     config_file: Annotated[
-        Path | None, typer.Option(help="Of one model without a YAML: detectron2's config.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Of one model without a YAML: detectron2's config, or its name in the model zoo.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -115,7 +119,7 @@ def _one(
     try:
         return ModelSpec(
             name=name,
-            config=config_file.absolute(),
+            config=find_config(config_file).absolute(),
             weights=weights if is_address(weights) else str(Path(weights).absolute()),
             dataset=dataset,
             tags=tuple(tags),

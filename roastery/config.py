@@ -23,6 +23,7 @@ from roastery.home import at_home
 from roastery.projects import SECTIONS
 from roastery.results import Measures
 from roastery.safe_yaml import read_yaml
+from roastery.zoo import ZOO_VARIABLE, find_config
 
 BASE_KEY = "_BASE_"
 MAX_FILES = 32
@@ -44,6 +45,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
 
     Args:
         path: a dumped config, or one that names only what differs. `_BASE_` is relative to the file that holds it.
+            What is no file is looked for in detectron2's model zoo (`roastery.zoo.find_config`).
         overrides: KEY VALUE KEY VALUE ..., as on a command line: `["MODEL.WEIGHTS", "a.pkl", "MODEL.DEVICE", "cpu"]`.
 
     Returns:
@@ -54,7 +56,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
             type, a `_BASE_` that leads back to itself, a config of VERSION 1.
     """
     files = []
-    for file in _read_with_bases(at_home(path), ()):
+    for file in _read_with_bases(find_config(path), ()):
         files.append(file)
         if len(files) > MAX_FILES:
             raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
@@ -138,7 +140,10 @@ def _read_file(path: Path) -> _Tree:
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a detectron2 config file") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give a detectron2 config file, or its name in the model zoo "
+            f"with {ZOO_VARIABLE} set"
+        ) from None
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a config in plain YAML: {problem}") from None

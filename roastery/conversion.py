@@ -41,6 +41,7 @@ from roastery.results import Evaluation, ParitySummary, Target
 from roastery.sources.native import load_detector, net_arguments, require_convertible
 from roastery.spec import ExportSpec
 from roastery.weights.fetch import Told, silently
+from roastery.zoo import find_config
 
 RuntimeName = Literal["torch", "caffe2"]
 Advance = Callable[[], None]
@@ -116,8 +117,8 @@ def convert_to_directory(
     A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
 
     Args:
-        config_file: detectron2's YAML. MODEL.WEIGHTS is relative to the working directory, else to this file; or an
-            address, from which it is fetched once.
+        config_file: detectron2's YAML, or its name in the model zoo. MODEL.WEIGHTS is relative to the working
+            directory, else to this file; or an address, from which it is fetched once.
         output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
         overrides: KEY VALUE KEY VALUE ..., over the config.
         runtimes: in which the net is compared with the detector, and evaluated.
@@ -134,6 +135,7 @@ def convert_to_directory(
     with replaced_folder(output, FILES) as staging:
         if "caffe2" in runtimes:
             find_caffe2_python()
+        config_file = find_config(config_file)
         config = load_config(config_file, overrides)
         # Before anything is fetched for it.
         require_convertible(config)

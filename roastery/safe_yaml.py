@@ -1,5 +1,6 @@
 """YAML from strangers: plain values only, nothing constructed, nothing that grows when it is read."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ MAX_DEPTH = 32
 _MOST_BITS = 4096
 _PREFIX = "tag:yaml.org,2002:"
 _TUPLE = f"{_PREFIX}python/tuple"
+_EVALUATED = f"{_PREFIX}python/object/apply:eval"
+# The one expression in detectron2's model zoo (Base-RetinaNet.yaml), and what it gives: it is looked up, not evaluated.
+_KNOWN_EXPRESSIONS = {
+    "[[x, x * 2**(1.0/3), x * 2**(2.0/3) ] for x in [32, 64, 128, 256, 512 ]]": [
+        [size, size * 2 ** (1.0 / 3), size * 2 ** (2.0 / 3)] for size in (32, 64, 128, 256, 512)
+    ]
+}
 _TAGS = {_TUPLE} | {f"{_PREFIX}{name}" for name in ("null", "bool", "int", "float", "str", "merge", "seq", "map")}
 
 
@@ -40,7 +48,19 @@ def _construct_integer(loader: _PlainLoader, node: yaml.ScalarNode) -> int:
     return value
 
 
+def _construct_known(loader: _PlainLoader, node: yaml.SequenceNode) -> list[list[float]]:
+    return deepcopy(_KNOWN_EXPRESSIONS[node.value[0].value])
+
+
+def _is_known(node: yaml.Node) -> bool:
+    """Whether a node asks for an expression to be evaluated whose value is known."""
+    if node.tag != _EVALUATED or not isinstance(node, yaml.SequenceNode) or len(node.value) != 1:
+        return False
+    return isinstance(node.value[0], yaml.ScalarNode) and node.value[0].value in _KNOWN_EXPRESSIONS
+
+
 _PlainLoader.add_constructor(_TUPLE, _construct_tuple)
+_PlainLoader.add_constructor(_EVALUATED, _construct_known)
 _PlainLoader.add_constructor(f"{_PREFIX}int", _construct_integer)
 
 
@@ -81,7 +101,7 @@ def _expanded(node: yaml.Node, measured: dict[int, tuple[int, int]], open_nodes:
     if id(node) in open_nodes:
         raise UnsafeYaml("holds an alias to itself")
     tag = node.tag.replace(f"{_PREFIX}timestamp", f"{_PREFIX}str")
-    if tag not in _TAGS:
+    if tag not in _TAGS and not _is_known(node):
         line = node.start_mark.line + 1 if node.start_mark else 0
         raise UnsafeYaml(
             f"line {line}: the tag '{node.tag.replace(_PREFIX, '!!')}' is not read, since it would run code or "

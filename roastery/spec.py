@@ -21,6 +21,7 @@ from roastery.home import at_home
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.safe_yaml import read_yaml
 from roastery.weights.address import check_address, is_address
+from roastery.zoo import find_in_zoo
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
@@ -77,7 +78,9 @@ class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
     name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
-    config: Path | None = Field(None, description="detectron2's YAML: dumped whole, or with `_BASE_`")
+    config: Path | None = Field(
+        None, description="detectron2's YAML: dumped whole, with `_BASE_`, or its name in the model zoo"
+    )
     weights: Address = Field(
         min_length=1,
         description="the checkpoint: .pkl, .pth or .safetensors, by its path or an address (`detectron2://`, "
@@ -315,6 +318,8 @@ def _yamls(directory: Path) -> list[Path]:
 def _load_file(file: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> _AnySpec:
     content = _read(file)
     rooted = {key: _rooted(file, value) if key in path_keys else value for key, value in content.items()}
+    if kind is ModelSpec and isinstance(content.get("config"), str) and not os.path.exists(rooted["config"]):  # noqa: PTH110
+        rooted["config"] = find_in_zoo(content["config"]) or rooted["config"]
     return _parse(file, rooted, kind)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docs_commands import commands_page
 from docs_configs import configs_page
+from docs_zoo import zoo_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -17,6 +18,7 @@ _logger = logging.getLogger("mkdocs.hooks.roastery")
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/command-line.md": commands_page,
     "reference/configs.md": configs_page,
+    "reference/model-zoo.md": zoo_page,
 }
 """Page to what writes it."""
 

@@ -91,6 +91,26 @@ def test_an_address_that_leads_nowhere_is_one_line(convert, box_model, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_the_command_of_detectron2s_users_works_with_the_name_of_a_config(
+    convert, mask_model, already_traced, monkeypatch, tmp_path
+):
+    zoo = tmp_path / "zoo" / "COCO-InstanceSegmentation"
+    zoo.mkdir(parents=True)
+    shutil.copy(mask_model / "config.yaml", zoo.parent / "Base.yaml")
+    (zoo / "mine_R_50_FPN_3x.yaml").write_text('_BASE_: "../Base.yaml"\n')
+    monkeypatch.setenv("ROASTERY_ZOO", str(zoo.parent))
+    weights = ("MODEL.WEIGHTS", str(mask_model / "model_final.pkl"), "MODEL.DEVICE", "cpu")
+
+    result = convert("COCO-InstanceSegmentation/mine_R_50_FPN_3x.yaml", *weights)
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "model.pb" in tree(tmp_path / "out")
+    assert str(tmp_path) not in (tmp_path / "out/manifest.json").read_text()
+    near = convert("COCO-InstanceSegmentation/mine_R_50_FPN_1x.yaml", *weights, output=tmp_path / "other")
+    assert refused(near, "did you mean COCO-InstanceSegmentation/mine_R_50_FPN_3x.yaml?")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_model_for_the_gpu_is_compared_on_the_cpu_and_says_so(convert, box_model, tmp_path):
     result = convert(box_model / "config.yaml", "MODEL.DEVICE", "cuda")
 

@@ -1,0 +1,124 @@
+"""Every config of the model zoo, small: converted, and in both runtimes what the reference is; or refused in a line."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model_zoo.build import SIZES, SmallModel, answers_of, build_small, distinct
+from model_zoo.configs import CONFIGS
+from model_zoo.verdicts import refusal
+from roastery.caffe2.caffe2_runtime import Caffe2Runtime
+from roastery.caffe2.convert import convert
+from roastery.caffe2.model import Caffe2Model
+from roastery.caffe2.nets import Nets
+from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.data.preprocess import net_inputs
+from roastery.detectors.detector import detect_eagerly
+from roastery.errors import ConfigError
+from roastery.evaluation.parity import REFERENCE, compare_detections, compare_instances
+from roastery.export.onnx import export_onnx
+from roastery.export.trace import TRACED_SIZE, trace
+from roastery.sources.native import net_arguments
+from roastery.structures import Instances
+
+RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
+_RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
+_REFUSED = [name for name in CONFIGS if refusal(name)]
+# One worker converts each for both runtimes.
+CONVERTED = [
+    pytest.param(name, marks=pytest.mark.xdist_group(f"zoo-{name}")) for name in distinct() if not refusal(name)
+]
+
+
+@lru_cache(maxsize=1)
+def converted(name: str) -> tuple[SmallModel, list[dict[str, Any]], Nets]:
+    """A config's small model, the reference's answers for it, and its nets."""
+    small = build_small(name)
+    answers, weaknesses = answers_of(small)
+    assert weaknesses == [], "python -m model_zoo.find_seeds finds another seed"
+    nets = convert(export_onnx(trace(small.detector, net_arguments(small.config, small.detector))))
+    return small, answers, nets
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", CONVERTED)
+def test_a_config_converts_to_the_detector_that_finds_what_detectron2_finds(name: str, runtime: str) -> None:
+    small, answers, nets = converted(name)
+    with _RUNTIME_TYPES[runtime](nets) as running, Caffe2Model(nets, runtime) as model:
+        for single, theirs in zip(small.inputs, answers, strict=True):
+            inputs = net_inputs([single], small.detector.size_divisibility, small.config.MODEL.PIXEL_MEAN)
+            report = compare_detections(detect_eagerly(small.detector, inputs), running.run(inputs))
+            assert report.differences == ()
+            (answer,) = model([single])
+            assert list(differences(theirs, answer)) == []
+
+
+def differences(theirs: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[str]:
+    """All in which an answer is not the reference's, beyond DESIGN.md's tolerances."""
+    if theirs.keys() != answer.keys():
+        yield f"{sorted(theirs)} expected, {sorted(answer)} given"
+    elif "instances" in theirs:
+        yield from compare_instances(theirs["instances"], answer["instances"], REFERENCE).differences
+    elif "proposals" in theirs:
+        yield from compare_instances(*(as_instances(each["proposals"]) for each in (theirs, answer))).differences
+    if "sem_seg" in theirs:
+        ours = answer["sem_seg"]
+        if (ours - theirs["sem_seg"]).abs().max() > REFERENCE.maps * theirs["sem_seg"].abs().max():
+            yield "sem_seg"
+        # Pixels that lie on a threshold.
+        if (ours.argmax(dim=0) != theirs["sem_seg"].argmax(dim=0)).float().mean() > 1e-4:
+            yield "labels of sem_seg"
+    if "panoptic_seg" in theirs:
+        (ids, segments), (their_ids, their_segments) = answer["panoptic_seg"], theirs["panoptic_seg"]
+        if (ids != their_ids).float().mean() > 1e-4:
+            yield "panoptic_seg"
+        named = [[(each["isthing"], each["category_id"]) for each in side] for side in (segments, their_segments)]
+        if named[0] != named[1]:
+            yield f"segments: {named[1]} expected, {named[0]} given"
+
+
+def as_instances(proposals: Instances) -> Instances:
+    """Proposals as detections of one class, to be compared as such."""
+    return Instances(
+        proposals.image_size,
+        pred_boxes=proposals.proposal_boxes,
+        scores=proposals.objectness_logits,
+        pred_classes=torch.zeros(len(proposals), dtype=torch.int64),
+    )
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_what_does_not_convert_is_refused_in_the_line_of_the_table(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build_small(name)
+    assert str(refused.value) == refusal(name)
+
+
+def test_a_deformable_config_is_refused_by_its_key_its_operator_and_the_way_out() -> None:
+    deformable = [name for name, settings in CONFIGS.items() if any("DEFORM_ON" in key for key in settings)]
+    assert len(deformable) == 4
+    for name in deformable:
+        line = refusal(name)
+        assert line is not None
+        assert all(part in line for part in ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", "DeformConv", "train the model"))
+
+
+def test_no_size_here_is_the_one_that_is_traced_and_not_all_are_whole_cells() -> None:
+    padded = [tuple(-(-side // 32) for side in size) for size in SIZES]
+    assert TRACED_SIZE not in padded
+    assert any(side % 32 for size in SIZES for side in size)
+    assert [np.sign(width - height) for height, width in SIZES] == [0, 1, -1]
+
+
+def test_a_decision_that_is_near_is_seen() -> None:
+    """Of a model whose seed does, a threshold moved onto a score."""
+    small = build_small("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
+    answers, weaknesses = answers_of(small)
+    assert weaknesses == []
+    small.config.defrost()
+    small.config.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(answers[0]["instances"].scores[3]) * 1.0001
+    assert [each.partition(":")[0] for each in answers_of(small)[1]][:1] == ["threshold"]
