@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import roastery.reference.build  # noqa: F401  (brings every module of the reference)
+from roastery.evaluation.parity import REFERENCE
+from roastery.postprocess.instances import resize_to_original
 from roastery.postprocess.panoptic import PanopticSettings, panoptic_answer
 from roastery.reference import nms, pooler
 from roastery.structures import Instances
@@ -37,6 +39,8 @@ LEAST: Mapping[str, float] = {
     "points": 1e-4,
     # A heatmap's peak from its second highest pixel, in parts of the peak.
     "peak": 1e-5,
+    # IoU of a mask with itself, its map moved by `_MOVED`, from that with which two masks are the same.
+    "mask": 1e-3,
     # Of a panoptic answer: a thing's score from the least, the covered part of its mask from the most, a class's pixels
     # from the fewest.
     "confidence": 1e-3,
@@ -44,6 +48,8 @@ LEAST: Mapping[str, float] = {
     "pixels": 20,
 }
 """Kind of decision to the least distance."""
+
+_MOVED = 5e-5
 
 
 @contextmanager
@@ -53,6 +59,7 @@ def watched() -> Iterator["Decisions"]:
     own: dict[str, Callable[..., Any]] = {
         "grouped_nms": decisions.grouped_nms,
         "assign_levels": decisions.assign_levels,
+        "resize_to_original": decisions.resize_to_original,
         "panoptic_answer": decisions.panoptic_answer,
     }
     with _replaced(own), decisions:
@@ -142,6 +149,17 @@ class Decisions(TorchFunctionMode):
         if most >= 0:
             self._cut(torch.from_numpy(np.sort(survivors)[::-1].copy()), most)
         return _GROUPED_NMS(boxes, scores, groups, threshold, most)
+
+    def resize_to_original(self, instances: Instances, height: int, width: int) -> Instances:
+        resized = resize_to_original(instances, height, width)
+        if resized.has("pred_masks"):
+            for moved in (-_MOVED, _MOVED):
+                fields = instances.get_fields()
+                other = Instances(instances.image_size, **{**fields, "pred_masks": fields["pred_masks"] + moved})
+                masks, others = resized.pred_masks, resize_to_original(other, height, width).pred_masks
+                ious = (masks & others).sum(dim=(1, 2)) / (masks | others).sum(dim=(1, 2))
+                self._note("mask", ious - REFERENCE.mask_iou)
+        return resized
 
     def panoptic_answer(
         self, instances: Instances, logits: Tensor, seen: tuple[int, int], settings: PanopticSettings
