@@ -91,23 +91,35 @@ def test_an_address_that_leads_nowhere_is_one_line(convert, box_model, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_of_detectron2s_users_works_with_the_name_of_a_config(
-    convert, mask_model, already_traced, monkeypatch, tmp_path
+def test_the_command_of_detectron2s_users_works_as_it_stands(
+    convert, mask_model, already_traced, few_annotations, shapes, web, monkeypatch, tmp_path
 ):
-    zoo = tmp_path / "zoo" / "COCO-InstanceSegmentation"
-    zoo.mkdir(parents=True)
-    shutil.copy(mask_model / "config.yaml", zoo.parent / "Base.yaml")
-    (zoo / "mine_R_50_FPN_3x.yaml").write_text('_BASE_: "../Base.yaml"\n')
-    monkeypatch.setenv("ROASTERY_ZOO", str(zoo.parent))
-    weights = ("MODEL.WEIGHTS", str(mask_model / "model_final.pkl"), "MODEL.DEVICE", "cpu")
+    """A config of the zoo by its name, its weights by theirs, its dataset by its own; a model of the demo stands in."""
+    name = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+    zoo, data = tmp_path / "zoo", tmp_path / "data" / "coco"
+    (zoo / name).parent.mkdir(parents=True)
+    shutil.copy(mask_model / "config.yaml", zoo / "Base.yaml")
+    own = '_BASE_: "../Base.yaml"\nDATASETS:\n  TEST: ("coco_2017_val",)\n'
+    (zoo / f"{name}.yaml").write_text(own)
+    monkeypatch.setenv("ROASTERY_ZOO", str(zoo))
+    weights = f"{name}/137849600/model_final_f10217.pkl"
+    web.files[f"/detectron2/{weights}"] = (mask_model / "model_final.pkl").read_bytes()
+    (data / "annotations").mkdir(parents=True)
+    (data / "val2017").symlink_to(shapes / "val" / "images")
+    shutil.copy(few_annotations, data / "annotations/instances_val2017.json")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(data.parent))
+    monkeypatch.chdir(tmp_path)
 
-    result = convert("COCO-InstanceSegmentation/mine_R_50_FPN_3x.yaml", *weights)
+    words = ("--run-eval", "MODEL.WEIGHTS", f"detectron2://{weights}", "MODEL.DEVICE", "cpu")
+    result = convert(f"{name}.yaml", *words, output="./caffe2_model")
 
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "model.pb" in tree(tmp_path / "out")
-    assert str(tmp_path) not in (tmp_path / "out/manifest.json").read_text()
-    near = convert("COCO-InstanceSegmentation/mine_R_50_FPN_1x.yaml", *weights, output=tmp_path / "other")
-    assert refused(near, "did you mean COCO-InstanceSegmentation/mine_R_50_FPN_3x.yaml?")
+    assert "AP on 4 images of coco_2017_val" in result.stdout
+    assert "Gate, torch: passed" in result.stdout
+    assert "model.pb" in tree(tmp_path / "caffe2_model")
+    assert str(tmp_path) not in (tmp_path / "caffe2_model/manifest.json").read_text()
+    near = convert("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", *words, output="other")
+    assert refused(near, f"did you mean {name}.yaml?")
     assert not (tmp_path / "other").exists()
 
 
