@@ -425,3 +425,21 @@ def test_the_sigmas_of_keypoints_are_the_configs(tmp_path):
     (tmp_path / "config.yaml").write_text("TEST: {KEYPOINT_OKS_SIGMAS: [0.1, 0.2]}\nMODEL: {KEYPOINT_ON: true}\n")
     assert measures(load_config(tmp_path / "config.yaml")).oks_sigmas == (0.1, 0.2)
     assert measures(load_config(tmp_path / "config.yaml", ["MODEL.KEYPOINT_ON", "False"])).oks_sigmas == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "MODEL:\n  ROI_MASK_HEAD:\n    FC_DIM: 256\n  POINT_HEAD:\n    NUM_CLASSES: 80\n",
+            ["POINT_HEAD", "grid_sample"],
+        ),
+        ("MODEL:\n  TENSOR_MASK:\n    ALIGNED_ON: True\n", ["MODEL.TENSOR_MASK", "SwapAlign2Nat", "Mask R-CNN"]),
+    ],
+)
+def test_the_config_of_a_project_that_cannot_be_converted_says_why(tmp_path, content, said):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError) as refused:
+        load_config(tmp_path / "config.yaml")
+    assert "\n" not in str(refused.value)
+    assert all(part in str(refused.value) for part in said)
