@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from model_zoo.configs import CONFIGS, as_overrides
+from model_zoo.configs import as_overrides
 from model_zoo.families import Settings
 from model_zoo.margins import watched
 from model_zoo.seeds import SEEDS
 from model_zoo.small import small
+from model_zoo.variants import MODELS
 from model_zoo.weights import randomise
 from roastery.config import class_count, load_config
 from roastery.detectors.detector import Detector
@@ -41,9 +42,9 @@ class SmallModel:
 
 
 def distinct() -> Mapping[str, list[str]]:
-    """The configs whose models differ, each with all that come to the same model: schedules, losses and data aside."""
+    """The models that differ, each with all that come to the same: schedules, losses and data aside."""
     alike: dict[str, list[str]] = {}
-    for name, settings in CONFIGS.items():
+    for name, settings in MODELS.items():
         alike.setdefault(repr(_of_model(settings)), []).append(name)
     return {names[0]: names for names in alike.values()}
 
@@ -60,7 +61,7 @@ def build_small(name: str, seed: int | None = None) -> SmallModel:
     Raises:
         ConfigError: the config cannot be converted.
     """
-    config = load_settings(small(_of_model(CONFIGS[name])))
+    config = load_settings(small(_of_model(MODELS[name])))
     detector = build_detector(config).requires_grad_(False)
     seed = SEEDS.get(name, 0) if seed is None else seed
     chance = np.random.default_rng(seed)

@@ -44,4 +44,9 @@ SEEDS: dict[str, int] = {
     "Misc/semantic_R_50_FPN_1x.yaml": 0,
     "PascalVOC-Detection/faster_rcnn_R_50_C4.yaml": 1,
     "PascalVOC-Detection/faster_rcnn_R_50_FPN.yaml": 6,
+    "variant: R-18, levels fused by their mean, two pooled, independent classes": 35,
+    "variant: R-34 of batch norms, five levels pooled, three points a bin": 7,
+    "variant: a cascade with keypoints over given proposals": 1,
+    "variant: an RPN alone over R-152 DC5, strides in 3x3": 0,
+    "variant: one level pooled, from the corners of its cells": 1,
 }

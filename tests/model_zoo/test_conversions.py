@@ -1,14 +1,13 @@
 """Every config of the model zoo, small: converted, and in both runtimes what the reference is; or refused in a line."""
 
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from model_zoo.build import SIZES, SmallModel, answers_of, build_small, distinct
+from model_zoo.compared import differences
 from model_zoo.configs import CONFIGS
 from model_zoo.verdicts import refusal
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime
@@ -19,11 +18,10 @@ from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.data.preprocess import net_inputs
 from roastery.detectors.detector import detect_eagerly
 from roastery.errors import ConfigError
-from roastery.evaluation.parity import REFERENCE, compare_detections, compare_instances
+from roastery.evaluation.parity import compare_detections
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import TRACED_SIZE, trace
 from roastery.sources.native import net_arguments
-from roastery.structures import Instances
 
 RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
 _RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
@@ -55,40 +53,6 @@ def test_a_config_converts_to_the_detector_that_finds_what_detectron2_finds(name
             assert report.differences == ()
             (answer,) = model([single])
             assert list(differences(theirs, answer)) == []
-
-
-def differences(theirs: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[str]:
-    """All in which an answer is not the reference's, beyond DESIGN.md's tolerances."""
-    if theirs.keys() != answer.keys():
-        yield f"{sorted(theirs)} expected, {sorted(answer)} given"
-    elif "instances" in theirs:
-        yield from compare_instances(theirs["instances"], answer["instances"], REFERENCE).differences
-    elif "proposals" in theirs:
-        yield from compare_instances(*(as_instances(each["proposals"]) for each in (theirs, answer))).differences
-    if "sem_seg" in theirs:
-        ours = answer["sem_seg"]
-        if (ours - theirs["sem_seg"]).abs().max() > REFERENCE.maps * theirs["sem_seg"].abs().max():
-            yield "sem_seg"
-        # Pixels that lie on a threshold.
-        if (ours.argmax(dim=0) != theirs["sem_seg"].argmax(dim=0)).float().mean() > 1e-4:
-            yield "labels of sem_seg"
-    if "panoptic_seg" in theirs:
-        (ids, segments), (their_ids, their_segments) = answer["panoptic_seg"], theirs["panoptic_seg"]
-        if (ids != their_ids).float().mean() > 1e-4:
-            yield "panoptic_seg"
-        named = [[(each["isthing"], each["category_id"]) for each in side] for side in (segments, their_segments)]
-        if named[0] != named[1]:
-            yield f"segments: {named[1]} expected, {named[0]} given"
-
-
-def as_instances(proposals: Instances) -> Instances:
-    """Proposals as detections of one class, to be compared as such."""
-    return Instances(
-        proposals.image_size,
-        pred_boxes=proposals.proposal_boxes,
-        scores=proposals.objectness_logits,
-        pred_classes=torch.zeros(len(proposals), dtype=torch.int64),
-    )
 
 
 @pytest.mark.parametrize("name", _REFUSED)
