@@ -465,6 +465,7 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Cast": (["c"], {"to": TensorProto.INT64}),
     "Gather": (["c", "zero"], {"axis": 1}),
     "Slice": (["c", "zero", "one", "one", "one"], {}),
+    "ReduceMean": (["c", "one"], {"keepdims": 0}),
     **{kind: (["c"] * len(defined.inputs), {}) for kind, defined in operators().items()},
 }
 
