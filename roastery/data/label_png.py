@@ -15,6 +15,9 @@ from roastery.regular_file import require_regular
 
 Value = TypeVar("Value", bound=np.generic)
 
+IGNORED = 255
+"""The label of pixels that do not count."""
+
 MAX_PIXELS = 1 << 26
 """8192 x 8192: as 64-bit ids they take 0.5 GB. COCO's have 640 x 640 at most, Mapillary's 22 million."""
 # What a PNG has beside its pixels: header, palette, text.
@@ -79,6 +82,22 @@ def png_size(path: Path) -> tuple[int, int]:
         raise DatasetError(f"{path}: cannot be read as a PNG (it does not begin as one); replace it")
     width, height = struct.unpack_from(">II", head, len(_PNG_HEAD))
     return height, width
+
+
+def read_labels(path: Path, height: int, width: int, count: int, known: str) -> NDArray[np.uint8]:
+    """Labels (H, W), less than `count`, or `IGNORED`.
+
+    Args:
+        known: what there is, and how to label it, for the error.
+
+    Raises:
+        DatasetError: as `read_png`; a label that is none of them.
+    """
+    labels = read_png(path, height, width, {"L", "P"})
+    unknown = [label for label in np.unique(labels).tolist() if count <= label < IGNORED]
+    if unknown:
+        raise DatasetError(f"{path}: has the label {unknown[0]}, but {known}")
+    return labels
 
 
 def _check(opened: Any, path: Path, height: int, width: int, modes: Collection[str]) -> None:

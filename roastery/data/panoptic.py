@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from roastery.data.coco import ImageRecord, image_records
 from roastery.data.coco_files import check_files, digest_of
 from roastery.data.coco_json import category_names, entries_of, is_file_name, malformed, read_json
-from roastery.data.label_png import read_png
+from roastery.data.label_png import IGNORED, read_labels, read_png
 from roastery.errors import DatasetError
 
 VOID = 0
 """The segment id of pixels that belong to no segment."""
-IGNORED = 255
-"""The label of pixels that do not count."""
 THINGS = "things"
 """The name of label 0, which stands for all things."""
 
@@ -134,14 +132,11 @@ class PanopticTruth:
             DatasetError: no such image; a PNG that cannot be read, has another size, or a label of no stuff category.
         """
         image = self.image(image_id)
-        labels = read_png(image.labels, image.height, image.width, {"L", "P"})
-        unknown = [label for label in np.unique(labels).tolist() if len(self.label_names) <= label < IGNORED]
-        if unknown:
-            raise DatasetError(
-                f"{image.labels}: has the label {unknown[0]}, but {self.annotations} has {len(self.stuff_ids)} stuff "
-                "categories; label things 0, stuff from 1 on, and 255 what does not count"
-            )
-        return labels
+        known = (
+            f"{self.annotations} has {len(self.stuff_ids)} stuff categories; label things 0, stuff from 1 on, and 255 "
+            "what does not count"
+        )
+        return read_labels(image.labels, image.height, image.width, len(self.label_names), known)
 
     @cached_property
     def _by_id(self) -> Mapping[int, PanopticImage]:

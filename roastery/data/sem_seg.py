@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roastery.data.coco_files import digest_of
-from roastery.data.label_png import read_png
-from roastery.data.panoptic import IGNORED, PanopticCategory
+from roastery.data.label_png import read_labels
+from roastery.data.panoptic import PanopticCategory
 from roastery.errors import DatasetError
 
 
@@ -82,14 +82,8 @@ class SemSegTruth:
             DatasetError: no such image; a PNG that cannot be read, has another size, or a label without a name.
         """
         image = self.image(image_id)
-        labels = read_png(image.labels, image.height, image.width, {"L", "P"})
-        unknown = [label for label in np.unique(labels).tolist() if len(self.label_names) <= label < IGNORED]
-        if unknown:
-            raise DatasetError(
-                f"{image.labels}: has the label {unknown[0]}, but there are {len(self.label_names)} classes; label "
-                "what does not count 255"
-            )
-        return labels
+        known = f"there are {len(self.label_names)} classes; label what does not count 255"
+        return read_labels(image.labels, image.height, image.width, len(self.label_names), known)
 
     @cached_property
     def _by_id(self) -> Mapping[int, LabelledImage]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roastery.data.panoptic import IGNORED, VOID, PanopticTruth
+from roastery.data.label_png import IGNORED
+from roastery.data.panoptic import VOID, PanopticTruth
 from roastery.data.sem_seg import SemSegTruth
 from roastery.errors import DatasetError
 from roastery.evaluation.segments import NO_LABEL, FoundSegments, Truth, found_segments

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from roastery.data.coco_annotations import are_run_lengths
-from roastery.data.panoptic import IGNORED, VOID, PanopticImage, PanopticTruth
+from roastery.data.label_png import IGNORED
+from roastery.data.panoptic import VOID, PanopticImage, PanopticTruth
 from roastery.data.sem_seg import LabelledImage, SemSegTruth
 from roastery.errors import DatasetError
 
