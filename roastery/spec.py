@@ -26,7 +26,7 @@ from roastery.zoo import find_in_zoo
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
 
-Format = Literal["coco", "lvis", "cityscapes", "cityscapes_sem_seg", "pascal_voc"]
+Format = Literal["coco", "coco_stuff", "lvis", "cityscapes", "cityscapes_sem_seg", "pascal_voc"]
 """In which form annotations lie on the disk."""
 
 # A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
@@ -127,8 +127,8 @@ class DatasetSpec(_Spec):
     format: Format = Field("coco", description="in which form the annotations lie on the disk")
     images: Path = Field(description="folder of the evaluation images")
     annotations: Path = Field(
-        description="COCO JSON of the evaluation images. Of lvis its JSON, of cityscapes the folder gtFine/SPLIT, of "
-        "pascal_voc the list ImageSets/Main/SPLIT.txt"
+        description="COCO JSON of the evaluation images. Of lvis its JSON, of coco_stuff the folder of label PNGs, of "
+        "cityscapes the folder gtFine/SPLIT, of pascal_voc the list ImageSets/Main/SPLIT.txt"
     )
     sample_images: Path | None = Field(None, description="folder to sample from; default: the evaluation images")
     sample_annotations: Path | None = Field(None, description="COCO JSON of the images to sample from")

@@ -38,9 +38,10 @@ _INSTANCES = {
     "keypoints_coco_2017_val": ("val2017", "person_keypoints_val2017"),
     "keypoints_coco_2017_val_100": ("val2017", "person_keypoints_val2017_100"),
 }
-# Name of the instances to what their panoptic files are called after. detectron2 registers each three times.
+# Name of the instances to what their panoptic files are called after. detectron2 registers each three times: the third
+# time with the labels of stuff alone.
 _PANOPTIC = {"coco_2017_train": "train2017", "coco_2017_val": "val2017", "coco_2017_val_100": "val2017_100"}
-_PANOPTIC_FORMS = ("panoptic", "panoptic_separated", "panoptic_stuffonly")
+_PANOPTIC_FORMS = ("panoptic", "panoptic_separated")
 # Name to the JSON below lvis/.
 _LVIS = {
     "lvis_v1_train": "lvis_v1_train",
@@ -76,6 +77,8 @@ def _table() -> Iterator[tuple[str, Mapping[str, str]]]:
         }
         for form in _PANOPTIC_FORMS:
             yield f"{name}_{form}", keys
+        labels = {"images": keys["images"], "annotations": keys["sem_seg"], "links_into": keys["links_into"]}
+        yield f"{name}_panoptic_stuffonly", {"format": "coco_stuff", **labels}
     for name, annotations in _LVIS.items():
         yield name, {"format": "lvis", "images": "coco", "annotations": f"lvis/{annotations}.json"}
     for task, form in _CITYSCAPES.items():

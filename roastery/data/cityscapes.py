@@ -16,7 +16,7 @@ from pycocotools import mask as mask_api
 from roastery.data.coco import CocoDataset, Content, ImageRecord, require_folder
 from roastery.data.coco_files import check_files
 from roastery.data.label_png import png_size, read_png
-from roastery.data.sem_seg import LabelledImage, SemSegTruth
+from roastery.data.sem_seg import image_entries, labelled_dataset
 from roastery.errors import DatasetError
 
 THINGS = {
@@ -51,7 +51,7 @@ def load_cityscapes(name: str, images: Path, annotations: Path, *, decode: bool 
     """
     records, truths = _records(name, images, annotations, _INSTANCES)
     if decode:
-        _content(records, truths)
+        _content(records, truths, images)
     return CocoDataset(
         name,
         images,
@@ -61,7 +61,7 @@ def load_cityscapes(name: str, images: Path, annotations: Path, *, decode: bool 
         tuple(THINGS.values()),
         format="cityscapes",
         sources=truths,
-        convert=partial(_content, records, truths),
+        convert=partial(_content, records, truths, images),
     )
 
 
@@ -72,26 +72,7 @@ def load_cityscapes_sem_seg(name: str, images: Path, annotations: Path, *, decod
         DatasetError: as `load_cityscapes`, of the PNGs of train ids.
     """
     records, truths = _records(name, images, annotations, _LABELS)
-    labelled = (
-        LabelledImage(record.id, record.height, record.width, path)
-        for record, path in zip(records, truths, strict=True)
-    )
-    truth = SemSegTruth(annotations, LABELS, tuple(labelled))
-    for image_id in truth.image_ids if decode else ():
-        truth.labels(image_id)
-    content: Content = {"images": _images(records), "annotations": [], "categories": []}
-    return CocoDataset(
-        name,
-        images,
-        annotations,
-        records,
-        (),
-        (),
-        sem_seg=truth,
-        format="cityscapes_sem_seg",
-        sources=truths,
-        convert=lambda: content,
-    )
+    return labelled_dataset(name, images, annotations, records, truths, LABELS, "cityscapes_sem_seg", decode=decode)
 
 
 def _records(
@@ -118,19 +99,7 @@ def _records(
     return tuple(records), tuple(truths)
 
 
-def _images(records: tuple[ImageRecord, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": record.id,
-            "file_name": f"{record.path.parent.name}/{record.path.name}",
-            "height": record.height,
-            "width": record.width,
-        }
-        for record in records
-    ]
-
-
-def _content(records: tuple[ImageRecord, ...], truths: tuple[Path, ...]) -> Content:
+def _content(records: tuple[ImageRecord, ...], truths: tuple[Path, ...], images: Path) -> Content:
     """What COCO's JSON of these images would hold: masks as run lengths, what is not told apart as a crowd.
 
     Raises:
@@ -138,7 +107,7 @@ def _content(records: tuple[ImageRecord, ...], truths: tuple[Path, ...]) -> Cont
     """
     found = (each for record, truth in zip(records, truths, strict=True) for each in _annotations(record, truth))
     return {
-        "images": _images(records),
+        "images": image_entries(records, images),
         "annotations": [{"id": number, **annotation} for number, annotation in enumerate(found, start=1)],
         "categories": [{"id": label, "name": name} for label, name in THINGS.items()],
     }

@@ -62,6 +62,10 @@ def _load(spec: DatasetSpec, images: Path, annotations: Path, decode: bool) -> C
         return load_pascal_voc(spec.name, images, annotations)
     if spec.format == "coco":
         return load_coco(spec.name, images, annotations, spec.links_into)
+    if spec.format == "coco_stuff":
+        from roastery.data.coco_stuff import load_coco_stuff
+
+        return load_coco_stuff(spec.name, images, annotations, spec.links_into, decode=decode)
     from roastery.data import cityscapes
 
     load = cityscapes.load_cityscapes if spec.format == "cityscapes" else cityscapes.load_cityscapes_sem_seg

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from roastery.data.coco import CocoDataset, Content, ImageRecord
 from roastery.data.coco_files import digest_of
 from roastery.data.label_png import read_labels
 from roastery.data.panoptic import PanopticCategory
 from roastery.errors import DatasetError
+from roastery.spec import Format
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,57 @@ class SemSegTruth:
     @cached_property
     def _by_id(self) -> Mapping[int, LabelledImage]:
         return {image.id: image for image in self.images}
+
+
+def labelled_dataset(
+    name: str,
+    images: Path,
+    annotations: Path,
+    records: tuple[ImageRecord, ...],
+    truths: tuple[Path, ...],
+    label_names: tuple[str, ...],
+    format: Format,
+    *,
+    decode: bool,
+) -> CocoDataset:
+    """A dataset of no instances and no categories, whose images have each a PNG of labels.
+
+    Args:
+        decode: whether every PNG is decoded and checked now, or when its labels are asked for.
+
+    Raises:
+        DatasetError: a PNG that is none, or has a label without a name.
+    """
+    labelled = (
+        LabelledImage(record.id, record.height, record.width, path)
+        for record, path in zip(records, truths, strict=True)
+    )
+    truth = SemSegTruth(annotations, label_names, tuple(labelled))
+    for image_id in truth.image_ids if decode else ():
+        truth.labels(image_id)
+    content: Content = {"images": image_entries(records, images), "annotations": [], "categories": []}
+    return CocoDataset(
+        name,
+        images,
+        annotations,
+        records,
+        (),
+        (),
+        sem_seg=truth,
+        format=format,
+        sources=truths,
+        convert=lambda: content,
+    )
+
+
+def image_entries(records: tuple[ImageRecord, ...], images: Path) -> list[dict[str, Any]]:
+    """Images below a folder as COCO's JSON has them."""
+    return [
+        {
+            "id": record.id,
+            "file_name": record.path.relative_to(images).as_posix(),
+            "height": record.height,
+            "width": record.width,
+        }
+        for record in records
+    ]

@@ -55,6 +55,8 @@ def test_every_name_of_detectron2s_is_known() -> None:
         ("lvis_v1_val", "lvis", "coco", "lvis/lvis_v1_val.json"),
         ("lvis_v1_test_dev", "lvis", "coco", "lvis/lvis_v1_image_info_test_dev.json"),
         ("cityscapes_fine_instance_seg_val", "cityscapes", "cityscapes/leftImg8bit/val", "cityscapes/gtFine/val"),
+        ("coco_2017_val_panoptic_stuffonly", "coco_stuff", "coco/val2017", "coco/panoptic_stuff_val2017"),
+        ("coco_2017_val_100_panoptic_stuffonly", "coco_stuff", "coco/val2017", "coco/panoptic_stuff_val2017_100"),
         ("cityscapes_fine_sem_seg_val", "cityscapes_sem_seg", "cityscapes/leftImg8bit/val", "cityscapes/gtFine/val"),
         ("voc_2007_test", "pascal_voc", "VOC2007/JPEGImages", "VOC2007/ImageSets/Main/test.txt"),
     ],
@@ -66,7 +68,7 @@ def test_a_name_leads_to_detectron2s_places(root: Path, name: str, format: str, 
     assert (spec.images, spec.annotations) == (root / images, root / annotations)
 
 
-@pytest.mark.parametrize("form", ["panoptic", "panoptic_separated", "panoptic_stuffonly"])
+@pytest.mark.parametrize("form", ["panoptic", "panoptic_separated"])
 def test_panoptic_names_have_segments_and_labels_beside_the_instances(root: Path, form: str) -> None:
     spec = builtin_dataset(f"coco_2017_val_100_{form}")
     assert spec is not None
