@@ -29,6 +29,10 @@ class FrozenBatchNorm2d(nn.Module):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, eps=self.eps)
 
 
+# At inference all are the same: they differ in whose statistics they gather.
+_BATCH_NORMS = ("BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
+
+
 def build_norm(name: str, channels: int, key: str) -> nn.Module | None:
     """The normalisation that detectron2 calls `name`; None for "".
 
@@ -40,7 +44,7 @@ def build_norm(name: str, channels: int, key: str) -> nn.Module | None:
     """
     if name == "":
         return None
-    if name in ("BN", "SyncBN", "naiveSyncBN"):
+    if name in _BATCH_NORMS:
         return nn.BatchNorm2d(channels)
     if name == "FrozenBN":
         return FrozenBatchNorm2d(channels)

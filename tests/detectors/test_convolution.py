@@ -6,7 +6,7 @@ from torch import nn
 
 from roastery.detectors.convolution import build_norm
 
-KINDS = ("FrozenBN", "BN", "SyncBN", "GN")
+KINDS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N", "GN")
 
 
 def norm(kind: str) -> nn.Module:
