@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
 DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 PATIENCE_SECONDS = 120.0
@@ -24,6 +25,17 @@ SCREENSHOTS = os.environ.get("ROASTERY_SCREENSHOTS")
 PLANTED = {"MLFLOW_TRACKING_PASSWORD": "planted-in-environment", "PGPASSWORD": "planted-in-block"}
 BLOCK = "roastery-postgres"
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, urllib.error.HTTPError) and error.code == 503
+
+
+@retry(retry=retry_if_exception(_is_busy), wait=wait_fixed(1), stop=stop_after_attempt(20), reraise=True)
+def _answer(request: urllib.request.Request) -> bytes:
+    """Of a server whose database another program holds for a moment: Prefect's own client asks it again, too."""
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return bytes(answer.read())
 
 
 class Asked:
@@ -46,8 +58,7 @@ class Asked:
             {"Content-Type": "application/json"},
             method=method or ("GET" if content is None else "POST"),
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
+        content = _answer(request)
         return json.loads(content) if content else None
 
     def refusal(self, path: str, content: Any) -> tuple[int, str]:

@@ -96,12 +96,21 @@ def test_a_server_that_does_not_answer_is_asked_again_by_the_task(
 
 
 def test_a_model_from_an_address_is_measured_again(
-    published: ModelSpec, converted: Converted, few: DatasetSpec, watched: Any, web: Any
+    published: ModelSpec,
+    converted: Converted,
+    pipeline: PipelineConfig,
+    few: DatasetSpec,
+    run_model: Any,
+    watched: Any,
+    web: Any,
 ) -> None:
     from flows.asked import using
     from flows.reevaluate import reevaluate_model
 
-    project = Project(models={published.name: published}, datasets={few.name: few}, pipeline=converted[0])
+    # In a registry of its own: others' has versions of other weights.
+    shutil.copytree(converted[0].store, pipeline.store)
+    assert outcome_of(run_model(published, few, pipeline)).passed
+    project = Project(models={published.name: published}, datasets={few.name: few}, pipeline=pipeline)
     with using(project):
         summary = reevaluate_model(published.name, return_state=True).result(raise_on_failure=False)
     assert summary.failure is None

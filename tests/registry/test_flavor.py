@@ -762,6 +762,8 @@ def registry(empty_database, tmp_path, monkeypatch):
     """A SQLite registry of its own, with MLflow's own calls set to it."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    # MLflow leaves it in the environment when it is set back to none: other tests would ask this registry.
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     client = mlflow.MlflowClient()
