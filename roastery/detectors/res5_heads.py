@@ -41,15 +41,15 @@ class Res5RoIHeads(RoIHeads):
         self.box_weights = box_weights
 
     def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, deltas = self.box_predictor(self.mask_features(levels, rois).mean(dim=[2, 3]))
+        logits, deltas = self.box_predictor(self._features(levels, rois).mean(dim=[2, 3]))
         return self.selection.probabilities(logits), *move_boxes(rois, deltas, im_info, self.box_weights)
 
-    def mask_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        features: Tensor = self.res5(self.pooler(levels, found))
-        return features
+    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
+        return [] if self.mask_head is None else [self.mask_head(self._features(levels, found)).sigmoid()]
 
-    def keypoint_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        raise NotImplementedError("Res5ROIHeads have no keypoints")
+    def _features(self, levels: list[Tensor], rois: Tensor) -> Tensor:
+        features: Tensor = self.res5(self.pooler(levels, rois))
+        return features
 
 
 def build_res5_heads(config: CfgNode, backbone: Backbone) -> Res5RoIHeads:

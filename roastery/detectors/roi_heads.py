@@ -99,11 +99,7 @@ class RoIHeads(nn.Module):
         bbox_nms, score_nms, class_nms, batch_splits = self.selection.select(*self.predict(levels, rois, im_info))
         outputs = [bbox_nms, score_nms, class_nms]
         batch = im_info.shape[0]
-        found = bbox_nms if batch == 1 else _with_image(bbox_nms, batch_splits)
-        if self.mask_head is not None:
-            outputs.append(self.mask_head(self.mask_features(levels, found)).sigmoid())
-        if self.keypoint_head is not None:
-            outputs.append(self.keypoint_head(self.keypoint_features(levels, found)))
+        outputs += self.branches(levels, bbox_nms if batch == 1 else _with_image(bbox_nms, batch_splits))
         return (*outputs, batch_splits) if batch > 1 else tuple(outputs)
 
     @abstractmethod
@@ -111,12 +107,8 @@ class RoIHeads(nn.Module):
         """Of RoIs (n, 5): probabilities (n, classes + 1), boxes (n, 4 * classes or 4) and the RoIs of each image."""
 
     @abstractmethod
-    def mask_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        """What the mask head takes of detections, (n, 4) or (n, 5) with the index of their image."""
-
-    @abstractmethod
-    def keypoint_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        """The same for the keypoint head."""
+    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
+        """What is given of detections, (n, 4) or (n, 5) with the index of their image: masks, then keypoints."""
 
 
 class StandardRoIHeads(RoIHeads):
@@ -147,15 +139,13 @@ class StandardRoIHeads(RoIHeads):
         logits, deltas = self.box_predictor(self.box_head(self.box_pooler(levels, rois)))
         return self.selection.probabilities(logits), *move_boxes(rois, deltas, im_info, self.box_weights)
 
-    def mask_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        assert self.mask_pooler is not None
-        pooled: Tensor = self.mask_pooler(levels, found)
-        return pooled
-
-    def keypoint_features(self, levels: list[Tensor], found: Tensor) -> Tensor:
-        assert self.keypoint_pooler is not None
-        pooled: Tensor = self.keypoint_pooler(levels, found)
-        return pooled
+    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
+        outputs = []
+        if self.mask_head is not None and self.mask_pooler is not None:
+            outputs.append(self.mask_head(self.mask_pooler(levels, found)).sigmoid())
+        if self.keypoint_head is not None and self.keypoint_pooler is not None:
+            outputs.append(self.keypoint_head(self.keypoint_pooler(levels, found)))
+        return outputs
 
 
 def move_boxes(rois: Tensor, deltas: Tensor, im_info: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,8 @@ def slices(draw: st.DrawFn) -> Any:
     # Caffe2's -1 is the end itself.
     starts[axis] = draw(st.sampled_from([first, first, first - size - 1]))
     ends[axis] = draw(st.sampled_from([last, last - size - 1]))
-    strange = draw(st.sampled_from([*["no"] * 12, "beyond", "beyond", "before", "turned", "two", "none"]))
+    # Most of the strange ones are refused: few enough that chance brings no fifth of 50 cases to that.
+    strange = draw(st.sampled_from([*["no"] * 36, "beyond", "beyond", "before", "turned", "two", "none"]))
     if strange == "beyond":
         starts[axis], ends[axis] = size + draw(st.integers(0, 9)), draw(st.sampled_from([size, size + 20, 2**40, -1]))
     elif strange == "before":
