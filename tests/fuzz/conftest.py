@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,29 @@ def mixed() -> Mixed:
         return st.integers(0, len(ways) - 1).flatmap(ways.__getitem__)
 
     return mix
+
+
+@pytest.fixture(scope="session")
+def altered() -> Callable[[Any], Callable[[Sequence[tuple[tuple[Any, ...], Any]]], bytes]]:
+    """`altered(valid)([(place, value), ...])`: valid content with other values at some places, as JSON's bytes."""
+
+    def of(valid: Any) -> Callable[[Sequence[tuple[tuple[Any, ...], Any]]], bytes]:
+        def changed(changes: Sequence[tuple[tuple[Any, ...], Any]]) -> bytes:
+            content: Any = deepcopy(valid)
+            for (*above, last), value in changes:
+                place = content
+                try:
+                    for key in above:
+                        place = place[key]
+                    place[last] = value
+                except (TypeError, KeyError, IndexError):
+                    # An earlier change has taken the place away.
+                    continue
+            return json.dumps(content).encode()
+
+        return changed
+
+    return of
 
 
 @pytest.fixture(scope="session")

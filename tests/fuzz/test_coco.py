@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
 
 Mixed = Callable[..., st.SearchStrategy[Any]]
+Altered = Callable[[Any], Callable[[Any], bytes]]
 
 VALID: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 6}],
@@ -113,20 +113,6 @@ def changes(mixed: Mixed) -> st.SearchStrategy[Any]:
     )
 
 
-def changed(made: list[tuple[tuple[Any, ...], Any]]) -> bytes:
-    content: Any = deepcopy(VALID)
-    for (*above, last), value in made:
-        place = content
-        try:
-            for key in above:
-                place = place[key]
-            place[last] = value
-        except (TypeError, KeyError, IndexError):
-            # An earlier change has taken the place away.
-            continue
-    return json.dumps(content).encode()
-
-
 TEXTS = [
     b"[" * 100000,
     b'{"a":' * 50000,
@@ -144,8 +130,9 @@ _SPECIAL = st.sampled_from(
 
 
 def test_a_hostile_dataset_gives_images_in_its_folder_or_one_line(
-    fuzz: Any, mutated: Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]], mixed: Mixed
+    fuzz: Any, mutated: Callable[[st.SearchStrategy[bytes]], st.SearchStrategy[bytes]], mixed: Mixed, altered: Altered
 ) -> None:
+    changed = altered(VALID)
     valid = json.dumps(VALID).encode()
     made = st.lists(changes(mixed), min_size=1, max_size=2).map(changed)
     contents = mixed((8, made), (1, mutated(st.just(valid))), (1, _TEXTS | _SPECIAL))
