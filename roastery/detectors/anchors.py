@@ -5,12 +5,13 @@ Source: detectron2 0.5, DefaultAnchorGenerator (its offset shifts all anchors by
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import ANCHOR_GENERATOR_REGISTRY
 from roastery.errors import ConfigError
 
 
@@ -55,14 +56,26 @@ class AnchorGenerator(nn.Module):
         return len(self.cell_anchors[0])
 
 
-def build_anchor_generator(config: CfgNode, strides: Sequence[int]) -> AnchorGenerator:
-    """The generator that `config.MODEL.ANCHOR_GENERATOR` describes, for levels of these strides.
+def build_anchor_generator(config: CfgNode, input_shape: Sequence[Any]) -> AnchorGenerator:
+    """The generator that `config.MODEL.ANCHOR_GENERATOR` names, for levels of these shapes.
 
     Raises:
-        ConfigError: another generator, or a number of sizes that fits the levels no way.
+        ConfigError: there is no such generator, or it cannot be built.
+    """
+    name = config.MODEL.ANCHOR_GENERATOR.NAME
+    built: AnchorGenerator = ANCHOR_GENERATOR_REGISTRY.look_up("MODEL.ANCHOR_GENERATOR.NAME", name)(config, input_shape)
+    return built
+
+
+@ANCHOR_GENERATOR_REGISTRY.register_as("DefaultAnchorGenerator")
+def build_default_anchors(config: CfgNode, input_shape: Sequence[Any]) -> AnchorGenerator:
+    """What detectron2 calls `DefaultAnchorGenerator`: sizes and aspect ratios of each level.
+
+    Raises:
+        ConfigError: a number of sizes that fits the levels no way.
     """
     node = config.MODEL.ANCHOR_GENERATOR
-    require_known("MODEL.ANCHOR_GENERATOR.NAME", node.NAME, ("DefaultAnchorGenerator",))
+    strides = [spec.stride for spec in input_shape]
     sizes = _per_level(node.SIZES, len(strides), "MODEL.ANCHOR_GENERATOR.SIZES")
     ratios = _per_level(node.ASPECT_RATIOS, len(strides), "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
     anchors = [

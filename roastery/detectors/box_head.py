@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import ROI_BOX_HEAD_REGISTRY
 from roastery.errors import ConfigError
 
 
@@ -30,6 +31,11 @@ class FastRCNNConvFCHead(nn.Sequential):
             features = dim
         self.out_channels = features
 
+    @property
+    def output_shape(self) -> ShapeSpec:
+        """Of what it gives of each RoI."""
+        return ShapeSpec(channels=self.out_channels)
+
 
 class FastRCNNOutputLayers(nn.Module):
     """Class logits (n, classes + 1), background last, and box deltas (n, 4 * classes) or (n, 4)."""
@@ -45,15 +51,34 @@ class FastRCNNOutputLayers(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
-def build_box_head(config: CfgNode, channels: int) -> FastRCNNConvFCHead:
-    """The box head that `config.MODEL.ROI_BOX_HEAD` describes, without weights."""
+def build_box_branch(config: CfgNode, channels: int, class_agnostic: bool) -> tuple[nn.Module, FastRCNNOutputLayers]:
+    """The box head that `config.MODEL.ROI_BOX_HEAD` names, over pooled maps of these channels, and its predictor.
+
+    Raises:
+        ConfigError: there is no such head, or it cannot be built.
+    """
+    node = config.MODEL.ROI_BOX_HEAD
+    build = ROI_BOX_HEAD_REGISTRY.look_up("MODEL.ROI_BOX_HEAD.NAME", node.NAME or "FastRCNNConvFCHead")
+    size = node.POOLER_RESOLUTION
+    head = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    shape = head.output_shape
+    features = shape.channels * (shape.height or 1) * (shape.width or 1)
+    return head, FastRCNNOutputLayers(features, config.MODEL.ROI_HEADS.NUM_CLASSES, class_agnostic)
+
+
+@ROI_BOX_HEAD_REGISTRY.register_as("FastRCNNConvFCHead")
+def build_box_head(config: CfgNode, input_shape: ShapeSpec) -> FastRCNNConvFCHead:
+    """The box head that detectron2 calls `FastRCNNConvFCHead`, without weights.
+
+    Raises:
+        ConfigError: a head without a layer.
+    """
     head = config.MODEL.ROI_BOX_HEAD
-    require_known("MODEL.ROI_BOX_HEAD.NAME", head.NAME or "FastRCNNConvFCHead", ("FastRCNNConvFCHead",))
     if head.NUM_CONV + head.NUM_FC == 0:
         raise ConfigError("MODEL.ROI_BOX_HEAD: NUM_CONV and NUM_FC are both 0; give the head a layer")
     return FastRCNNConvFCHead(
-        channels,
-        head.POOLER_RESOLUTION,
+        input_shape.channels or 0,
+        input_shape.height or 1,
         [head.CONV_DIM] * head.NUM_CONV,
         [head.FC_DIM] * head.NUM_FC,
         head.NORM,

@@ -4,13 +4,16 @@ Source: Cai and Vasconcelos, Cascade R-CNN (arXiv:1712.00726); detectron2 0.5, m
 names and order.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
-from roastery.detectors.box_head import FastRCNNOutputLayers, build_box_head
+from roastery.detectors.backbone import ShapeSpec, levels
+from roastery.detectors.box_head import build_box_branch
 from roastery.detectors.poolers import RoIPooler, build_pooler
+from roastery.detectors.registries import ROI_HEADS_REGISTRY
 from roastery.detectors.roi_heads import (
     Selection,
     StandardRoIHeads,
@@ -46,10 +49,10 @@ class CascadeRoIHeads(StandardRoIHeads):
         super().__init__(in_features, selection, box_pooler, heads, predictors, stage_weights[-1], *branches)
         self.stage_weights = stage_weights
 
-    def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(self, maps: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sum_of_stages: Tensor | None = None
         for box_head, box_predictor, weights in zip(self.box_head, self.box_predictor, self.stage_weights, strict=True):
-            logits, deltas = box_predictor(box_head(self.box_pooler(levels, rois)))
+            logits, deltas = box_predictor(box_head(self.box_pooler(maps, rois)))
             probabilities = self.selection.probabilities(logits)
             sum_of_stages = probabilities if sum_of_stages is None else sum_of_stages + probabilities
             boxes, splits = move_boxes(rois, deltas, im_info, weights)
@@ -58,7 +61,8 @@ class CascadeRoIHeads(StandardRoIHeads):
         return sum_of_stages * (1.0 / len(self.stage_weights)), boxes, splits
 
 
-def build_cascade_heads(config: CfgNode, backbone: Backbone) -> CascadeRoIHeads:
+@ROI_HEADS_REGISTRY.register_as("CascadeROIHeads")
+def build_cascade_heads(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> CascadeRoIHeads:
     """The heads that detectron2 calls `CascadeROIHeads`, without weights.
 
     Raises:
@@ -76,16 +80,15 @@ def build_cascade_heads(config: CfgNode, backbone: Backbone) -> CascadeRoIHeads:
             f"MODEL.ROI_BOX_CASCADE_HEAD: {len(weights)} BBOX_REG_WEIGHTS for {len(cascade.IOUS)} IOUS; give both for "
             "each stage"
         )
-    channels, strides = backbone.levels(roi_heads.IN_FEATURES, "MODEL.ROI_HEADS.IN_FEATURES")
-    heads = [build_box_head(config, channels) for _ in weights]
-    predictors = [FastRCNNOutputLayers(head.out_channels, roi_heads.NUM_CLASSES, class_agnostic=True) for head in heads]
+    channels, strides = levels(input_shape, roi_heads.IN_FEATURES, "MODEL.ROI_HEADS.IN_FEATURES")
+    stages = [build_box_branch(config, channels, class_agnostic=True) for _ in weights]
     return CascadeRoIHeads(
         list(roi_heads.IN_FEATURES),
         build_selection(config),
         # A box of the stage before may have been cut to nothing at the image's border.
         build_pooler(box, "MODEL.ROI_BOX_HEAD", strides, empty_rois=True),
-        list(heads),
-        list(predictors),
+        [head for head, _ in stages],
+        [predictor for _, predictor in stages],
         weights,
         *build_branches(config, channels, strides),
     )

@@ -55,6 +55,11 @@ class Detector(nn.Module):
     def size_divisibility(self) -> int:
         return self.backbone.size_divisibility
 
+    @property
+    def strides(self) -> dict[str, int]:
+        """Of the backbone's maps by name, in pixels."""
+        return {name: spec.stride or 1 for name, spec in self.backbone.output_shape().items()}
+
     def features(self, data: Tensor) -> dict[str, Tensor]:
         """The backbone's feature maps of a batch, by name."""
         features: dict[str, Tensor] = self.backbone((data - self.pixel_mean) / self.pixel_std)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import Backbone, ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.registries import BACKBONE_REGISTRY
 from roastery.detectors.resnet import ResNet, build_resnet
 from roastery.errors import ConfigError
 
@@ -56,10 +57,15 @@ class FPN(Backbone):
         fuse: str,
         top_block: LastLevelMaxPool | LastLevelP6P7,
     ) -> None:
-        lower = [int(math.log2(bottom_up.strides[name])) for name in in_features]
+        shapes = bottom_up.output_shape()
+        lower = [int(math.log2(shapes[name].stride or 1)) for name in in_features]
         upper = [lower[-1] + 1 + index for index in range(top_block.count)]
         strides = {f"p{level}": 2**level for level in [*lower, *upper]}
-        super().__init__(dict.fromkeys(strides, channels), strides, bottom_up.strides[in_features[-1]])
+        super().__init__()
+        self._out_features = list(strides)
+        self._out_feature_channels = dict.fromkeys(strides, channels)
+        self._out_feature_strides = strides
+        self._size_divisibility: int = strides[f"p{lower[-1]}"]
         self.bottom_up = bottom_up
         self.in_features = in_features
         self.fuse = fuse
@@ -70,11 +76,15 @@ class FPN(Backbone):
             bias = norm == ""
             key = "MODEL.FPN.NORM"
             lateral = Convolution(
-                bottom_up.channels[name], channels, 1, bias=bias, norm=build_norm(norm, channels, key)
+                shapes[name].channels or 0, channels, 1, bias=bias, norm=build_norm(norm, channels, key)
             )
             output = Convolution(channels, channels, 3, padding=1, bias=bias, norm=build_norm(norm, channels, key))
             self.add_module(f"fpn_lateral{level}", lateral)
             self.add_module(f"fpn_output{level}", output)
+
+    @property
+    def size_divisibility(self) -> int:
+        return self._size_divisibility
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         bottom_up = self.bottom_up(x)
@@ -91,35 +101,38 @@ class FPN(Backbone):
             outputs[f"p{level}"] = self.get_submodule(f"fpn_output{level}")(merged)
         coarser = self.top_block(bottom_up, outputs[f"p{self.lower_levels[-1]}"])
         outputs |= {f"p{level}": map for level, map in zip(self.upper_levels, coarser, strict=True)}
-        return {name: outputs[name] for name in self.strides}
+        return {name: outputs[name] for name in self._out_features}
 
 
-def build_resnet_fpn(config: CfgNode) -> FPN:
+@BACKBONE_REGISTRY.register_as("build_resnet_fpn_backbone")
+def build_resnet_fpn(config: CfgNode, input_shape: ShapeSpec) -> FPN:
     """The backbone that detectron2 calls `build_resnet_fpn_backbone`, without weights."""
-    return _build_fpn(config, build_resnet(config), LastLevelMaxPool())
+    return _build_fpn(config, build_resnet(config, input_shape), LastLevelMaxPool())
 
 
-def build_retinanet_resnet_fpn(config: CfgNode) -> FPN:
+@BACKBONE_REGISTRY.register_as("build_retinanet_resnet_fpn_backbone")
+def build_retinanet_resnet_fpn(config: CfgNode, input_shape: ShapeSpec) -> FPN:
     """The backbone that detectron2 calls `build_retinanet_resnet_fpn_backbone`, without weights."""
-    bottom_up = build_resnet(config)
-    if "res5" not in bottom_up.strides:
+    bottom_up = build_resnet(config, input_shape)
+    shapes = bottom_up.output_shape()
+    if "res5" not in shapes:
         raise ConfigError(
-            f"MODEL.RESNETS.OUT_FEATURES: {list(bottom_up.strides)} lack res5, from which p6 and p7 are made; add it"
+            f"MODEL.RESNETS.OUT_FEATURES: {list(shapes)} lack res5, from which p6 and p7 are made; add it"
         )
-    return _build_fpn(config, bottom_up, LastLevelP6P7(bottom_up.channels["res5"], config.MODEL.FPN.OUT_CHANNELS))
+    return _build_fpn(config, bottom_up, LastLevelP6P7(shapes["res5"].channels or 0, config.MODEL.FPN.OUT_CHANNELS))
 
 
 def _build_fpn(config: CfgNode, bottom_up: ResNet, top_block: LastLevelMaxPool | LastLevelP6P7) -> FPN:
     fpn = config.MODEL.FPN
     if fpn.FUSE_TYPE not in ("sum", "avg"):
         raise ConfigError(f"MODEL.FPN.FUSE_TYPE: {fpn.FUSE_TYPE!r} is neither 'sum' nor 'avg'")
-    missing = [name for name in fpn.IN_FEATURES if name not in bottom_up.strides]
+    shapes = bottom_up.output_shape()
+    missing = [name for name in fpn.IN_FEATURES if name not in shapes]
     if missing or not fpn.IN_FEATURES:
         raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES: {list(fpn.IN_FEATURES)} must be among MODEL.RESNETS.OUT_FEATURES "
-            f"{list(bottom_up.strides)}"
+            f"MODEL.FPN.IN_FEATURES: {list(fpn.IN_FEATURES)} must be among MODEL.RESNETS.OUT_FEATURES {list(shapes)}"
         )
-    strides = [bottom_up.strides[name] for name in fpn.IN_FEATURES]
+    strides = [shapes[name].stride or 1 for name in fpn.IN_FEATURES]
     if any(upper != 2 * lower for lower, upper in pairwise(strides)):
         raise ConfigError(f"MODEL.FPN.IN_FEATURES: strides {strides} must double from level to level")
     return FPN(bottom_up, list(fpn.IN_FEATURES), fpn.OUT_CHANNELS, fpn.NORM, fpn.FUSE_TYPE, top_block)

@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import ROI_KEYPOINT_HEAD_REGISTRY
 
 UP_SCALE = 2.0
 
@@ -24,18 +25,28 @@ class KRCNNConvDeconvUpsampleHead(nn.Module):
             channels = dim
         self.score_lowres = nn.ConvTranspose2d(channels, keypoints, kernel_size=4, stride=2, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self, x: Tensor) -> Tensor:
+        """Logits of pooled maps. detectron2's heads do more in `forward`, which a net does by itself."""
         for name in self.layer_names:
             x = self.get_submodule(name)(x)
         return F.interpolate(self.score_lowres(x), scale_factor=UP_SCALE, mode="bilinear", align_corners=False)
 
 
-def build_keypoint_head(config: CfgNode, channels: int) -> KRCNNConvDeconvUpsampleHead:
-    """The keypoint head that `config.MODEL.ROI_KEYPOINT_HEAD` describes, without weights.
+def build_keypoint_head(config: CfgNode, channels: int) -> nn.Module:
+    """The keypoint head that `config.MODEL.ROI_KEYPOINT_HEAD` names, for pooled maps of these channels, unweighted.
 
     Raises:
-        ConfigError: another head.
+        ConfigError: there is no such head, or it cannot be built.
     """
+    node = config.MODEL.ROI_KEYPOINT_HEAD
+    build = ROI_KEYPOINT_HEAD_REGISTRY.look_up("MODEL.ROI_KEYPOINT_HEAD.NAME", node.NAME)
+    size = node.POOLER_RESOLUTION
+    built: nn.Module = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    return built
+
+
+@ROI_KEYPOINT_HEAD_REGISTRY.register_as("KRCNNConvDeconvUpsampleHead")
+def build_convolutional_keypoint_head(config: CfgNode, input_shape: ShapeSpec) -> KRCNNConvDeconvUpsampleHead:
+    """The keypoint head that detectron2 calls `KRCNNConvDeconvUpsampleHead`, without weights."""
     head = config.MODEL.ROI_KEYPOINT_HEAD
-    require_known("MODEL.ROI_KEYPOINT_HEAD.NAME", head.NAME, ("KRCNNConvDeconvUpsampleHead",))
-    return KRCNNConvDeconvUpsampleHead(channels, head.NUM_KEYPOINTS, list(head.CONV_DIMS))
+    return KRCNNConvDeconvUpsampleHead(input_shape.channels or 0, head.NUM_KEYPOINTS, list(head.CONV_DIMS))

@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import ROI_MASK_HEAD_REGISTRY
 
 
 class MaskRCNNConvUpsampleHead(nn.Module):
@@ -24,16 +25,32 @@ class MaskRCNNConvUpsampleHead(nn.Module):
         self.deconv = nn.ConvTranspose2d(channels, deconv_dim, kernel_size=2, stride=2)
         self.predictor = nn.Conv2d(deconv_dim, classes, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self, x: Tensor) -> Tensor:
+        """Logits of pooled maps. detectron2's heads do more in `forward`, which a net does by itself."""
         for name in self.layer_names:
             x = self.get_submodule(name)(x)
         logits: Tensor = self.predictor(F.relu(self.deconv(x)))
         return logits
 
 
-def build_mask_head(config: CfgNode, channels: int) -> MaskRCNNConvUpsampleHead:
-    """The mask head that `config.MODEL.ROI_MASK_HEAD` describes, without weights."""
+def build_mask_head(config: CfgNode, channels: int) -> nn.Module:
+    """The mask head that `config.MODEL.ROI_MASK_HEAD` names, over pooled maps of these channels, without weights.
+
+    Raises:
+        ConfigError: there is no such head, or it cannot be built.
+    """
+    node = config.MODEL.ROI_MASK_HEAD
+    build = ROI_MASK_HEAD_REGISTRY.look_up("MODEL.ROI_MASK_HEAD.NAME", node.NAME)
+    size = node.POOLER_RESOLUTION
+    built: nn.Module = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    return built
+
+
+@ROI_MASK_HEAD_REGISTRY.register_as("MaskRCNNConvUpsampleHead")
+def build_convolutional_mask_head(config: CfgNode, input_shape: ShapeSpec) -> MaskRCNNConvUpsampleHead:
+    """The mask head that detectron2 calls `MaskRCNNConvUpsampleHead`, without weights."""
     head = config.MODEL.ROI_MASK_HEAD
-    require_known("MODEL.ROI_MASK_HEAD.NAME", head.NAME, ("MaskRCNNConvUpsampleHead",))
     classes = 1 if head.CLS_AGNOSTIC_MASK else config.MODEL.ROI_HEADS.NUM_CLASSES
-    return MaskRCNNConvUpsampleHead(channels, classes, [head.CONV_DIM] * head.NUM_CONV, head.CONV_DIM, head.NORM)
+    return MaskRCNNConvUpsampleHead(
+        input_shape.channels or 0, classes, [head.CONV_DIM] * head.NUM_CONV, head.CONV_DIM, head.NORM
+    )

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from roastery.detectors.backbone import Backbone
 from roastery.detectors.detector import NetArgument
 from roastery.detectors.generalized_rcnn import GeneralizedRCNN
 from roastery.detectors.roi_heads import RoIHeads
 from roastery.detectors.rpn import RPN
-from roastery.detectors.semantic_head import SemSegFPNHead
 
 
 class PanopticFPN(GeneralizedRCNN):
@@ -25,7 +24,7 @@ class PanopticFPN(GeneralizedRCNN):
         backbone: Backbone,
         proposal_generator: RPN | None,
         roi_heads: RoIHeads,
-        sem_seg_head: SemSegFPNHead,
+        sem_seg_head: nn.Module,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         *,
@@ -51,4 +50,4 @@ class PanopticFPN(GeneralizedRCNN):
 
     def forward(self, data: Tensor, im_info: Tensor, rois: Tensor | None = None) -> tuple[Tensor, ...]:
         features = self.features(data)
-        return *self.detect(features, im_info, rois), self.sem_seg_head(features)
+        return *self.detect(features, im_info, rois), self.sem_seg_head(features)[0]

@@ -3,13 +3,16 @@
 Source: detectron2 0.5, modeling/roi_heads/roi_heads.py (Res5ROIHeads), for names and layout.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import ShapeSpec, levels
 from roastery.detectors.box_head import FastRCNNOutputLayers
 from roastery.detectors.mask_head import build_mask_head
 from roastery.detectors.poolers import RoIPooler, build_pooler
+from roastery.detectors.registries import ROI_HEADS_REGISTRY
 from roastery.detectors.resnet import STAGES, build_stage, refuse_deformable
 from roastery.detectors.roi_heads import RoIHeads, Selection, build_selection, move_boxes
 from roastery.errors import ConfigError
@@ -40,19 +43,20 @@ class Res5RoIHeads(RoIHeads):
         self.box_predictor = box_predictor
         self.box_weights = box_weights
 
-    def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, deltas = self.box_predictor(self._features(levels, rois).mean(dim=[2, 3]))
+    def predict(self, maps: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, deltas = self.box_predictor(self._features(maps, rois).mean(dim=[2, 3]))
         return self.selection.probabilities(logits), *move_boxes(rois, deltas, im_info, self.box_weights)
 
-    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
-        return [] if self.mask_head is None else [self.mask_head(self._features(levels, found)).sigmoid()]
+    def branches(self, maps: list[Tensor], found: Tensor) -> list[Tensor]:
+        return [] if self.mask_head is None else [self.mask_head.layers(self._features(maps, found)).sigmoid()]
 
-    def _features(self, levels: list[Tensor], rois: Tensor) -> Tensor:
-        features: Tensor = self.res5(self.pooler(levels, rois))
+    def _features(self, maps: list[Tensor], rois: Tensor) -> Tensor:
+        features: Tensor = self.res5(self.pooler(maps, rois))
         return features
 
 
-def build_res5_heads(config: CfgNode, backbone: Backbone) -> Res5RoIHeads:
+@ROI_HEADS_REGISTRY.register_as("Res5ROIHeads")
+def build_res5_heads(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Res5RoIHeads:
     """The heads that detectron2 calls `Res5ROIHeads`, without weights.
 
     Raises:
@@ -60,7 +64,7 @@ def build_res5_heads(config: CfgNode, backbone: Backbone) -> Res5RoIHeads:
     """
     model = config.MODEL
     names = list(model.ROI_HEADS.IN_FEATURES)
-    channels, strides = backbone.levels(names, "MODEL.ROI_HEADS.IN_FEATURES")
+    channels, strides = levels(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
     out_channels = model.RESNETS.RES2_OUT_CHANNELS * 2**_RES5
     if model.KEYPOINT_ON:
         raise ConfigError("MODEL.KEYPOINT_ON: Res5ROIHeads have no keypoints; use StandardROIHeads")

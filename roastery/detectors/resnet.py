@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import Backbone, ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.registries import BACKBONE_REGISTRY
 from roastery.errors import ConfigError
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -93,7 +94,10 @@ class ResNet(Backbone):
         self, stem: BasicStem, stages: dict[str, nn.Sequential], channels: dict[str, int], strides: dict[str, int]
     ) -> None:
         """Build it of stages; those that `channels` and `strides` name are given."""
-        super().__init__(channels, strides, size_divisibility=0)
+        super().__init__()
+        self._out_features = list(strides)
+        self._out_feature_channels = channels
+        self._out_feature_strides = strides
         self.stem = stem
         self.stage_names = list(stages)
         for name, blocks in stages.items():
@@ -104,12 +108,13 @@ class ResNet(Backbone):
         x = self.stem(x)
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
-            if name in self.strides:
+            if name in self._out_features:
                 features[name] = x
         return features
 
 
-def build_resnet(config: CfgNode) -> ResNet:
+@BACKBONE_REGISTRY.register_as("build_resnet_backbone")
+def build_resnet(config: CfgNode, input_shape: ShapeSpec) -> ResNet:
     """The ResNet that `config.MODEL.RESNETS` describes, without weights.
 
     Raises:
@@ -127,7 +132,7 @@ def build_resnet(config: CfgNode) -> ResNet:
     wanted = list(resnets.OUT_FEATURES)
     if not wanted or set(wanted) - set(STAGES):
         raise ConfigError(f"MODEL.RESNETS.OUT_FEATURES: {wanted} must be some of {list(STAGES)}")
-    stem = BasicStem(len(config.MODEL.PIXEL_MEAN), resnets.STEM_OUT_CHANNELS, resnets.NORM)
+    stem = BasicStem(input_shape.channels or 3, resnets.STEM_OUT_CHANNELS, resnets.NORM)
     stages: dict[str, nn.Sequential] = {}
     channels: dict[str, int] = {}
     strides: dict[str, int] = {}

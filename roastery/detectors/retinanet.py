@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import Backbone, levels
 from roastery.detectors.convolution import build_norm
 from roastery.detectors.detector import Detector, NetArgument
 from roastery.detectors.retinanet_decoder import RetinaNetDecoder
@@ -43,7 +43,7 @@ class RetinaNet(Detector):
     """One-stage detector.
 
     Raw, it gives what the original's nets give: im_info as it came, feature_i, box_cls_i (N, A * K, H, W) logits and
-    box_delta_i (N, A * 4, H, W). With a `decoder` it gives detections.
+    box_delta_i (N, A * 4, H, W). After `give_detections` it gives detections.
     """
 
     meta_architecture = "RetinaNet"
@@ -51,28 +51,39 @@ class RetinaNet(Detector):
     def __init__(
         self,
         backbone: Backbone,
-        head: RetinaNetHead,
+        head: nn.Module,
         anchor_generator: AnchorGenerator,
         in_features: list[str],
         decoder: RetinaNetDecoder,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        *,
-        decode: bool,
     ) -> None:
         super().__init__(backbone, pixel_mean, pixel_std)
         self.head = head
         self.anchor_generator = anchor_generator
         self.in_features = in_features
         self.decoder = decoder
-        self.decode = decode
+        self.decode = False
+
+    def give_detections(self) -> None:
+        """Give detections from now on, instead of the raw maps.
+
+        Raises:
+            ConfigError: a threshold that decoding cannot keep.
+        """
+        if self.decoder.score_thresh < 0 or self.decoder.topk_candidates < 1:
+            raise ConfigError(
+                f"MODEL.RETINANET: SCORE_THRESH_TEST {self.decoder.score_thresh} and TOPK_CANDIDATES_TEST "
+                f"{self.decoder.topk_candidates} cannot be decoded inside the net; they must be at least 0 and 1"
+            )
+        self.decode = True
 
     def output_names(self, batch: int) -> list[str]:
         if self.decode:
             return ["bbox_nms", "score_nms", "class_nms"] + (["batch_splits"] if batch > 1 else [])
-        levels = range(len(self.in_features))
-        maps = chain.from_iterable((f"box_cls_{level}", f"box_delta_{level}") for level in levels)
-        return ["im_info", *(f"feature_{level}" for level in levels), *maps]
+        numbers = range(len(self.in_features))
+        maps = chain.from_iterable((f"box_cls_{level}", f"box_delta_{level}") for level in numbers)
+        return ["im_info", *(f"feature_{level}" for level in numbers), *maps]
 
     def net_arguments(self) -> dict[str, NetArgument]:
         """The original's thresholds and, as plain numbers, the anchors that its nets hold as a pickle."""
@@ -90,24 +101,25 @@ class RetinaNet(Detector):
 
     def forward(self, data: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
         features = self.features(data)
-        levels = [features[name] for name in self.in_features]
-        logits, deltas = self.head(levels)
+        maps = [features[name] for name in self.in_features]
+        logits, deltas = self.head(maps)
         if self.decode:
             detections: tuple[Tensor, ...] = self.decoder(logits, deltas)
             return detections
-        return im_info, *levels, *chain.from_iterable(zip(logits, deltas, strict=True))
+        return im_info, *maps, *chain.from_iterable(zip(logits, deltas, strict=True))
 
 
-def build_retinanet(config: CfgNode, backbone: Backbone, decode: bool) -> RetinaNet:
+def build_retinanet(config: CfgNode, backbone: Backbone) -> RetinaNet:
     """The RetinaNet that `config.MODEL.RETINANET` describes, without weights.
 
     Raises:
-        ConfigError: levels that the backbone does not have, or a threshold that decoding cannot keep.
+        ConfigError: levels that the backbone does not have.
     """
     node = config.MODEL.RETINANET
     names = list(node.IN_FEATURES)
-    channels, strides = backbone.levels(names, "MODEL.RETINANET.IN_FEATURES")
-    anchors = build_anchor_generator(config, strides)
+    shapes = backbone.output_shape()
+    channels, _ = levels(shapes, names, "MODEL.RETINANET.IN_FEATURES")
+    anchors = build_anchor_generator(config, [shapes[name] for name in names])
     decoder = RetinaNetDecoder(
         anchors,
         node.NUM_CLASSES,
@@ -117,11 +129,6 @@ def build_retinanet(config: CfgNode, backbone: Backbone, decode: bool) -> Retina
         detections_per_image=config.TEST.DETECTIONS_PER_IMAGE,
         box_weights=[float(weight) for weight in node.BBOX_REG_WEIGHTS],
     )
-    if decode and (decoder.score_thresh < 0 or decoder.topk_candidates < 1):
-        raise ConfigError(
-            f"MODEL.RETINANET: SCORE_THRESH_TEST {decoder.score_thresh} and TOPK_CANDIDATES_TEST "
-            f"{decoder.topk_candidates} cannot be decoded inside the net; they must be at least 0 and 1"
-        )
     head = RetinaNetHead(channels, anchors.anchors_per_cell, node.NUM_CLASSES, node.NUM_CONVS, node.NORM)
     model = config.MODEL
-    return RetinaNet(backbone, head, anchors, names, decoder, model.PIXEL_MEAN, model.PIXEL_STD, decode=decode)
+    return RetinaNet(backbone, head, anchors, names, decoder, model.PIXEL_MEAN, model.PIXEL_STD)

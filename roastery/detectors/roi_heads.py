@@ -1,18 +1,20 @@
 """The second stage: box, mask and keypoint branches over proposals, by Caffe2's operators."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
-from roastery.detectors.box_head import FastRCNNOutputLayers, build_box_head
+from roastery.detectors.backbone import ShapeSpec, levels
+from roastery.detectors.box_head import build_box_branch
 from roastery.detectors.keypoint_head import build_keypoint_head
 from roastery.detectors.mask_head import build_mask_head
 from roastery.detectors.poolers import RoIPooler, build_pooler
+from roastery.detectors.registries import ROI_HEADS_REGISTRY
 from roastery.ops import bbox_transform, box_with_nms_limit, lengths_to_segment_ids
 
 
@@ -84,8 +86,9 @@ class RoIHeads(nn.Module):
         super().__init__()
         self.in_features = in_features
         self.selection = selection
-        self.mask_head = mask_head
-        self.keypoint_head = keypoint_head
+        # Modules with detectron2's `layers`.
+        self.mask_head: Any = mask_head
+        self.keypoint_head: Any = keypoint_head
 
     def output_names(self, batch: int) -> list[str]:
         """The names of what `forward` gives for a batch of that many images."""
@@ -95,19 +98,19 @@ class RoIHeads(nn.Module):
         return names + (["batch_splits"] if batch > 1 else [])
 
     def forward(self, features: dict[str, Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
-        levels = [features[name] for name in self.in_features]
-        bbox_nms, score_nms, class_nms, batch_splits = self.selection.select(*self.predict(levels, rois, im_info))
+        maps = [features[name] for name in self.in_features]
+        bbox_nms, score_nms, class_nms, batch_splits = self.selection.select(*self.predict(maps, rois, im_info))
         outputs = [bbox_nms, score_nms, class_nms]
         batch = im_info.shape[0]
-        outputs += self.branches(levels, bbox_nms if batch == 1 else _with_image(bbox_nms, batch_splits))
+        outputs += self.branches(maps, bbox_nms if batch == 1 else _with_image(bbox_nms, batch_splits))
         return (*outputs, batch_splits) if batch > 1 else tuple(outputs)
 
     @abstractmethod
-    def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(self, maps: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of RoIs (n, 5): probabilities (n, classes + 1), boxes (n, 4 * classes or 4) and the RoIs of each image."""
 
     @abstractmethod
-    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
+    def branches(self, maps: list[Tensor], found: Tensor) -> list[Tensor]:
         """What is given of detections, (n, 4) or (n, 5) with the index of their image: masks, then keypoints."""
 
 
@@ -135,16 +138,16 @@ class StandardRoIHeads(RoIHeads):
         self.mask_pooler = mask_pooler
         self.keypoint_pooler = keypoint_pooler
 
-    def predict(self, levels: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, deltas = self.box_predictor(self.box_head(self.box_pooler(levels, rois)))
+    def predict(self, maps: list[Tensor], rois: Tensor, im_info: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, deltas = self.box_predictor(self.box_head(self.box_pooler(maps, rois)))
         return self.selection.probabilities(logits), *move_boxes(rois, deltas, im_info, self.box_weights)
 
-    def branches(self, levels: list[Tensor], found: Tensor) -> list[Tensor]:
+    def branches(self, maps: list[Tensor], found: Tensor) -> list[Tensor]:
         outputs = []
         if self.mask_head is not None and self.mask_pooler is not None:
-            outputs.append(self.mask_head(self.mask_pooler(levels, found)).sigmoid())
+            outputs.append(self.mask_head.layers(self.mask_pooler(maps, found)).sigmoid())
         if self.keypoint_head is not None and self.keypoint_pooler is not None:
-            outputs.append(self.keypoint_head(self.keypoint_pooler(levels, found)))
+            outputs.append(self.keypoint_head.layers(self.keypoint_pooler(maps, found)))
         return outputs
 
 
@@ -188,16 +191,16 @@ def build_selection(config: CfgNode) -> Selection:
     )
 
 
-def build_standard_heads(config: CfgNode, backbone: Backbone) -> StandardRoIHeads:
+@ROI_HEADS_REGISTRY.register_as("StandardROIHeads")
+def build_standard_heads(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> StandardRoIHeads:
     """The heads that detectron2 calls `StandardROIHeads`, without weights.
 
     Raises:
         ConfigError: a part that has no Caffe2 form here.
     """
     roi_heads, box = config.MODEL.ROI_HEADS, config.MODEL.ROI_BOX_HEAD
-    channels, strides = backbone.levels(roi_heads.IN_FEATURES, "MODEL.ROI_HEADS.IN_FEATURES")
-    box_head = build_box_head(config, channels)
-    predictor = FastRCNNOutputLayers(box_head.out_channels, roi_heads.NUM_CLASSES, box.CLS_AGNOSTIC_BBOX_REG)
+    channels, strides = levels(input_shape, roi_heads.IN_FEATURES, "MODEL.ROI_HEADS.IN_FEATURES")
+    box_head, predictor = build_box_branch(config, channels, box.CLS_AGNOSTIC_BBOX_REG)
     return StandardRoIHeads(
         list(roi_heads.IN_FEATURES),
         build_selection(config),

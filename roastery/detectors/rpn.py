@@ -1,6 +1,6 @@
 """Region proposal network: its head, and its proposals by Caffe2's operators."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import AnchorGenerator, build_anchor_generator
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import ShapeSpec, levels
 from roastery.detectors.batch import each_image
 from roastery.detectors.convolution import Convolution
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
 from roastery.ops import collect_rpn_proposals, generate_proposals
 
 
@@ -174,19 +174,39 @@ def _at_least_above(size: float) -> float:
     return float(max(np.nextafter(np.float32(size), np.float32(np.inf)), np.finfo(np.float32).tiny))
 
 
-def build_rpn(config: CfgNode, backbone: Backbone) -> RPN:
+def build_proposal_generator(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> RPN:
+    """The proposal generator that the config names, without weights.
+
+    Raises:
+        ConfigError: there is none of that name, or it cannot be built.
+    """
+    name = config.MODEL.PROPOSAL_GENERATOR.NAME
+    build = PROPOSAL_GENERATOR_REGISTRY.look_up("MODEL.PROPOSAL_GENERATOR.NAME", name)
+    built: RPN = build(config, input_shape)
+    return built
+
+
+@RPN_HEAD_REGISTRY.register_as("StandardRPNHead")
+def build_standard_rpn_head(config: CfgNode, input_shape: Sequence[ShapeSpec]) -> StandardRPNHead:
+    """The head that detectron2 calls `StandardRPNHead`, for levels of these shapes."""
+    anchors = build_anchor_generator(config, input_shape).anchors_per_cell
+    return StandardRPNHead(input_shape[0].channels or 0, anchors, list(config.MODEL.RPN.CONV_DIMS))
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register_as("RPN")
+def build_rpn(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> RPN:
     """The RPN that `config.MODEL.RPN` describes, without weights.
 
     Raises:
         ConfigError: an RPN that has no Caffe2 form here.
     """
     rpn = config.MODEL.RPN
-    require_known("MODEL.PROPOSAL_GENERATOR.NAME", config.MODEL.PROPOSAL_GENERATOR.NAME, ("RPN",))
-    require_known("MODEL.RPN.HEAD_NAME", rpn.HEAD_NAME, ("StandardRPNHead",))
-    channels, strides = backbone.levels(rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
-    anchors = build_anchor_generator(config, strides)
+    head = RPN_HEAD_REGISTRY.look_up("MODEL.RPN.HEAD_NAME", rpn.HEAD_NAME)
+    levels(input_shape, rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
+    shapes = [input_shape[name] for name in rpn.IN_FEATURES]
+    anchors = build_anchor_generator(config, shapes)
     return RPN(
-        StandardRPNHead(channels, anchors.anchors_per_cell, list(rpn.CONV_DIMS)),
+        head(config, shapes),
         anchors,
         list(rpn.IN_FEATURES),
         pre_nms_topk=rpn.PRE_NMS_TOPK_TEST,

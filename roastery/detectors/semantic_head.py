@@ -1,14 +1,15 @@
 """The semantic branch: a class for every pixel, from all feature levels."""
 
 import math
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import ShapeSpec, levels
 from roastery.detectors.convolution import Convolution, build_norm
-from roastery.detectors.known import require_known
+from roastery.detectors.registries import SEM_SEG_HEADS_REGISTRY
 from roastery.errors import ConfigError
 
 
@@ -44,28 +45,38 @@ class SemSegFPNHead(nn.Module):
             self.add_module(name, nn.Sequential(*layers))
         self.predictor = nn.Conv2d(dim, classes, 1)
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Features by name to logits (N, classes, H, W), of the image's size."""
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features by name to logits (N, classes, H, W), of the image's size, and losses, of which there are none."""
         first, *others = self.in_features
         x = self.get_submodule(first)(features[first])
         for name in others:
             x = x + self.get_submodule(name)(features[name])
-        return F.interpolate(
-            self.predictor(x), scale_factor=float(self.common_stride), mode="bilinear", align_corners=False
-        )
+        scale = float(self.common_stride)
+        return F.interpolate(self.predictor(x), scale_factor=scale, mode="bilinear", align_corners=False), {}
 
 
-def build_semantic_head(config: CfgNode, backbone: Backbone) -> SemSegFPNHead:
-    """The semantic head that `config.MODEL.SEM_SEG_HEAD` describes, without weights.
+def build_semantic_head(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
+    """The semantic head that `config.MODEL.SEM_SEG_HEAD` names, over maps of these shapes, without weights.
 
     Raises:
-        ConfigError: another head, or levels that it cannot bring together.
+        ConfigError: there is no such head, or it cannot be built.
+    """
+    build = SEM_SEG_HEADS_REGISTRY.look_up("MODEL.SEM_SEG_HEAD.NAME", config.MODEL.SEM_SEG_HEAD.NAME)
+    built: nn.Module = build(config, input_shape)
+    return built
+
+
+@SEM_SEG_HEADS_REGISTRY.register_as("SemSegFPNHead")
+def build_sem_seg_fpn_head(config: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> SemSegFPNHead:
+    """The semantic head that detectron2 calls `SemSegFPNHead`, without weights.
+
+    Raises:
+        ConfigError: levels that it cannot bring together.
     """
     head = config.MODEL.SEM_SEG_HEAD
-    require_known("MODEL.SEM_SEG_HEAD.NAME", head.NAME, ("SemSegFPNHead",))
     # In the backbone's order, the finest first, whatever the config's is.
-    names = sorted(head.IN_FEATURES, key=lambda name: backbone.strides.get(name, 0))
-    channels, strides = backbone.levels(names, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
+    names = sorted(head.IN_FEATURES, key=lambda name: getattr(input_shape.get(name), "stride", 0))
+    channels, strides = levels(input_shape, names, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
     common: int = head.COMMON_STRIDE
     for name, stride in zip(names, strides, strict=True):
         factor = stride / common if common > 0 else 0.0

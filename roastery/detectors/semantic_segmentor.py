@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from roastery.detectors.backbone import Backbone
 from roastery.detectors.detector import Detector
-from roastery.detectors.semantic_head import SemSegFPNHead
 
 
 class SemanticSegmentor(Detector):
@@ -15,7 +14,7 @@ class SemanticSegmentor(Detector):
     meta_architecture = "SemanticSegmentor"
 
     def __init__(
-        self, backbone: Backbone, sem_seg_head: SemSegFPNHead, pixel_mean: Sequence[float], pixel_std: Sequence[float]
+        self, backbone: Backbone, sem_seg_head: nn.Module, pixel_mean: Sequence[float], pixel_std: Sequence[float]
     ) -> None:
         super().__init__(backbone, pixel_mean, pixel_std)
         self.sem_seg_head = sem_seg_head
@@ -24,4 +23,4 @@ class SemanticSegmentor(Detector):
         return ["sem_seg"]
 
     def forward(self, data: Tensor, im_info: Tensor) -> tuple[Tensor, ...]:
-        return (self.sem_seg_head(self.features(data)),)
+        return (self.sem_seg_head(self.features(data))[0],)

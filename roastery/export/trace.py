@@ -76,7 +76,7 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
         ROIS: torch.zeros(_TRACED_ROIS, 5),
     }
     # Without a divisibility the sizes of maps are quotients, and torch.export takes a size of 1 for a constant.
-    least = 1 if unit > 1 else max(detector.backbone.strides.values()) + 1
+    least = 1 if unit > 1 else max(detector.strides.values()) + 1
     down, across = Dim("height", min=least), Dim("width", min=least)
     sizes: dict[str, dict[int, Any] | None] = {
         "data": {2: unit * down, 3: unit * across} if unit > 1 else {2: down, 3: across},

@@ -28,4 +28,4 @@ class ReferencePanopticFPN(ReferenceRCNN):
         settings = PanopticSettings(
             combine.OVERLAP_THRESH, combine.STUFF_AREA_LIMIT, combine.INSTANCES_CONFIDENCE_THRESH
         )
-        return panoptic_answer(instances, self.detector.sem_seg_head(features)[0], seen, settings)
+        return panoptic_answer(instances, self.detector.sem_seg_head(features)[0][0], seen, settings)

@@ -21,7 +21,7 @@ class ReferenceProposals(Reference):
 
     def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
         image, generator = single["image"], self.detector.proposal_generator
-        strides, size = self.detector.backbone.strides, size_of(image)
+        strides, size = self.detector.strides, size_of(image)
         boxes, logits = propose_in(self.config, generator.rpn_head, self.features(image), strides, size)
         proposals = Instances(size, proposal_boxes=Boxes(boxes), objectness_logits=logits)
         return {"proposals": resize_to_original(proposals, height, width)}

@@ -44,28 +44,28 @@ class ReferenceRCNN(Reference):
         Args:
             given: proposals, for a detector that has no RPN of its own.
         """
-        backbone, heads = self.detector.backbone, self.detector.roi_heads
+        heads = self.detector.roi_heads
         names = self.config.MODEL.ROI_HEADS.IN_FEATURES
         # Pooling reads a cell's channels together.
         maps = [features[name][0].permute(1, 2, 0).contiguous() for name in names]
-        levels = Levels(maps, [backbone.strides[name] for name in names], size)
+        levels = Levels(maps, [self.detector.strides[name] for name in names], size)
         reference = reference_heads(self.config, heads)
         boxes, probabilities = reference.predict(levels, self._proposals(features, size, given))
         found = self._select(boxes, probabilities, size)
         if heads.mask_head is not None:
-            logits = heads.mask_head(reference.mask_features(levels, found.pred_boxes.tensor))
+            logits = heads.mask_head.layers(reference.mask_features(levels, found.pred_boxes.tensor))
             if logits.shape[1] > 1:
                 logits = logits[torch.arange(len(logits)), found.pred_classes][:, None]
             found.pred_masks = logits.sigmoid()
         if heads.keypoint_head is not None:
-            heatmaps = heads.keypoint_head(reference.keypoint_features(levels, found.pred_boxes.tensor))
+            heatmaps = heads.keypoint_head.layers(reference.keypoint_features(levels, found.pred_boxes.tensor))
             found.pred_keypoints = decode_keypoints(heatmaps, found.pred_boxes.tensor)
         return found
 
     def _proposals(self, features: Mapping[str, Tensor], size: tuple[int, int], given: Instances | None) -> Tensor:
         generator = self.detector.proposal_generator
         if generator is not None:
-            return propose_in(self.config, generator.rpn_head, features, self.detector.backbone.strides, size)[0]
+            return propose_in(self.config, generator.rpn_head, features, self.detector.strides, size)[0]
         if given is None:
             raise DatasetError("the model takes precomputed proposals, and this image has none")
         boxes: Tensor = given.proposal_boxes.tensor

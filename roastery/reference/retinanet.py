@@ -35,7 +35,7 @@ class ReferenceRetinaNet(Reference):
         boxes, scores, classes = [], [], []
         for name, base, logits, deltas in zip(names, bases, every_logit, every_delta, strict=True):
             level_boxes, level_scores, level_classes = self._best(
-                logits[0], deltas[0], base, self.detector.backbone.strides[name]
+                logits[0], deltas[0], base, self.detector.strides[name]
             )
             boxes.append(level_boxes)
             scores.append(level_scores)

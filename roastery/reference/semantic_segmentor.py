@@ -18,5 +18,5 @@ class ReferenceSegmentor(Reference):
     detector: SemanticSegmentor
 
     def answer(self, single: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
-        logits = self.detector.sem_seg_head(self.features(single["image"]))[0]
+        logits = self.detector.sem_seg_head(self.features(single["image"]))[0][0]
         return {"sem_seg": resize_logits(logits, size_of(single["image"]), height, width)}

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from yacs.config import CfgNode
 
 from roastery.detectors.anchors import build_anchor_generator, cell_anchors
+from roastery.detectors.backbone import ShapeSpec
 from roastery.errors import ConfigError
 
 
@@ -21,6 +22,10 @@ def _config(**changes: object) -> CfgNode:
     )
     node.update(changes)
     return CfgNode({"MODEL": {"ANCHOR_GENERATOR": node}})
+
+
+def _levels(*strides: int) -> list[ShapeSpec]:
+    return [ShapeSpec(stride=stride) for stride in strides]
 
 
 def test_anchors_of_two_sizes_and_three_ratios_are_detectron2s() -> None:
@@ -49,18 +54,18 @@ def test_an_anchor_has_the_area_and_the_ratio_asked_for_around_its_shift(
 
 
 def test_one_entry_of_sizes_serves_every_level() -> None:
-    generator = build_anchor_generator(_config(), [4, 8, 16])
+    generator = build_anchor_generator(_config(), _levels(4, 8, 16))
     assert [len(boxes) for boxes in generator.cell_anchors] == [6, 6, 6]
 
 
 def test_an_offset_is_a_part_of_each_levels_stride() -> None:
-    plain = build_anchor_generator(_config(), [4, 8]).cell_anchors
-    moved = build_anchor_generator(_config(OFFSET=0.5), [4, 8]).cell_anchors
+    plain = build_anchor_generator(_config(), _levels(4, 8)).cell_anchors
+    moved = build_anchor_generator(_config(OFFSET=0.5), _levels(4, 8)).cell_anchors
     torch.testing.assert_close(moved, [plain[0] + 2.0, plain[1] + 4.0])
 
 
 def test_anchors_are_in_no_state_dict() -> None:
-    assert build_anchor_generator(_config(), [4, 8]).state_dict() == {}
+    assert build_anchor_generator(_config(), _levels(4, 8)).state_dict() == {}
 
 
 @pytest.mark.parametrize(
@@ -73,4 +78,4 @@ def test_anchors_are_in_no_state_dict() -> None:
 )
 def test_a_generator_without_a_form_here_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_anchor_generator(_config(**changes), [4, 8])
+        build_anchor_generator(_config(**changes), _levels(4, 8))

@@ -126,7 +126,7 @@ def test_detections_without_width_or_height_have_masks_and_keypoints_of_numbers(
     heads = detector.roi_heads
     side = heads.mask_pooler.output_size
     with torch.no_grad():
-        mask = heads.mask_head(torch.zeros(1, heads.mask_head.mask_fcn1.in_channels, side, side)).sigmoid()
+        mask = heads.mask_head.layers(torch.zeros(1, heads.mask_head.mask_fcn1.in_channels, side, side)).sigmoid()
     expected = np.repeat(mask.numpy(), len(boxes), axis=0)
     np.testing.assert_allclose(outputs["mask_fcn_probs"], expected, rtol=0, atol=1e-5)
     assert outputs["keypoints"].shape == (len(boxes), 4, KEYPOINTS)

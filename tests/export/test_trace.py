@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import Backbone, ShapeSpec
 from roastery.detectors.detector import Detector
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.trace import load_program, trace
@@ -95,8 +95,8 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path) -> None:
 class Pixels(Backbone):
     """The image as its own map, whatever its size."""
 
-    def __init__(self) -> None:
-        super().__init__({"pixels": 3}, {"pixels": 1}, size_divisibility=0)
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"pixels": ShapeSpec(channels=3, stride=1)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"pixels": x}
