@@ -45,6 +45,14 @@ class UnsupportedOperator(UserError):
     """An operator without a Caffe2 form, or a NetDef operator that a runtime does not have."""
 
 
+class UnsupportedModule(UserError):
+    """A module of a live model that a net has no operators for, or that overrides what they do."""
+
+
+class Detectron2Unavailable(UserError):
+    """No detectron2 is installed, or it cannot be imported."""
+
+
 class ModelFileError(UserError):
     """A model.pb, model_init.pb, model.onnx or model.pt2 that is missing, damaged or not what it should be."""
 
