@@ -6,6 +6,7 @@ Saved programs repeat to the byte: they hold neither the sample that they were t
 import inspect
 import json
 import linecache
+import operator
 import os
 import traceback
 import zipfile
@@ -20,12 +21,15 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
+from torch.utils._sympy.symbol import SymT, symbol_is_type
+from torch.utils._sympy.value_ranges import ValueRanges
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
 from roastery.detectors.detector import ROIS, Detector, NetArgument
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.program_check import refuse_what_executes
 from roastery.metadata import BATCH_ARGUMENT
+from roastery.ops.definition import some_of_each
 
 _INTERFACE_FILE = "roastery_interface.json"
 # About what a saved program takes beside its weights.
@@ -87,7 +91,8 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
     module = _frozen(detector)
     dynamic_shapes = {name: sizes[name] for name in taken}
     try:
-        with torch.no_grad(), _NormOfAnyCount():
+        # detectron2's older layers ask whether there is any RoI.
+        with torch.no_grad(), _NormOfAnyCount(), some_of_each():
             program = torch.export.export(module, tuple(taken.values()), dynamic_shapes=dynamic_shapes, strict=False)
     except _UNTRACEABLE as error:
         raise UnsupportedOperator(_untraceable(error, module)) from error
@@ -173,6 +178,22 @@ def _frozen(detector: nn.Module) -> nn.Module:
     return detector.eval().requires_grad_(False)
 
 
+def _let_there_be_none(program: ExportedProgram) -> None:
+    """Drop the checks that there is at least one of what is counted (`some_of_each`): a program runs with none."""
+    for check in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_scalar.default):
+        condition = check.args[0]
+        if isinstance(condition, torch.fx.Node) and condition.target is operator.ge and condition.args[1] == 1:
+            program.graph.erase_node(check)
+            if not condition.users:
+                program.graph.erase_node(condition)
+    program.graph_module.recompile()
+
+
+def _from_none(size: Any, bounds: Any) -> Any:
+    """The range of a count, from 0; that of a side of the image as it is."""
+    return ValueRanges(0, bounds.upper) if symbol_is_type(size, SymT.UNBACKED_INT) else bounds
+
+
 def _portable(program: ExportedProgram) -> ExportedProgram:
     """Without sample inputs (they would be pickled into the file), guards, stack traces and ranges of derived sizes.
 
@@ -182,9 +203,10 @@ def _portable(program: ExportedProgram) -> ExportedProgram:
     program._example_inputs = None
     # Sources that are executed when a program is called, to check sizes that the net's own operators check.
     program._guards_code = []
+    _let_there_be_none(program)
     ranges = {str(size): (size, bounds) for size, bounds in program.range_constraints.items() if size.is_Symbol}
     # They come in a set's order, which changes from process to process.
-    program._range_constraints = dict(ranges[name] for name in sorted(ranges))
+    program._range_constraints = {size: _from_none(size, bounds) for _, (size, bounds) in sorted(ranges.items())}
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roastery.errors import OperatorError
-from roastery.ops.definition import operator
+from roastery.ops.definition import new_count, operator
 from roastery.ops.nms import grouped_nms, soft_nms
 from roastery.ops.std_sort import descending
 
@@ -19,7 +19,7 @@ _SOFT_NMS_METHODS = ("linear", "gaussian")
 def _fake(
     scores: Tensor, boxes: Tensor, batch_splits: Tensor | None = None, **_: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    count = torch.library.get_ctx().new_dynamic_size()
+    count = new_count()
     images = 1 if batch_splits is None else batch_splits.shape[0]
     return (
         scores.new_empty(count),

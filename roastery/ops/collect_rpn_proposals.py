@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
-from roastery.ops.definition import operator
+from roastery.ops.definition import new_count, operator
 from roastery.ops.std_sort import select_descending
 
 
 def _fake(input_list: list[Tensor], **_: object) -> Tensor:
-    return input_list[0].new_empty(torch.library.get_ctx().new_dynamic_size(), 5)
+    return input_list[0].new_empty(new_count(), 5)
 
 
 @operator("CollectRpnProposals", outputs=("rois",), fake=_fake)

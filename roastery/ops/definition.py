@@ -11,7 +11,9 @@ Caffe2's arguments with Caffe2's defaults), and a fake kernel that only knows sh
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +93,7 @@ class Operator:
 
 
 _OPERATORS: dict[str, Operator] = {}
+_least_count: ContextVar[int] = ContextVar("_least_count", default=0)
 
 
 def operators() -> Mapping[str, Operator]:
@@ -107,7 +110,7 @@ def operator(
         name: Caffe2's name of the type, for example "BBoxTransform".
         outputs: names of the outputs in order.
         fake: takes what the kernel takes and returns empty tensors of the right shape and dtype; a size that depends on
-            the values comes from `torch.library.get_ctx().new_dynamic_size()`.
+            the values comes from `new_count()`.
         output_count: for an operator whose number of outputs depends on its arguments, that number from all of them.
     """
 
@@ -144,6 +147,21 @@ def operator(
         return defined
 
     return define
+
+
+def new_count() -> Any:
+    """For a fake kernel: how many there are, which only the values say."""
+    return torch.library.get_ctx().new_dynamic_size(min=_least_count.get())
+
+
+@contextmanager
+def some_of_each() -> Iterator[None]:
+    """For as long, `new_count` gives 1 or more, so that modules that ask whether there is any get an answer."""
+    before = _least_count.set(1)
+    try:
+        yield
+    finally:
+        _least_count.reset(before)
 
 
 def translations() -> dict[Any, Callable[..., Any]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
-from roastery.ops.definition import operator
+from roastery.ops.definition import new_count, operator
 
 
 def _output_count(*, roi_max_level: int, roi_min_level: int, **_: object) -> int:
@@ -14,8 +14,7 @@ def _output_count(*, roi_max_level: int, roi_min_level: int, **_: object) -> int
 
 
 def _fake(rois: Tensor, *, roi_max_level: int = 5, roi_min_level: int = 2, **_: object) -> tuple[Tensor, ...]:
-    context = torch.library.get_ctx()
-    levels = [rois.new_empty(context.new_dynamic_size(), 5) for _ in range(roi_min_level, roi_max_level + 1)]
+    levels = [rois.new_empty(new_count(), 5) for _ in range(roi_min_level, roi_max_level + 1)]
     return *levels, rois.new_empty(rois.shape[0], dtype=torch.int32)
 
 

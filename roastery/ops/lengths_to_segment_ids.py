@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
-from roastery.ops.definition import operator
+from roastery.ops.definition import new_count, operator
 
 
 def _fake(lengths: Tensor) -> Tensor:
-    return lengths.new_empty(torch.library.get_ctx().new_dynamic_size())
+    return lengths.new_empty(new_count())
 
 
 @operator("LengthsToSegmentIds", outputs=("segment_ids",), fake=_fake)

@@ -43,7 +43,9 @@ def detectron2(module: str = "modeling") -> ModuleType:
         reason = " ".join(str(error).split())[:300]
         torchvision = "torchvision" in reason
         way_out = "install the build of torchvision that was made for this torch" if torchvision else _WAY_OUT
-        raise Detectron2Unavailable(f"{name} cannot be imported ({type(error).__name__}: {reason}); {way_out}") from error
+        raise Detectron2Unavailable(
+            f"{name} cannot be imported ({type(error).__name__}: {reason}); {way_out}"
+        ) from error
 
 
 @cache

@@ -20,7 +20,7 @@ class LiveOriginal:
         """Detect, one image at a time: detectron2 pads a batch to its largest image, which changes what is found.
 
         Args:
-            inputs: as detectron2's: {"image": (3, h, w), "height", "width"}, and "proposals" where the model takes them.
+            inputs: as detectron2's: {"image": (3, h, w), "height", "width"}, and "proposals" if the model takes them.
         """
         answers: list[dict[str, Any]] = []
         for single in inputs:

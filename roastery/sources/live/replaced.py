@@ -80,8 +80,8 @@ def _refuse_overrides(module: Any, place: str, known: type, methods: Sequence[st
         own = vars(module).get(method) if isinstance(module, nn.Module) else None
         if own is not None or getattr(type(module), method) is not getattr(known, method):
             raise UnsupportedModule(
-                f"{_named(module, place)} overrides {known.__name__}.{method}, which a Caffe2 net replaces by operators "
-                "of its own, so that the override would be lost; move what it does into a layer, or train without it"
+                f"{_named(module, place)} overrides {known.__name__}.{method}, which a net replaces by operators of "
+                "its own, so that the override would be lost; move what it does into a layer, or train without it"
             )
 
 

@@ -145,9 +145,7 @@ def _roi_heads(live: Any, backbone: Any, takes_proposals: bool) -> RoIHeads:
     )
     if not cascade:
         selection, weights = _predictor(live.box_predictor, "roi_heads.box_predictor")
-        return StandardRoIHeads(
-            names, selection, box_pooler, live.box_head, live.box_predictor, weights, *branches
-        )
+        return StandardRoIHeads(names, selection, box_pooler, live.box_head, live.box_predictor, weights, *branches)
     stages = [_predictor(each, f"roi_heads.box_predictor.{k}") for k, each in enumerate(live.box_predictor)]
     return CascadeRoIHeads(
         names,

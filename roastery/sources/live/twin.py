@@ -27,7 +27,7 @@ def frozen_twin(model: nn.Module) -> nn.Module:
         twin: nn.Module = copy.deepcopy(model, known)
     except (TypeError, RuntimeError) as error:
         raise UnsupportedModule(
-            f"{type(model).__name__}: cannot be copied to be traced ({error}); keep what cannot be copied out of modules"
+            f"{type(model).__name__}: cannot be copied to be traced ({error}); keep such things out of modules"
         ) from error
     return twin.eval()
 
