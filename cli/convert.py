@@ -27,6 +27,13 @@ CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 _SHOWN = 5
 
 
+class SourceChoice(StrEnum):
+    """Who builds the model."""
+
+    NATIVE = "native"
+    DETECTRON2 = "detectron2"
+
+
 class RuntimeChoice(StrEnum):
     """Where the converted net is compared with the detector, and evaluated."""
 
@@ -75,6 +82,19 @@ def convert(
     decode: Annotated[
         bool, typer.Option("--decode", help="RetinaNet: detections from the net, not the original's raw maps.")
     ] = False,
+    source: Annotated[
+        SourceChoice,
+        typer.Option(help="Who builds the model: Roastery's own parts, or the installed detectron2, live."),
+    ] = SourceChoice.NATIVE,
+    custom_modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--custom-module",
+            metavar="MODULE[:FUNCTION]",
+            help="A module that registers parts of the model, to import first; may be repeated. It is code that runs.",
+            show_default=False,
+        ),
+    ] = None,
     datasets: Annotated[Path, typer.Option(help="Folder in which datasets are registered.")] = Path("configs/datasets"),
 ) -> None:
     """Convert one detectron2 model to Caffe2, and check that nothing is lost.
@@ -95,8 +115,12 @@ def convert(
     roastery convert --config-file retinanet.yaml --output out --decode --batch 4 MODEL.WEIGHTS model_final.pkl
 
     roastery convert --config-file COCO-Detection/retinanet_R_50_FPN_1x.yaml --output out MODEL.WEIGHTS model_final.pkl
+
+    roastery convert --config-file config.yaml --output out --custom-module my_project.backbones MODEL.WEIGHTS m.pth
+
+    roastery convert --config-file lazy.py --output out --source detectron2 train.init_checkpoint model_final.pth
     """  # noqa: E501  (an example is one line)
-    from roastery.conversion import convert_to_directory
+    from roastery.conversion import Code, convert_to_directory
     from roastery.spec import ExportSpec
 
     console = Console(soft_wrap=True, highlight=False)
@@ -110,6 +134,7 @@ def convert(
         sample_images=sample_images or (),
         datasets=datasets,
         export=ExportSpec(batch=batch, decode=decode),
+        code=Code(source.value, tuple(custom_modules or ()), Path.cwd() if custom_modules else None),
         progress=_Told(console),
     )
     _print_parity(console, outcome)

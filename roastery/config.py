@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 
 from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
+from roastery.extensions import Hook
 from roastery.home import at_home
 from roastery.projects import SECTIONS
 from roastery.results import Measures
@@ -40,13 +41,14 @@ _SCALARS = (str, int, float, bool, type(None))
 _Tree = dict[str, Any]
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(path: Path | str, overrides: Sequence[str] = (), hooks: Sequence[Hook] = ()) -> CfgNode:
     """The whole config that a file describes: detectron2's defaults, its `_BASE_` files, the file, the overrides.
 
     Args:
         path: a dumped config, or one that names only what differs. `_BASE_` is relative to the file that holds it.
             What is no file is looked for in detectron2's model zoo (`roastery.zoo.find_config`).
         overrides: KEY VALUE KEY VALUE ..., as on a command line: `["MODEL.WEIGHTS", "a.pkl", "MODEL.DEVICE", "cpu"]`.
+        hooks: functions of custom modules (`roastery.extensions`) that add keys of their own to the defaults.
 
     Returns:
         A frozen config with every key of `DEFAULTS`.
@@ -55,14 +57,8 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
         ConfigError: a file that is missing or not plain YAML, a key that detectron2 does not have, a value of another
             type, a `_BASE_` that leads back to itself, a config of VERSION 1.
     """
-    files = []
-    for file in _read_with_bases(find_config(path), ()):
-        files.append(file)
-        if len(files) > MAX_FILES:
-            raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
-    _check_versions(files)
-    tree = deepcopy(DEFAULTS)
-    for source, content in files:
+    tree = _defaults(hooks)
+    for source, content in read_layers(path):
         _merge_file(content, tree, source)
     _merge_overrides(overrides, tree)
     _check_version(tree["VERSION"], "overrides")
@@ -71,16 +67,75 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> CfgNode:
     return config
 
 
+def _defaults(hooks: Sequence[Hook]) -> _Tree:
+    tree = deepcopy(DEFAULTS)
+    if not hooks:
+        return tree
+    node = CfgNode(tree)
+    for hook in hooks:
+        hook(node)
+    return _as_tree(node)
+
+
+def _as_tree(node: Mapping[str, Any]) -> _Tree:
+    return {key: _as_tree(value) if isinstance(value, Mapping) else value for key, value in node.items()}
+
+
+def read_layers(path: Path | str) -> list[tuple[Path, _Tree]]:
+    """The files that a config is made of, as plain values, those that others build on first.
+
+    Raises:
+        ConfigError: a file that is missing or not plain YAML, a `_BASE_` that leads back to itself, VERSION 1.
+    """
+    files = []
+    for file in _read_with_bases(find_config(path), ()):
+        files.append(file)
+        if len(files) > MAX_FILES:
+            raise ConfigError(f"{path}: is made of more than {MAX_FILES} files in {BASE_KEY}; write fewer layers")
+    _check_versions(files)
+    return files
+
+
+def known_keys(own: Mapping[str, Any]) -> _Tree:
+    """detectron2's defaults, and over them what a config says under keys that detectron2 has."""
+    tree = deepcopy(DEFAULTS)
+    _take(own, tree)
+    return tree
+
+
+def _take(own: Mapping[str, Any], tree: _Tree) -> None:
+    for key, value in own.items():
+        if key not in tree:
+            continue
+        if isinstance(tree[key], dict):
+            if isinstance(value, Mapping):
+                _take(value, tree[key])
+        elif isinstance(value, list | tuple) and isinstance(tree[key], list | tuple):
+            tree[key] = type(tree[key])(value)
+        else:
+            tree[key] = value
+
+
+def family(config: CfgNode) -> str:
+    """The meta-architecture of detectron2's that a model is read as: its own, or the one that a user's derives from."""
+    from roastery.detectors.registries import META_ARCH_REGISTRY
+
+    name: str = config.MODEL.META_ARCHITECTURE
+    part = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    kind: str = getattr(part, "meta_architecture", name)
+    return kind
+
+
 def measures(config: CfgNode) -> Measures:
     """What is measured of a model: boxes and what its heads find beside them, or what it gives instead."""
-    model = config.MODEL
-    if model.META_ARCHITECTURE in _WITHOUT_CLASSES:
-        return Measures(iou_types=(_WITHOUT_CLASSES[model.META_ARCHITECTURE],))
+    model, kind = config.MODEL, family(config)
+    if kind in _WITHOUT_CLASSES:
+        return Measures(iou_types=(_WITHOUT_CLASSES[kind],))
     iou_types = ["bbox"]
-    if model.META_ARCHITECTURE != "RetinaNet":
+    if kind != "RetinaNet":
         iou_types += ["segm"] if model.MASK_ON else []
         iou_types += ["keypoints"] if model.KEYPOINT_ON else []
-    if model.META_ARCHITECTURE == "PanopticFPN":
+    if kind == "PanopticFPN":
         iou_types += ["panoptic_seg", "sem_seg"]
     sigmas = config.TEST.KEYPOINT_OKS_SIGMAS if "keypoints" in iou_types else ()
     return Measures(iou_types=tuple(iou_types), oks_sigmas=tuple(float(sigma) for sigma in sigmas))
@@ -88,10 +143,10 @@ def measures(config: CfgNode) -> Measures:
 
 def class_count(config: CfgNode) -> int | None:
     """How many classes of objects a model knows; None where it tells none."""
-    model = config.MODEL
-    if model.META_ARCHITECTURE in _WITHOUT_CLASSES:
+    model, kind = config.MODEL, family(config)
+    if kind in _WITHOUT_CLASSES:
         return None
-    node = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
+    node = model.RETINANET if kind == "RetinaNet" else model.ROI_HEADS
     count: int = node.NUM_CLASSES
     return count
 

@@ -19,9 +19,9 @@ from roastery.caffe2.draw import DRAWING_FILE, draw_svg
 from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import Nets, net_argument, save_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.config import class_count, load_config
+from roastery.config import class_count
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
-from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, Source, write_manifest
+from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, ReadFrom, write_manifest
 from roastery.data.coco import CocoDataset
 from roastery.data.dataset import load_dataset
 from roastery.data.preprocess import net_inputs
@@ -36,10 +36,11 @@ from roastery.evaluation.side_by_side import evaluate_side_by_side
 from roastery.export.onnx import export_onnx, load_onnx, save_onnx
 from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
-from roastery.reference.build import build_reference
-from roastery.results import Evaluation, ParitySummary, Target
-from roastery.sources.native import load_detector, net_arguments, require_convertible
-from roastery.spec import ExportSpec
+from roastery.results import Evaluation, ModelSource, ParitySummary, Target
+from roastery.sources.live.lazy import is_lazy
+from roastery.sources.native import net_arguments
+from roastery.sources.source import Original, Source, open_source
+from roastery.spec import ExportSpec, SourceKind
 from roastery.weights.fetch import Told, silently
 from roastery.zoo import find_config
 
@@ -67,6 +68,31 @@ class Silent:
 
     def transfer(self, text: str) -> AbstractContextManager[Told]:
         return silently()
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a model is built by beside its config.
+
+    Attributes:
+        kind: "native", or "detectron2" for a live model.
+        custom_modules, modules_from: as in a ModelSpec.
+    """
+
+    kind: SourceKind = "native"
+    custom_modules: tuple[str, ...] = ()
+    modules_from: Path | None = None
+
+    def source(self, config_file: Path, overrides: Sequence[str]) -> ModelSource:
+        """With the config that they are for."""
+        folder = str(self.modules_from) if self.modules_from else None
+        return ModelSource(
+            kind=self.kind,
+            config=str(config_file),
+            overrides=tuple(overrides),
+            custom_modules=self.custom_modules,
+            modules_from=folder,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +137,7 @@ def convert_to_directory(
     policy: GatePolicy | None = None,
     progress: Progress | None = None,
     export: ExportSpec | None = None,
+    code: Code | None = None,
 ) -> ConversionOutcome:
     """Convert a model and leave `FILES` in a folder, which appears only when it is whole.
 
@@ -124,6 +151,7 @@ def convert_to_directory(
         runtimes: in which the net is compared with the detector, and evaluated.
         run_eval: evaluate the original and the net on the config's first DATASETS.TEST, found in the folder `datasets`.
         export: what kind of net is made; default: of one image, raw where the original's is.
+        code: who builds the model, and with which modules of the user's; default: Roastery's parts alone.
         sample_images: images to compare on; default: some of that dataset, else a drawn one.
 
     Raises:
@@ -135,13 +163,16 @@ def convert_to_directory(
     with replaced_folder(output, FILES) as staging:
         if "caffe2" in runtimes:
             find_caffe2_python()
-        config_file = find_config(config_file)
-        config = load_config(config_file, overrides)
+        code = code or Code()
+        config_file = config_file if code.kind == "detectron2" and is_lazy(config_file) else find_config(config_file)
+        source = open_source(code.source(config_file, overrides))
         # Before anything is fetched for it.
-        require_convertible(config)
-        weights = find_weights(config, config_file, lambda: steps.progress.transfer("fetch the weights"))
+        source.require_convertible()
+        config = source.config
+        weights = find_weights(source.weights, config_file, lambda: steps.progress.transfer("fetch the weights"))
         with steps.step("read the model"):
-            detector = load_detector(config, weights, decode=export.decode)
+            model = source.load(weights, decode=export.decode)
+            detector = model.detector
             spec = find_dataset(config, datasets, required=run_eval)
             sample, sampled_from = sample_inputs(config, spec, sample_images)
             dataset = load_dataset(spec) if spec and run_eval else None
@@ -163,11 +194,13 @@ def convert_to_directory(
         )
         evaluation = None
         if dataset is not None:
-            evaluation = _evaluate(config, config_file, detector, nets, dataset, parity, policy or GatePolicy(), steps)
+            evaluation = _evaluate(
+                source, config_file, model.original, nets, dataset, parity, policy or GatePolicy(), steps
+            )
         operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
-        source = Source(config, weights.name, file_sha256(weights), weights.stat().st_size)
+        read = ReadFrom(config, weights.name, file_sha256(weights), weights.stat().st_size)
         device = net_argument(nets.predict_net, "device", "cpu")
-        sizes = write_manifest(staging, nets, source, operators, parity, evaluation)
+        sizes = write_manifest(staging, nets, read, operators, parity, evaluation)
     return ConversionOutcome(
         output, sizes, operators, device, parity, sampled_from, evaluation, tuple(warnings), dict(steps.seconds)
     )
@@ -232,9 +265,9 @@ def _parity(
 
 
 def _evaluate(
-    config: CfgNode,
+    source: Source,
     config_file: Path,
-    detector: Detector,
+    original: Original,
     nets: Nets,
     dataset: CocoDataset,
     parity: Sequence[ParitySummary],
@@ -242,12 +275,22 @@ def _evaluate(
     steps: _Steps,
 ) -> Evaluation:
     converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
-    models: dict[Target, Model] = {"original": build_reference(config, detector), **converted}
+    models: dict[Target, Model] = {"original": original, **converted}
     batch = next(iter(converted.values())).batch if converted else 1
     name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem
     try:
         with steps.step("evaluate", len(models) * len(dataset.images)) as advance:
-            return evaluate_side_by_side(name, dataset, config, models, parity, policy, lambda record: advance(), batch)
+            return evaluate_side_by_side(
+                name,
+                dataset,
+                source.config,
+                models,
+                parity,
+                policy,
+                lambda record: advance(),
+                batch,
+                source.original_kind,
+            )
     finally:
         for model in converted.values():
             model.close()

@@ -24,8 +24,9 @@ SAMPLED = 4
 SEED = 0
 
 
-def find_weights(config: CfgNode, config_file: Path, fetching: Fetching = silently) -> Path:
-    """MODEL.WEIGHTS, relative to the working directory, else to the config's folder; fetched, if it is an address.
+def find_weights(name: str, config_file: Path, fetching: Fetching = silently) -> Path:
+    """The checkpoint that the config names, relative to the working directory, else to the config's folder; fetched, if
+    it is an address.
 
     Raises:
         ConfigError: it is not set.
@@ -33,7 +34,6 @@ def find_weights(config: CfgNode, config_file: Path, fetching: Fetching = silent
         WeightsUnavailable: the address did not answer.
         DiskFull, OutputError: what is fetched cannot be written.
     """
-    name: str = config.MODEL.WEIGHTS
     if not name:
         raise ConfigError(
             f"{config_file}: MODEL.WEIGHTS is not set; end the command with MODEL.WEIGHTS model_final.pkl"

@@ -15,7 +15,7 @@ import roastery
 from roastery.caffe2.arguments import argument_value
 from roastery.caffe2.draw import DRAWING_FILE
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, TEXT_FILE, Nets
-from roastery.config import dump_config
+from roastery.config import dump_config, family
 from roastery.digest import file_sha256
 from roastery.results import Evaluation, ParitySummary
 
@@ -31,7 +31,7 @@ _PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "numpy", "Pillow", "proto
 
 
 @dataclass(frozen=True)
-class Source:
+class ReadFrom:
     """The config and the checkpoint that were converted."""
 
     config: CfgNode
@@ -51,7 +51,7 @@ class Source:
 def write_manifest(
     directory: Path,
     nets: Nets,
-    source: Source,
+    source: ReadFrom,
     operators: Mapping[str, int],
     parity: Sequence[ParitySummary],
     evaluation: Evaluation | None,
@@ -64,7 +64,7 @@ def write_manifest(
     files = sorted(path for path in directory.iterdir())
     content: dict[str, Any] = {
         "format": 1,
-        "meta_architecture": source.config.MODEL.META_ARCHITECTURE,
+        "meta_architecture": family(source.config),
         "source": {
             "config_sha256": source.config_sha256,
             "weights": source.weights_file,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from roastery.spec import ExportSpec
+from roastery.spec import ExportSpec, SourceKind
 
 Target = Literal["original", "torch", "caffe2"]
 """Whose detections: the original model's, or the converted model's in one of its runtimes."""
@@ -44,6 +44,22 @@ class ArtifactRef(_Frozen):
         return f"{self.stage}/{self.key}"
 
 
+OriginalKind = Literal["reference", "detectron2"]
+"""What a converted model is measured by: our reference of detectron2, or the live model."""
+
+
+class ModelSource(_Frozen):
+    """How a model is built where its weights are loaded. The digests of all that is named here are in its config's."""
+
+    kind: SourceKind
+    config: str
+    """Path of its YAML or LazyConfig."""
+    overrides: tuple[str, ...] = ()
+    custom_modules: tuple[str, ...] = ()
+    modules_from: str | None = None
+    """Folder in which custom modules are found beside what is installed."""
+
+
 class ResolvedModel(_Frozen):
     """A registered model with its inputs pinned: what every later stage starts from."""
 
@@ -57,6 +73,13 @@ class ResolvedModel(_Frozen):
     source_sha256: str
     """Digest of the checkpoint's bytes."""
     weights_bytes: int
+    source: ModelSource | None = None
+    """None for a native model that is made of its config alone."""
+
+    @property
+    def original_kind(self) -> OriginalKind:
+        """What it is measured by."""
+        return "detectron2" if self.source is not None and self.source.kind == "detectron2" else "reference"
 
 
 class PinnedDataset(_Frozen):
@@ -99,7 +122,7 @@ class Evaluation(_Frozen):
     """The converted model beside its original, on the same images, in the same run."""
 
     model: str
-    original_kind: Literal["reference", "detectron2"]
+    original_kind: OriginalKind
     dataset: str
     dataset_sha256: str
     images: int

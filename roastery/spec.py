@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from roastery.address import SECRET_ERROR, Address
 from roastery.errors import CheckpointError, ConfigError
+from roastery.extensions import ENTRY
 from roastery.home import at_home
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.safe_yaml import read_yaml
@@ -25,6 +26,9 @@ from roastery.zoo import find_in_zoo
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
 """Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
+
+SourceKind = Literal["native", "detectron2"]
+"""Who builds a detector: Roastery's own parts, or the installed detectron2."""
 
 Format = Literal["coco", "coco_stuff", "lvis", "cityscapes", "cityscapes_sem_seg", "pascal_voc"]
 """In which form annotations lie on the disk."""
@@ -35,7 +39,7 @@ SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 _EXPERIMENT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _PROJECT_MARK = "configs"
-_MODEL_PATHS = ("config", "weights")
+_MODEL_PATHS = ("config", "weights", "modules_from")
 _DATASET_PATHS = (
     *("images", "annotations", "sample_images", "sample_annotations"),
     *("panoptic", "panoptic_masks", "sem_seg", "links_into"),
@@ -71,6 +75,7 @@ class ExportSpec(_Spec):
     )
 
 
+Extension = Annotated[str, Field(pattern=ENTRY)]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:=/-]{0,63}$")]
 
 
@@ -79,7 +84,9 @@ class ModelSpec(_Spec):
 
     name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
     config: Path | None = Field(
-        None, description="detectron2's YAML: dumped whole, with `_BASE_`, or its name in the model zoo"
+        None,
+        description="detectron2's YAML: dumped whole, with `_BASE_`, or its name in the model zoo; with `source: "
+        "detectron2` also a LazyConfig, a .py file, which is code that runs",
     )
     weights: Address = Field(
         min_length=1,
@@ -93,7 +100,20 @@ class ModelSpec(_Spec):
     )
     dataset: str = Field(pattern=SAFE_NAME, description="name of the DatasetSpec that it is evaluated on")
     overrides: tuple[str, ...] = Field((), description="KEY VALUE pairs over the config")
-    source: Literal["native"] = Field("native", description="who builds the detector from config and weights")
+    source: SourceKind = Field(
+        "native",
+        description="who builds the detector from config and weights: `native` is Roastery's own parts, `detectron2` "
+        "the installed detectron2, whose live model is also what the converted one is measured by",
+    )
+    custom_modules: tuple[Extension, ...] = Field(
+        (),
+        description="modules to import before the model is built, which register its parts; `module:function` is "
+        "called with the config first. Code that runs",
+    )
+    modules_from: Path | None = Field(
+        None,
+        description="folder in which custom modules are found beside what is installed; default: the project's root",
+    )
     runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
     export: ExportSpec = Field(ExportSpec(), description="what kind of net is made")
     tags: tuple[Tag, ...] = Field((), description="words of the team's own, by which fleets are selected")
@@ -110,9 +130,18 @@ class ModelSpec(_Spec):
                 raise ValueError(f"weights: {error}") from None
         if self.is_registered and (self.config is not None or self.overrides):
             raise ValueError("a registered source has its config with it; leave out config and overrides")
+        if self.is_registered and self.has_code:
+            raise ValueError("a registered source is native and has no code with it; name its config and checkpoint")
+        if self.config is not None and self.config.suffix == ".py" and self.source != "detectron2":
+            raise ValueError(f"config: {self.config} is a LazyConfig, which only `source: detectron2` builds; add that")
         if self.config is None and not self.is_registered:
             raise ValueError("config is missing; add detectron2's YAML, or name a registered source in weights")
         return self
+
+    @property
+    def has_code(self) -> bool:
+        """Whether building the model runs code beside Roastery's."""
+        return self.source != "native" or bool(self.custom_modules)
 
     @property
     def is_registered(self) -> bool:
@@ -320,6 +349,8 @@ def _load_file(file: Path, kind: type[_AnySpec], path_keys: tuple[str, ...]) -> 
     rooted = {key: _rooted(file, value) if key in path_keys else value for key, value in content.items()}
     if kind is ModelSpec and isinstance(content.get("config"), str) and not os.path.exists(rooted["config"]):  # noqa: PTH110
         rooted["config"] = find_in_zoo(content["config"]) or rooted["config"]
+    if kind is ModelSpec and content.get("custom_modules") and "modules_from" not in content:
+        rooted["modules_from"] = str(project_root(file))
     return _parse(file, rooted, kind)
 
 

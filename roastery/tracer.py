@@ -1,4 +1,4 @@
-"""Caffe2Tracer: detectron2's interface to a conversion, for a model in hand."""
+"""detectron2's interface to a conversion, for a model in hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from torch import nn
 from torch.export import ExportedProgram
 from yacs.config import CfgNode
 
@@ -14,11 +15,14 @@ from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
 from roastery.data.preprocess import net_inputs
 from roastery.data.sampling import in_batches
-from roastery.detectors.detector import detect_eagerly
+from roastery.detectors.detector import Detector, detect_eagerly
 from roastery.errors import GateFailed
 from roastery.evaluation.sample_parity import Arrays, compare_on_sample
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import Traced, trace
+from roastery.sources.live.describe import roastery_config
+from roastery.sources.live.slots import detector_of
+from roastery.sources.live.twin import frozen_twin
 from roastery.sources.native import load_detector, net_arguments
 from roastery.weights.fetch import local_weights
 
@@ -27,29 +31,40 @@ class Caffe2Tracer:
     """Trace a detector and export it, as detectron2's class of this name does.
 
     Args:
-        cfg: the model's config, from `roastery.config.load_config`.
-        weights: its checkpoint (.pkl, .pth, .safetensors), or an address to fetch it from; nothing in it is executed.
+        cfg: the model's config: of a live model detectron2's own CfgNode, of a checkpoint what
+            `roastery.config.load_config` gives.
+        model: a live detectron2 model, which stays as it is, in its mode and on its device; or a checkpoint (.pkl,
+            .pth, .safetensors) or an address to fetch it from, of which nothing is executed.
         batch: how many images the net takes at once.
         decode: whether a RetinaNet's net gives detections instead of the original's raw maps.
         inputs: sample inputs, [{"image": (3, h, w) BGR tensor}]. They are not needed to trace, and need not have
             detections. `export_caffe2` checks on them that the converted net gives what the detector gives.
 
+    Raises:
+        UnsupportedModule: a live model with a module that a net has no operators for, or that overrides what they do.
+
     Examples:
-        >>> model = Caffe2Tracer(cfg, "model_final.pkl", inputs).export_caffe2()  # doctest: +SKIP
-        >>> model.save_protobuf("out")                                           # doctest: +SKIP
+        >>> model = Caffe2Tracer(cfg, model, inputs).export_caffe2()  # doctest: +SKIP
+        >>> model.save_protobuf("out")                                # doctest: +SKIP
     """
 
     def __init__(
         self,
         cfg: CfgNode,
-        weights: str | Path,
+        model: nn.Module | str | Path,
         inputs: Sequence[Mapping[str, Any]] = (),
         *,
         batch: int = 1,
         decode: bool = False,
     ) -> None:
-        self.config = cfg
-        self.detector = load_detector(cfg, local_weights(weights), decode=decode)
+        self.detector: Detector
+        if isinstance(model, nn.Module):
+            twin = frozen_twin(model)
+            self.detector = detector_of(twin, decode)
+            self.config = roastery_config(cfg, twin, self.detector)
+        else:
+            self.config = cfg
+            self.detector = load_detector(cfg, local_weights(model), decode=decode)
         self.batch = batch
         self.inputs = list(inputs)
 

@@ -27,30 +27,30 @@ def registered(tmp_path, shapes):
     return folder
 
 
-def test_weights_are_taken_from_the_working_directory_before_the_configs_folder(config_with, tmp_path, monkeypatch):
+def test_weights_are_taken_from_the_working_directory_before_the_configs_folder(tmp_path, monkeypatch):
     config_file = tmp_path / "model/config.yaml"
     config_file.parent.mkdir()
     monkeypatch.chdir(tmp_path)
     beside = config_file.parent / "w.pkl"
     beside.touch()
 
-    assert find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), config_file).resolve() == beside
+    assert find_weights("w.pkl", config_file).resolve() == beside
     (tmp_path / "w.pkl").touch()
-    assert find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), config_file).resolve() == tmp_path / "w.pkl"
-    assert find_weights(config_with("MODEL.WEIGHTS", str(beside)), config_file) == beside
+    assert find_weights("w.pkl", config_file).resolve() == tmp_path / "w.pkl"
+    assert find_weights(str(beside), config_file) == beside
 
 
-def test_weights_that_are_nowhere_are_named_with_the_places_looked_at(config_with, tmp_path):
+def test_weights_that_are_nowhere_are_named_with_the_places_looked_at(tmp_path):
     with pytest.raises(CheckpointError, match=rf"w.pkl: no such checkpoint \(nor in {tmp_path}\)"):
-        find_weights(config_with("MODEL.WEIGHTS", "w.pkl"), tmp_path / "config.yaml")
+        find_weights("w.pkl", tmp_path / "config.yaml")
 
 
 @pytest.mark.parametrize(
     "name", ["~nobody-at-all/w.pkl", "~\ud800.pkl", "x" * 300, "a\0b.pkl", "x/" * 3000, "<script>"]
 )
-def test_weights_that_no_path_leads_to_are_refused(config_with, tmp_path, name):
+def test_weights_that_no_path_leads_to_are_refused(tmp_path, name):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        find_weights(config_with("MODEL.WEIGHTS", name), tmp_path / "config.yaml")
+        find_weights(name, tmp_path / "config.yaml")
 
 
 @pytest.mark.parametrize("names", ["[[1]]", "[3]", "['../../etc/passwd']", "['<script>']"])

@@ -4,7 +4,7 @@ import pytest
 
 from roastery.caffe2.nets import load_nets, save_nets
 from roastery.config import load_config
-from roastery.conversion_manifest import Source, write_manifest
+from roastery.conversion_manifest import ReadFrom, write_manifest
 from roastery.digest import file_sha256
 from roastery.results import ParitySummary
 
@@ -16,7 +16,7 @@ def nets(any_golden):
 
 @pytest.fixture(scope="module")
 def source(mask_model):
-    return Source(load_config(mask_model / "config.yaml"), "model_final.pkl", "ab" * 32, 1234)
+    return ReadFrom(load_config(mask_model / "config.yaml"), "model_final.pkl", "ab" * 32, 1234)
 
 
 def parity(passed=True):
@@ -48,10 +48,10 @@ def test_the_verdict_is_parity_in_every_runtime(nets, source, tmp_path, passed):
 def test_the_configs_digest_is_the_same_wherever_its_weights_lie(mask_model):
     file = mask_model / "config.yaml"
     one, two = (
-        Source(load_config(file, ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", weights]), "w", "", 0).config_sha256
+        ReadFrom(load_config(file, ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", weights]), "w", "", 0).config_sha256
         for weights in ("a.pkl", "/elsewhere/b.pkl")
     )
-    other = Source(load_config(file, ["MODEL.RPN.NMS_THRESH", "0.6"]), "w", "", 0).config_sha256
+    other = ReadFrom(load_config(file, ["MODEL.RPN.NMS_THRESH", "0.6"]), "w", "", 0).config_sha256
 
     assert one == two
     assert one != other

@@ -16,7 +16,7 @@ from roastery.evaluation.latency import summarise
 from roastery.evaluation.panoptic import measure_labels, measure_panoptic
 from roastery.evaluation.predict import Model, detect
 from roastery.evaluation.proposals import measure_proposals
-from roastery.results import Evaluation, Measures, Metrics, ParitySummary, Target, VerdictSummary
+from roastery.results import Evaluation, Measures, Metrics, OriginalKind, ParitySummary, Target, VerdictSummary
 
 SEGMENT_TYPES = ("panoptic_seg", "sem_seg")
 """What is measured of segments, not of instances."""
@@ -64,15 +64,17 @@ def evaluate_side_by_side(
     policy: GatePolicy,
     on_image: Callable[[ImageRecord], None] | None = None,
     batch: int = 1,
+    original_kind: OriginalKind = "reference",
 ) -> Evaluation:
     """Run models over all images of a dataset and judge the converted ones by the original.
 
     Args:
         name: what the model is called.
-        models: "original" (our reference of detectron2) and the converted model in one runtime or two.
+        models: "original" and the converted model in one runtime or two.
         parity: one for each of those runtimes.
         on_image: called after each image of each model, for progress.
         batch: how many images the converted model takes at once.
+        original_kind: what the original is.
 
     Raises:
         DatasetError: the dataset is not what the model was trained for.
@@ -88,7 +90,7 @@ def evaluate_side_by_side(
             yield target, Found(detected.detections, detected.milliseconds, failures, len(ids), detected.segments)
             del detected
 
-    return judge_side_by_side(name, dataset, measures(config), found(), parity, policy).evaluation
+    return judge_side_by_side(name, dataset, measures(config), found(), parity, policy, original_kind).evaluation
 
 
 def judge_side_by_side(
@@ -98,6 +100,7 @@ def judge_side_by_side(
     found: Iterable[tuple[Target, Found]],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
+    original_kind: OriginalKind = "reference",
 ) -> Judged:
     """Measure what every target found, and judge the converted model by the original.
 
@@ -129,7 +132,7 @@ def judge_side_by_side(
         verdicts[target] = VerdictSummary(passed=verdict.passed, reasons=verdict.reasons, deltas=deltas)
     evaluation = Evaluation(
         model=name,
-        original_kind="reference",
+        original_kind=original_kind,
         dataset=dataset.name,
         dataset_sha256=dataset.digest,
         images=images,

@@ -41,7 +41,11 @@ def command(conversion: Conversion) -> str:
     """The command line that makes the same files again."""
     evaluation = conversion.evaluation
     return reproducing_command(
-        conversion.resolved.weights, evaluation.dataset, tuple(evaluation.verdicts), conversion.export
+        conversion.resolved.weights,
+        evaluation.dataset,
+        tuple(evaluation.verdicts),
+        conversion.export,
+        conversion.resolved.source,
     )
 
 

@@ -68,6 +68,11 @@ def register_source(catalog: Catalog, spec: ModelSpec, metrics: Mapping[str, flo
     """
     if spec.name.endswith(CONVERTED_SUFFIX):
         raise ConfigError(f"model {spec.name!r}: {CONVERTED_SUFFIX} is what converted models end with; rename it")
+    if spec.has_code:
+        raise ConfigError(
+            f"model {spec.name!r}: is built by {'detectron2' if spec.source == 'detectron2' else 'custom modules'}, "
+            "which a registry does not keep; keep its YAML in configs/models, from which it is converted"
+        )
     config = pinned_config(spec)
     source_sha256 = weights_sha256(spec)
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:

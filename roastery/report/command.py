@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from roastery.report.files import CONFIG_FILE
+from roastery.results import ModelSource
 from roastery.spec import ExportSpec
 from roastery.weights.address import is_address
 
@@ -14,7 +15,13 @@ OUTPUT = "reproduced"
 _USUAL = ExportSpec()
 
 
-def reproducing_command(weights: str, dataset: str, runtimes: Sequence[str], export: ExportSpec = _USUAL) -> str:
+def reproducing_command(
+    weights: str,
+    dataset: str,
+    runtimes: Sequence[str],
+    export: ExportSpec = _USUAL,
+    source: ModelSource | None = None,
+) -> str:
     """The command line, for a shell, over two lines.
 
     Args:
@@ -22,17 +29,21 @@ def reproducing_command(weights: str, dataset: str, runtimes: Sequence[str], exp
         dataset: name of the registered dataset.
         runtimes: that judged: "torch", "caffe2".
         export: what kind of net was made.
+        source: how the model was built, where that takes more than its config; its files' names alone are taken.
     """
     runtime = runtimes[0] if len(runtimes) == 1 else "both"
-    options = ["--config-file", CONFIG_FILE, "--output", OUTPUT, "--run-eval", "--runtime", runtime]
+    config = CONFIG_FILE if source is None else PurePath(source.config).name
+    options = ["--config-file", config, "--output", OUTPUT, "--run-eval", "--runtime", runtime]
     options += ["--batch", str(export.batch)] if export.batch > 1 else []
     options += ["--decode"] if export.decode else []
-    overrides = [
-        "MODEL.WEIGHTS",
-        _as_string(weights if is_address(weights) else PurePath(weights).name),
-        "DATASETS.TEST",
-        f"({json.dumps(dataset)},)",
-    ]
+    checkpoint = _as_string(weights if is_address(weights) else PurePath(weights).name)
+    overrides = ["MODEL.WEIGHTS", checkpoint, "DATASETS.TEST", f"({json.dumps(dataset)},)"]
+    if source is not None:
+        options += ["--source", source.kind]
+        options += [word for module in source.custom_modules for word in ("--custom-module", module)]
+        if config.endswith(".py"):
+            overrides = ["train.init_checkpoint", checkpoint, "dataloader.test.dataset.names", dataset]
+        overrides = [*source.overrides, *overrides]
     return f"{shlex.join(['roastery', 'convert', *options])} \\\n    {shlex.join(overrides)}"
 
 

@@ -193,14 +193,18 @@ def _reproduction(evaluation: Evaluation, facts: ReportFacts) -> Section:
         return Section("Reproduce it", "reproduce", [])
     genuine = " It needs genuine Caffe2." if "caffe2" in runtimes else ""
     checkpoint = "" if is_address(facts.weights) else f", the checkpoint {PurePath(facts.weights).name}"
+    config = f"{CONFIG_FILE} (it lies beside this report)"
+    if facts.source is not None:
+        config = f"the config {PurePath(facts.source.config).name} with what it builds on"
+        config += f", the modules {', '.join(facts.source.custom_modules)}" if facts.source.custom_modules else ""
     words = (
-        f"Run this in a folder that holds {CONFIG_FILE} (it lies beside this report){checkpoint} and "
+        f"Run this in a folder that holds {config}{checkpoint} and "
         f"configs/datasets/, in which {evaluation.dataset} is registered. It gives the same files, by their digests, "
         f"and the same AP.{genuine}"
     )
     blocks: list[Block] = [
         Prose(words),
-        Command(reproducing_command(facts.weights, evaluation.dataset, runtimes, facts.export)),
+        Command(reproducing_command(facts.weights, evaluation.dataset, runtimes, facts.export, facts.source)),
     ]
     if facts.gate != GatePolicy():
         blocks.append(Prose("Its verdict is that of the default gate, which is not the one that judged here."))

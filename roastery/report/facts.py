@@ -23,6 +23,8 @@ class ReportFacts:
     """
 
     meta_architecture: str = ""
+    source: ModelSource | None = None
+    """How the model is built, where that takes more than its config."""
     gate: GatePolicy = field(default_factory=GatePolicy)
     operators: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)

@@ -86,7 +86,9 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     dataset = load_evaluated(request.dataset, request.pinned)
     policy = GatePolicy(**request.gate.model_dump())
     found = _found(request, store, directory)
-    judged = judge_side_by_side(request.model, dataset, request.measures, found, request.parity, policy)
+    judged = judge_side_by_side(
+        request.model, dataset, request.measures, found, request.parity, policy, request.resolved.original_kind
+    )
     evaluation = judged.evaluation
     (directory / EVALUATION_FILE).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (directory / _CURVES_FILE).write_bytes(_curves_json().dump_json(judged.curves))

@@ -13,7 +13,6 @@ from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageRes
 from roastery.spec import DatasetSpec
 from roastery.stages.dataset import load_evaluated
 from roastery.stages.genuine import caffe2_identity
-from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
 
@@ -95,10 +94,10 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
         DatasetError: the dataset has fewer categories than the model has classes, or is not as it was pinned.
         Caffe2Unavailable: genuine Caffe2 is wanted and is not there.
     """
-    from roastery.config import load_config
     from roastery.evaluation.predict import detect
+    from roastery.stages.pinned import pinned_config
 
-    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    config = pinned_config(request.resolved, store)
     dataset = load_evaluated(request.dataset, request.pinned)
     image_ids = [record.id for record in dataset.images][request.shard - 1 :: request.shards]
     model = _model(request, store)
@@ -169,14 +168,12 @@ def unload() -> None:
 
 
 def _load_original(request: PredictRequest, store: Store) -> Any:
-    from roastery.config import load_config
-    from roastery.reference.build import build_reference
-    from roastery.sources.native import load_detector
+    from roastery.stages.pinned import open_pinned
     from roastery.weights.fetch import local_weights
 
-    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
     sha256 = request.resolved.source_sha256
-    return build_reference(config, load_detector(config, local_weights(request.resolved.weights, sha256), sha256))
+    loaded = open_pinned(request.resolved, store).load(local_weights(request.resolved.weights, sha256), sha256)
+    return loaded.original
 
 
 def _load_net(request: PredictRequest, store: Store) -> Any:

@@ -121,6 +121,7 @@ def _facts(request: ReportRequest, store: Store) -> "ReportFacts":
         digests |= files
     return ReportFacts(
         meta_architecture=request.resolved.meta_architecture,
+        source=request.resolved.source,
         gate=GatePolicy(**request.gate.model_dump()),
         operators=request.operators,
         sizes=sizes,

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from roastery.config import dump_config, load_config, measures
-from roastery.digest import JSON, known_file_sha256
+from roastery.config import dump_config, family, known_keys, load_config, measures, read_layers
+from roastery.digest import JSON, canonical_json, known_file_sha256
 from roastery.errors import CheckpointError, ConfigError
-from roastery.results import ArtifactRef, Measures, PinnedDataset, ResolvedModel, StageResult, StageTiming
+from roastery.extensions import extensions_sha256, sources_sha256
+from roastery.results import ArtifactRef, Measures, ModelSource, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, ModelSpec
 from roastery.stages.dataset import pin_dataset
 from roastery.stages.stage import Facts, Request, Stage
@@ -34,7 +35,7 @@ class ResolveRequest(Request):
         # The key is asked for at every run, and needs digests alone.
         dataset = pin_dataset(self.dataset, decode=False)
         return {
-            "config": dump_config(pinned_config(self.spec)),
+            "config": pinned_text(self.spec),
             "source_sha256": weights_sha256(self.spec),
             "dataset": [dataset.name, dataset.sha256, dataset.images, dataset.sample_sha256],
         }
@@ -66,6 +67,7 @@ class ResolveResult(StageResult):
             weights=spec.weights,
             source_sha256=self.facts.source_sha256,
             weights_bytes=self.facts.weights_bytes,
+            source=model_source(spec) if spec.has_code else None,
         )
 
 
@@ -75,10 +77,10 @@ def run(request: ResolveRequest, store: Store, directory: Path) -> ResolveFacts:
     Raises:
         ConfigError, CheckpointError, DatasetError: what is not there, not readable or not what the spec says.
     """
-    config = pinned_config(request.spec)
+    config = _whole_config(request.spec)
     (directory / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
     return ResolveFacts(
-        meta_architecture=config.MODEL.META_ARCHITECTURE,
+        meta_architecture=family(config),
         config_sha256=config_sha256(request.spec),
         source_sha256=weights_sha256(request.spec),
         weights_bytes=checkpoint(request.spec).stat().st_size,
@@ -98,13 +100,78 @@ def pinned_config(spec: ModelSpec) -> "CfgNode":
     return load_config(spec.config, [*spec.overrides, "MODEL.WEIGHTS", "", "OUTPUT_DIR", ""])
 
 
+def _whole_config(spec: ModelSpec) -> "CfgNode":
+    """The config that later stages read. Of a model with code it has detectron2's keys alone, and takes building it."""
+    if not spec.has_code:
+        return pinned_config(spec)
+    from yacs.config import CfgNode
+
+    from roastery.sources.source import open_source
+
+    whole = open_source(model_source(spec)).config
+    config = CfgNode(known_keys(whole))
+    config.MODEL.META_ARCHITECTURE = family(whole)
+    config.MODEL.WEIGHTS = config.OUTPUT_DIR = ""
+    config.freeze()
+    return config
+
+
+def model_source(spec: ModelSpec) -> ModelSource:
+    """How the model of a spec is built."""
+    return ModelSource(
+        kind=spec.source,
+        config=str(spec.config),
+        overrides=spec.overrides,
+        custom_modules=spec.custom_modules,
+        modules_from=str(spec.modules_from) if spec.modules_from else None,
+    )
+
+
+def pinned_text(spec: ModelSpec) -> str:
+    """Everything that says which model it is but for its weights. None of its code is run.
+
+    Raises:
+        ConfigError: as `pinned_config`; or a custom module that is not there.
+        Detectron2Unavailable: a live model is asked for where there is no detectron2.
+    """
+    if not spec.has_code:
+        return dump_config(pinned_config(spec))
+    assert spec.config is not None
+    said: dict[str, JSON] = {
+        "source": spec.source,
+        "overrides": list(spec.overrides),
+        "custom_modules": list(spec.custom_modules),
+        "code": extensions_sha256(spec.custom_modules, spec.modules_from),
+    }
+    if spec.config.suffix == ".py":
+        from roastery.sources.live.lazy import lazy_sha256
+
+        said["config"] = lazy_sha256(spec.config)
+    else:
+        layers = [(_without_places(layer)) for _, layer in read_layers(spec.config)]
+        said["config"] = hashlib.sha256(repr(layers).encode()).hexdigest()
+    if spec.source == "detectron2":
+        from roastery.sources.live.importing import detectron2_folder
+
+        said["detectron2"] = sources_sha256(detectron2_folder())
+    return canonical_json(said)
+
+
+def _without_places(layer: dict[str, Any]) -> dict[str, Any]:
+    model = layer.get("MODEL")
+    kept = {key: value for key, value in layer.items() if key != "OUTPUT_DIR"}
+    if isinstance(model, dict):
+        kept["MODEL"] = {key: value for key, value in model.items() if key != "WEIGHTS"}
+    return kept
+
+
 def config_sha256(spec: ModelSpec) -> str:
-    """The digest of the model's whole config, as `config.yaml` holds it.
+    """The digest of the model's whole config, as `config.yaml` holds it; of a model with code, of `pinned_text`.
 
     Raises:
         ConfigError: as `pinned_config`; or not the digest that the spec says.
     """
-    sha256 = hashlib.sha256(dump_config(pinned_config(spec)).encode()).hexdigest()
+    sha256 = hashlib.sha256(pinned_text(spec).encode()).hexdigest()
     if spec.config_sha256 not in (None, sha256):
         raise ConfigError(
             f"{spec.config}: its sha256, whole, is {sha256}, not {spec.config_sha256} as model {spec.name!r} says; "

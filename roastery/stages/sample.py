@@ -7,7 +7,6 @@ from roastery.digest import JSON
 from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, SampleSpec
 from roastery.stages.dataset import load_sampled
-from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
 
@@ -60,14 +59,13 @@ def run(request: SampleRequest, store: Store, directory: Path) -> SampleFacts:
         ConfigError: a model that has no deployable form.
         DatasetError: fewer images than asked for, one that cannot be read, or others than were pinned.
     """
-    from roastery.config import load_config
     from roastery.data.preprocess import net_inputs, to_input
     from roastery.data.sampling import in_batches, sample_images
-    from roastery.sources.native import build_detector
     from roastery.stages.arrays import save_samples
+    from roastery.stages.pinned import open_pinned
 
-    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
-    divisibility = build_detector(config).size_divisibility
+    source = open_pinned(request.resolved, store)
+    config, divisibility = source.config, source.size_divisibility()
     dataset = load_sampled(request.dataset, request.pinned)
     records = sample_images(dataset, **dict(request.sample))
     samples = []

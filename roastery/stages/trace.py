@@ -6,7 +6,6 @@ from pathlib import Path
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, ResolvedModel, StageResult, StageTiming
 from roastery.spec import ExportSpec
-from roastery.stages.resolve import CONFIG_FILE
 from roastery.stages.sample import INPUTS_FILE
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
@@ -57,19 +56,18 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
         CheckpointError: a checkpoint that is damaged, unsafe, or not this model's.
         WeightsUnavailable: one that was lost again, from an address that does not answer.
     """
-    from roastery.config import load_config
     from roastery.detectors.detector import detect_eagerly
     from roastery.export.trace import save_program, trace
-    from roastery.sources.native import load_detector, net_arguments
+    from roastery.sources.native import net_arguments
     from roastery.stages.arrays import load_samples, save_samples
+    from roastery.stages.pinned import open_pinned
     from roastery.weights.fetch import local_weights
 
-    config = load_config(store.fetch(request.resolved.artifact) / CONFIG_FILE)
+    source = open_pinned(request.resolved, store)
     sha256 = request.resolved.source_sha256
-    detector = load_detector(
-        config, local_weights(request.resolved.weights, sha256), sha256, decode=request.export.decode
-    )
-    traced = trace(detector, net_arguments(config, detector), request.export.batch)
+    weights = local_weights(request.resolved.weights, sha256)
+    detector = source.load(weights, sha256, decode=request.export.decode).detector
+    traced = trace(detector, net_arguments(source.config, detector), request.export.batch)
     save_program(traced, directory / PROGRAM_FILE)
     outputs = []
     for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
