@@ -4,19 +4,20 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from cli import FAILED
 from cli.environment import HOME, name_environment
 from cli.plain import plain
-from cli.registry_options import PIPELINE, JsonOption, PipelineOption
+from cli.registry_options import PIPELINE, JsonOption, PipelineOption, TrackingOption
 from roastery.doctor.artifact_store import look_at_store
 from roastery.doctor.detectron2 import look_at_detectron2, look_at_torchvision
 from roastery.doctor.finding import Check, Finding, bounded
@@ -41,7 +42,12 @@ _SERVER_SECONDS = 30.0
 _DISK_SECONDS = 10.0
 
 
-def doctor(pipeline: PipelineOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    pipeline: PipelineOption = None,
+    store: Annotated[str | None, typer.Option(help="Folder or URL of the artifacts, over pipeline.yaml's.")] = None,
+    tracking_uri: TrackingOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Look at all that a conversion needs: what is there, what is wrong, and the way out.
 
     Python, PyTorch, the packages, torchvision and detectron2 where they are installed, genuine Caffe2, graphviz, the
@@ -56,11 +62,14 @@ def doctor(pipeline: PipelineOption = None, as_json: JsonOption = False) -> None
 
     roastery doctor --pipeline /srv/roastery/configs/pipeline.yaml
 
+    roastery doctor --store s3://detectors/roastery --tracking-uri http://127.0.0.1:5000
+
     roastery doctor --json
     """
+    over = {key: value for key, value in (("store", store), ("tracking_uri", tracking_uri)) if value}
     found = []
     with _environment(), _progress() as tell:
-        for check in _checks(pipeline):
+        for check in _checks(pipeline, over):
             tell(f"looking at {check.name}")
             found.append(bounded(check))
     if as_json:
@@ -71,7 +80,7 @@ def doctor(pipeline: PipelineOption = None, as_json: JsonOption = False) -> None
         raise typer.Exit(FAILED)
 
 
-def _checks(pipeline: Path | None) -> Iterator[Check]:
+def _checks(pipeline: Path | None, over: Mapping[str, str]) -> Iterator[Check]:
     """In the order in which one thing needs another."""
     yield Check("Python", look_at_python)
     yield Check("Roastery", look_at_roastery)
@@ -83,14 +92,13 @@ def _checks(pipeline: Path | None) -> Iterator[Check]:
     yield Check("detectron2", look_at_detectron2, 90.0)
     yield Check("genuine Caffe2", look_at_caffe2, 90.0)
     yield Check("graphviz", look_at_graphviz)
-    config, configuration = _configuration(pipeline)
+    config, configuration = _configuration(pipeline, over)
     yield Check("configuration", lambda: configuration)
     yield Check("Prefect API", _look_at_prefect, _SERVER_SECONDS)
     if config is not None:
         yield from _places(config)
-    yield Check(
-        "disk of temporary files", partial(look_at_disk, "disk of temporary files", Path(tempfile.gettempdir()))
-    )
+    temporary = "disk of temporary files"
+    yield Check(temporary, partial(look_at_disk, temporary, Path(tempfile.gettempdir())), _DISK_SECONDS)
 
 
 def _places(config: PipelineConfig) -> Iterator[Check]:
@@ -102,14 +110,17 @@ def _places(config: PipelineConfig) -> Iterator[Check]:
     yield Check("memory and cores", partial(look_at_machine, config))
 
 
-def _configuration(pipeline: Path | None) -> tuple[PipelineConfig | None, Finding]:
+def _configuration(pipeline: Path | None, over: Mapping[str, str]) -> tuple[PipelineConfig | None, Finding]:
     name = "configuration"
     try:
         if pipeline is not None or PIPELINE.exists():
-            return load_pipeline(pipeline or PIPELINE), Finding(name, "ok", str(pipeline or PIPELINE))
-        places = {key: os.environ[variable] for key, variable in PLACE_VARIABLES.items() if os.environ.get(variable)}
-        named = f", and the environment's {' and '.join(sorted(places))}" if places else ""
-        return over_pipeline(PipelineConfig(), places), Finding(name, "ok", f"no {PIPELINE} here: the defaults{named}")
+            config, said = load_pipeline(pipeline or PIPELINE), str(pipeline or PIPELINE)
+        else:
+            places = {key: os.environ[each] for key, each in PLACE_VARIABLES.items() if os.environ.get(each)}
+            config = over_pipeline(PipelineConfig(), places)
+            named = f", and the environment's {' and '.join(sorted(places))}" if places else ""
+            said = f"no {PIPELINE} here: the defaults{named}"
+        return over_pipeline(config, over), Finding(name, "ok", said)
     except ConfigError as error:
         what, _, way_out = str(error).rpartition("; ")
         way_out = way_out if what else "correct it"
@@ -135,7 +146,7 @@ def _look_at_secrets(config: PipelineConfig) -> Finding:
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url is None:
-        said = f"{', '.join(unset)} are to come from Prefect's blocks, and no Prefect API is named"
+        said = f"from Prefect's blocks are to come {', '.join(unset)}, and no Prefect API is named"
         return Finding("secrets", "warning", said, "set PREFECT_API_URL, or the variables themselves")
     from flows.secrets import load_secrets
 

@@ -24,8 +24,10 @@ def look_at_store(url: str) -> Finding:
     filesystem, root = open_filesystem(url)
     local = is_local(filesystem)
     shown = root if local else masked(url)
-    if local and not Path(root).exists():
-        above = nearest(Path(root))
+    above = nearest(Path(root)) if local else None
+    if above is not None and not above.is_dir():
+        raise UserError(f"{above}: is no folder; name another store")
+    if above is not None and above != Path(root):
         try:
             # A file without a name, where the filesystem has such.
             tempfile.TemporaryFile(dir=above).close()
@@ -33,8 +35,6 @@ def look_at_store(url: str) -> Finding:
             way_out = "make it writable or name another store"
             return Finding(_NAME, "wrong", f"{shown} is not there, and {above}: {error.strerror}", way_out)
         return Finding(_NAME, "ok", f"{shown} is not there yet, and can be made")
-    if local and not Path(root).is_dir():
-        raise UserError(f"{shown}: is no folder; name another store")
     probe = f"{root}/.doctor-{uuid.uuid4().hex}"
     try:
         stages = len([name for name in folders(filesystem, root) if not name.startswith(".")])

@@ -1,11 +1,16 @@
 """detectron2 and its torchvision: neither is needed; where one is installed, it is told whether it loads."""
 
+import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from roastery.doctor.child import ask
 from roastery.doctor.finding import Finding
 
+_VERSION = re.compile(r"^__version__ = ['\"]([\w.+-]{1,40})['\"]", re.MULTILINE)
 _TORCHVISION = """
 import json, torch, torchvision
 torch.ops.torchvision.nms
@@ -34,7 +39,7 @@ def look_at_torchvision() -> Finding:
     return Finding(
         "torchvision",
         "wrong",
-        f"{_told_version('torchvision')}{_made_for()} does not load: {said.error}",
+        f"{_build()}{_made_for()} does not load: {said.error}",
         f"install the build of torchvision that fits PyTorch {_told_version('torch')}, its version and its device "
         "(CPU or CUDA), or uninstall it: only detectron2 needs it",
     )
@@ -82,10 +87,22 @@ def _told_version(package: str) -> str:
         return "of no version"
 
 
+def _build() -> str:
+    """Torchvision's version with the device that it was built for, as only a file of its own says: "0.28.0+cu130"."""
+    spec = find_spec("torchvision")
+    if spec is not None and spec.origin is not None:
+        file = Path(spec.origin).with_name("version.py")
+        told = _VERSION.search(file.read_text(errors="replace")) if file.is_file() else None
+        if told:
+            return told[1]
+    return _told_version("torchvision")
+
+
 def _made_for() -> str:
-    """Of which PyTorch torchvision says that it is made for."""
+    """Of which PyTorch torchvision says that it is made for: "torch==2.13.0"."""
     try:
-        wanted = [each.partition(";")[0].strip() for each in requires("torchvision") or () if each.startswith("torch=")]
+        asked = map(Requirement, requires("torchvision") or ())
     except PackageNotFoundError:
         return ""
+    wanted = [str(each) for each in asked if each.name == "torch"]
     return f" (made for {wanted[0]})" if wanted else ""

@@ -1,5 +1,6 @@
 """Disks, memory and cores: what a conversion takes of them."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def look_at_machine(pipeline: PipelineConfig) -> Finding:
     processes, threads = processes_and_threads(pipeline)
     memory = memory_available()
     found = (
-        f"{_number(cores(), 'core')}, {memory / 2**30:.1f} GiB of memory free: {_number(processes, 'model')} at a time, "
-        f"{_number(threads, 'thread')} each"
+        f"{_number(cores(), 'core')}, {memory / 2**30:.1f} GiB of memory free: "
+        f"{_number(processes, 'model')} at a time, {_number(threads, 'thread')} each"
     )
     if memory >= processes * MEMORY_OF_A_MODEL:
         return Finding("memory and cores", "ok", found)
@@ -51,6 +52,6 @@ def _number(count: int, word: str) -> str:
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or the nearest above it that is there; it may be a file."""
     folder = folder.absolute()
-    return next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
+    return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
