@@ -18,6 +18,7 @@ from cli import FAILED
 from cli.environment import HOME, name_environment
 from cli.plain import plain
 from cli.registry_options import PIPELINE, JsonOption, PipelineOption, TrackingOption
+from roastery.address import masked
 from roastery.doctor.artifact_store import look_at_store
 from roastery.doctor.detectron2 import look_at_detectron2, look_at_torchvision
 from roastery.doctor.finding import Check, Finding, bounded
@@ -104,9 +105,10 @@ def _checks(pipeline: Path | None, over: Mapping[str, str]) -> Iterator[Check]:
 def _places(config: PipelineConfig) -> Iterator[Check]:
     if config.secrets:
         yield Check("secrets", partial(_look_at_secrets, config), _SERVER_SECONDS)
-    yield Check("MLflow store", partial(look_at_registry, config.tracking_uri), _SERVER_SECONDS)
-    yield Check("artifact store", partial(look_at_store, config.store), _SERVER_SECONDS)
-    yield Check("disk of artifacts", partial(_look_at_artifacts_disk, config.store), _DISK_SECONDS)
+    tracking_uri, store = config.tracking_uri, config.store
+    yield Check("MLflow store", partial(look_at_registry, tracking_uri), _SERVER_SECONDS, masked(tracking_uri))
+    yield Check("artifact store", partial(look_at_store, store), _SERVER_SECONDS, masked(store))
+    yield Check("disk of artifacts", partial(_look_at_artifacts_disk, store), _DISK_SECONDS)
     yield Check("memory and cores", partial(look_at_machine, config))
 
 

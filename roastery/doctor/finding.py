@@ -10,6 +10,8 @@ from roastery.errors import RoasteryError
 State = Literal["ok", "missing", "warning", "wrong"]
 """missing: and not needed; warning: it works, but not for long or not for all."""
 
+_WAY_OUT = "mend what it names, and look again"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -30,11 +32,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A look at one thing, and how many seconds it may take."""
+    """A look at one thing.
+
+    Attributes:
+        seconds: how many it may take.
+        place: where the thing is, as it may be told: what is known of it when it does not answer.
+    """
 
     name: str
     look: Callable[[], Finding]
     seconds: float = 60.0
+    place: str = ""
 
 
 def bounded(check: Check) -> Finding:
@@ -52,13 +60,14 @@ def bounded(check: Check) -> Finding:
     thread.join(check.seconds)
     if not answers:
         said = f"timed out: no answer within {check.seconds:g} s"
-        return Finding(check.name, "wrong", said, "see whether what it names answers at all, and look again")
+        where = f"{check.place}: " if check.place else ""
+        return Finding(check.name, "wrong", f"{where}{said}", "see whether it answers others, and look again")
     answer = answers[0]
     if isinstance(answer, Finding):
         return answer
     if isinstance(answer, RoasteryError):
         # The message has the way out in it.
         what, _, way_out = str(answer).rpartition("; ")
-        return Finding(check.name, "wrong", what or way_out, way_out if what else "")
+        return Finding(check.name, "wrong", what or way_out, way_out if what else _WAY_OUT)
     text = " ".join(str(answer).split())
-    return Finding(check.name, "wrong", f"{type(answer).__name__}: {text[:300]}", "mend what it names")
+    return Finding(check.name, "wrong", f"{type(answer).__name__}: {text[:300]}", _WAY_OUT)

@@ -88,10 +88,10 @@ def _required(extra: str) -> Iterator[Requirement]:
         return
     for line in told:
         requirement = Requirement(line)
-        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if not always if extra else always:
-            if extra and requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
-                continue
+        marker = requirement.marker
+        always = marker is None or marker.evaluate({"extra": ""})
+        added = marker is not None and not always and marker.evaluate({"extra": extra})
+        if added if extra else always:
             yield requirement
 
 
