@@ -8,6 +8,7 @@ import pytest
 
 from roastery.doctor.artifact_store import look_at_store
 from roastery.doctor.finding import Check, bounded
+from roastery.filesystem import open_filesystem
 
 
 def test_a_store_is_written_and_read_and_left_as_it_was(tmp_path: Path) -> None:
@@ -49,3 +50,15 @@ def test_a_store_under_a_file_is_wrong(tmp_path: Path, where: str) -> None:
 def test_a_store_of_an_unknown_kind_is_wrong_with_the_way_out() -> None:
     found = bounded(Check("artifact store", lambda: look_at_store("nosuch://place")))
     assert (found.state, found.way_out) == ("wrong", "name a folder or an fsspec URL")
+
+
+def test_a_store_on_s3_is_written_and_read_and_left_as_it_was(s3: str) -> None:
+    store = f"{s3}/prefix"
+    assert look_at_store(store).state == "ok"
+    filesystem, root = open_filesystem(store)
+    assert filesystem.find(root) == []
+
+
+def test_a_bucket_that_is_not_there_is_wrong_with_the_way_out(s3: str) -> None:
+    found = bounded(Check("artifact store", lambda: look_at_store(f"{s3}-that-is-not-there/prefix")))
+    assert (found.state, found.way_out) == ("wrong", "create the bucket or name another store")
