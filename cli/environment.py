@@ -9,6 +9,13 @@ HOME = Path(".roastery")
 
 def prepare_environment(home: Path) -> None:
     """Before Prefect is imported: a home and a server of its own unless others are named, quiet, and telling nobody."""
+    name_environment(home)
+    # The server makes its database there, and does not make the folder.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def name_environment(home: Path) -> None:
+    """As `prepare_environment`, for who only looks: nothing is made."""
     quiet = {
         "PREFECT_HOME": str(home.absolute() / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -23,5 +30,3 @@ def prepare_environment(home: Path) -> None:
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
-    # The server makes its database there, and does not make the folder.
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ from prefect.types.entrypoint import EntrypointType
 from deployments.definitions import Definitions, Deployment, read_definitions
 from deployments.install import make_automations
 from flows.asked import CONFIGS_VARIABLE
-from flows.local_processes import processes_and_threads, thread_variables
+from flows.local_processes import thread_variables
+from roastery.machine import processes_and_threads
 from roastery.project import load_project
 
 _STARTED_SECONDS = 0.1

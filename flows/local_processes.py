@@ -1,6 +1,5 @@
 """A fleet's models on this machine: a process each, as many at once as its cores and its memory take."""
 
-import os
 import queue
 import sys
 import threading
@@ -12,7 +11,6 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-import psutil
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
@@ -24,26 +22,12 @@ from flows.model_process import MODULE, Answer, Asked
 from flows.parent_task import parent_task_run
 from flows.progress import ProgressPipe
 from roastery.errors import RuntimeFailed, RuntimeTimedOut
+from roastery.machine import processes_and_threads
 from roastery.peer import Peer
 from roastery.project import Project
-from roastery.spec import PipelineConfig
 from roastery.stages.failure import reason_of
 
-_MEMORY_OF_A_MODEL = 3 << 30
-"""What a full-size model takes at the most, with room to spare (`benchmarks/conversion.py`: 1.3 GiB)."""
 _LAST_WORDS_SECONDS = 10.0
-
-
-def processes_and_threads(pipeline: PipelineConfig) -> tuple[int, int]:
-    """How many models at once, and threads of each.
-
-    Two models of one thread are done sooner than one after the other of two (`benchmarks/fleet.py`), so there is one
-    for each core, unless memory is short or the pipeline says otherwise.
-    """
-    cores = len(os.sched_getaffinity(0))
-    by_memory = int(psutil.virtual_memory().available // _MEMORY_OF_A_MODEL)
-    processes = pipeline.processes or max(1, min(cores, by_memory))
-    return processes, pipeline.threads or max(1, cores // processes)
 
 
 def thread_variables(threads: int) -> dict[str, str]:

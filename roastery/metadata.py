@@ -3,6 +3,9 @@
 MODULE_KEY = "roastery.module"
 """A node's metadata: the dotted name of the module that it came from."""
 
+PLACE_KEY = "roastery.place"
+"""A node's metadata: the line of a user's own source that called it, where one did (`places`)."""
+
 NET_ARGUMENTS_KEY = "roastery.net_arguments"
 """The model's metadata: the arguments that its NetDef carries, as JSON."""
 

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from roastery.caffe2.passes import add_parameter, constant_value
-from roastery.metadata import MODULE_KEY
 
 
 def expand_bilinear(graph: ir.Graph) -> None:
@@ -67,7 +66,7 @@ def _expand(graph: ir.Graph, node: ir.Node, factors: tuple[int, int]) -> None:
     padded.shape = ir.Shape([None, channels, None, None])
     upsampled.type, upsampled.shape = output.type, output.shape
     for created in (pad, upsample):
-        created.metadata_props[MODULE_KEY] = node.metadata_props.get(MODULE_KEY, "")
+        created.metadata_props.update(node.metadata_props)
     graph.insert_before(node, [pad, upsample])
     ir.convenience.replace_all_uses_with(output, upsampled, replace_graph_outputs=True)
     upsampled.name, output.name = output.name, None

@@ -15,7 +15,8 @@ from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
 from roastery.caffe2.passes import constant_value, run_passes
 from roastery.errors import ModelFileError, UnsupportedOperator
-from roastery.metadata import CUDA_DEVICE, MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.metadata import CUDA_DEVICE, MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
+from roastery.places import known_place, named
 
 # The name that the original's nets have: a C++ program may run its net by that name.
 NET_NAME = "torch-jit-export_predict"
@@ -40,7 +41,8 @@ def convert(model: ir.Model) -> Nets:
         and the init net, which fills the parameters. For the device "cuda:0" both are placed there (`devices`).
 
     Raises:
-        UnsupportedOperator: an operator without a Caffe2 form, with the module that it came from.
+        UnsupportedOperator: an operator without a Caffe2 form, with the module that it came from and, where it is the
+            user's own, the line of its source.
         ModelFileError: metadata that no export of ours has.
     """
     graph = model.graph
@@ -55,7 +57,8 @@ def convert(model: ir.Model) -> Nets:
         try:
             operator = look_up(node)(node)
         except UnsupportedOperator as error:
-            raise UnsupportedOperator(f"module {module or '(top)'!r}: {error}") from error
+            place = known_place(node.metadata_props.get(PLACE_KEY))
+            raise UnsupportedOperator(f"{named(module, place)}: {error}") from error
         predict.op.append(_operator_def(operator, module))
         for value in node.inputs:
             name = _name(value) if value is not None else ""

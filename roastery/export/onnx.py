@@ -6,6 +6,7 @@ is not copied on its way to a file or a NetDef.
 
 import json
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
-from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
 from roastery.ops.definition import translations
+from roastery.places import known_place, named
 from roastery.regular_file import require_regular
 
 OPSET = 21
@@ -32,6 +34,8 @@ _ONNX_ERRORS = (
     *(RuntimeError, ValueError, IndexError, TypeError),
 )
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+# What `trace` left of it is a place; the exporter's own are of this machine, and no places.
+_STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"
 
 
 def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.Model:
@@ -41,11 +45,13 @@ def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.
         input_names: other names than the program's own.
 
     Returns:
-        The model, opset 21 and `ops.definition.ONNX_DOMAIN`. Each node's metadata says which module it came from; the
-        net's arguments are in the model's metadata. It holds no path, time or sample.
+        The model, opset 21 and `ops.definition.ONNX_DOMAIN`. Each node's metadata says which module it came from, and
+        which line of a user's source called it; the net's arguments are in the model's metadata. It holds no path, time
+        or sample.
 
     Raises:
-        UnsupportedOperator: the program has an operator without an ONNX form.
+        UnsupportedOperator: the program has an operator without an ONNX form; it is named, with its module and the
+            line of a user's source.
     """
     try:
         with _quiet_exporter():
@@ -60,7 +66,7 @@ def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise UnsupportedOperator(f"the traced program has no ONNX form: {_innermost(error)}") from error
+        raise UnsupportedOperator(f"{_refused(error)} has no ONNX form: {_innermost(error)}") from error
     if exported is None:
         raise UnsupportedOperator("the traced program has no ONNX form: the exporter gave none")
     model = exported.model
@@ -138,20 +144,38 @@ def _texts(message: Message) -> Iterator[object]:
 
 
 def _strip(model: ir.Model) -> None:
-    """Keep of the exporter's metadata only the module's name: stack traces hold paths of the machine."""
+    """Keep of the exporter's metadata the module's name and the user's line: stack traces hold paths of the machine."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     for node in model.graph.all_nodes():
         scopes = node.metadata_props.get(_NAME_SCOPES_KEY, "[]").strip("[]").replace("'", "").split(", ")
+        place = known_place(node.metadata_props.get(_STACK_TRACE_KEY))
         node.metadata_props.clear()
         # The last scope is the node itself, the one before its module.
         if len(scopes) > 1:
             node.metadata_props[MODULE_KEY] = scopes[-2]
+        if place:
+            node.metadata_props[PLACE_KEY] = place
     for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
         value.metadata_props.clear()
     for node in model.graph.all_nodes():
         for value in node.outputs:
             value.metadata_props.clear()
+
+
+def _refused(error: BaseException) -> str:
+    """The operator that the exporter could not translate: it tells it by its number in the graph alone."""
+    node = None
+    while error.__cause__ is not None:
+        error = error.__cause__
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            handled = frame.f_locals.get("node")
+            node = handled if isinstance(handled, torch.fx.Node) else node
+    if node is None:
+        return "the traced program"
+    scopes = [scope for scope, _ in node.meta.get("nn_module_stack", {}).values()]
+    place = known_place(node.meta.get("stack_trace"))
+    return f"{named(scopes[-1] if scopes else '', place)}: the operator '{node.target}'"
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """A detector traced to one graph with torch.export, for any image size.
 
 Saved programs repeat to the byte: they hold neither the sample that they were traced with nor the paths of the sources.
+Of a user's own sources they say the line that called an operator (`places`).
 """
 
 import inspect
@@ -30,6 +31,7 @@ from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.program_check import refuse_what_executes
 from roastery.metadata import BATCH_ARGUMENT
 from roastery.ops.definition import some_of_each
+from roastery.places import called_from, place_of
 
 _INTERFACE_FILE = "roastery_interface.json"
 # About what a saved program takes beside its weights.
@@ -144,8 +146,8 @@ def _untraceable(error: BaseException, detector: nn.Module) -> str:
         owner = id(frame.f_locals.get("self"))
         if owner in names and not frame.f_code.co_filename.startswith(_TORCH):
             place = names[owner] or "(top)"
-            source = linecache.getline(frame.f_code.co_filename, number).strip()
-            line = f" ({Path(frame.f_code.co_filename).name}:{number}: {source})"
+            source = linecache.getline(frame.f_code.co_filename, number)
+            line = f" ({place_of(frame.f_code.co_filename, number, source)})"
     if isinstance(error, _OF_THE_DATA):
         return (
             f"module {place!r}: has control flow that depends on the image{line}, and a Caffe2 net has one road for "
@@ -197,6 +199,8 @@ def _from_none(size: Any, bounds: Any) -> Any:
 def _portable(program: ExportedProgram) -> ExportedProgram:
     """Without sample inputs (they would be pickled into the file), guards, stack traces and ranges of derived sizes.
 
+    Of a stack trace the user's line stays, in its stead: that is saved, and survives decomposition.
+
     A range for an expression (`32 * height`) is read back as if the expression were a symbol, and then the program
     cannot be decomposed (torch 2.13); the range of `height` says the same.
     """
@@ -210,5 +214,7 @@ def _portable(program: ExportedProgram) -> ExportedProgram:
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)
+                place = called_from(node.meta.pop("stack_trace", ""))
+                if place:
+                    node.meta["stack_trace"] = place
     return program

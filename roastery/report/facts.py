@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roastery.evaluation.gate import GatePolicy
-from roastery.results import StageTiming
+from roastery.results import ModelSource, StageTiming
 from roastery.spec import ExportSpec
 
 
@@ -20,11 +20,11 @@ class ReportFacts:
         versions: package to version.
         weights: the checkpoint's path or name, of which the name is told.
         export: what kind of net was made.
+        source: how the model is built, where that takes more than its config.
     """
 
     meta_architecture: str = ""
     source: ModelSource | None = None
-    """How the model is built, where that takes more than its config."""
     gate: GatePolicy = field(default_factory=GatePolicy)
     operators: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import pytest
 
 from roastery.errors import ModelFileError
 from roastery.export.onnx import load_onnx, save_onnx
-from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
+from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
 from roastery.ops.definition import ONNX_DOMAIN
 
 
@@ -38,7 +38,7 @@ def test_an_exported_model_says_its_nets_arguments_and_each_nodes_module(
 
 def test_an_exported_model_holds_no_path_and_no_stack_trace(converted: Callable[[str], Path], mask_model: Path) -> None:
     content = (converted(mask_model.name) / "model.onnx").read_bytes()
-    for trace_of_a_machine in (b"site-packages", b"stack_trace", str(Path.cwd()).encode()):
+    for trace_of_a_machine in (b"site-packages", b"stack_trace", PLACE_KEY.encode(), str(Path.cwd()).encode()):
         assert trace_of_a_machine not in content
 
 

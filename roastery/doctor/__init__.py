@@ -1,0 +1,1 @@
+"""What `roastery doctor` looks at: what is there, what is wrong, and the way out."""
