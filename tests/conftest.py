@@ -97,6 +97,10 @@ _GIVEN: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: any((folder / "Base-RCNN-FPN.yaml").is_file() for folder in zoo_folders()),
         f"tests of detectron2's own configs; set {ZOO_VARIABLE} to the configs folder of a checkout",
     ),
+    "detectron2": (
+        lambda: importlib.util.find_spec("detectron2") is not None,
+        "tests of live detectron2 models; install detectron2 (docs/how-to/live-detectron2.md)",
+    ),
 }
 _left_out: dict[str, int] = {}
 

@@ -6,6 +6,7 @@ Sampling, preprocessing, evaluation and the net's arguments read these keys alon
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from roastery.config import known_keys
@@ -26,8 +27,8 @@ def roastery_config(own: Mapping[str, Any], model: Any, detector: Detector) -> C
     tree = known_keys(own)
     node = tree["MODEL"]
     node["META_ARCHITECTURE"] = detector.meta_architecture
-    node["PIXEL_MEAN"] = detector.pixel_mean.flatten().tolist()
-    node["PIXEL_STD"] = detector.pixel_std.flatten().tolist()
+    node["PIXEL_MEAN"] = _shortest(detector.pixel_mean)
+    node["PIXEL_STD"] = _shortest(detector.pixel_std)
     tree["INPUT"]["FORMAT"] = getattr(model, "input_format", None) or tree["INPUT"]["FORMAT"]
     if isinstance(detector, RetinaNet):
         node["RETINANET"]["NUM_CLASSES"] = detector.decoder.classes
@@ -46,3 +47,8 @@ def roastery_config(own: Mapping[str, Any], model: Any, detector: Detector) -> C
     config = CfgNode(tree)
     config.freeze()
     return config
+
+
+def _shortest(values: Tensor) -> list[float]:
+    """float32 values as the shortest decimals that give them, as they stood in a config: 103.53."""
+    return [float(str(value)) for value in values.flatten().numpy()]
