@@ -1,5 +1,7 @@
 """Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded."""
 
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from roastery.errors import ModelFileError
 def run_passes(graph: ir.Graph) -> None:
     """All passes, in place."""
     lift_constants(graph)
+    fold_constants(graph)
     drop_identities(graph)
     fold_batch_norms(graph)
 
@@ -46,6 +49,55 @@ def lift_constants(graph: ir.Graph) -> None:
         _replace(graph, output, value)
         graph.remove(node, safe=True)
         graph.initializers.add(value)
+
+
+def fold_constants(graph: ir.Graph) -> None:
+    """Work out what the exporter does with constants: numbers cast to float32, weights turned or reshaped.
+
+    None of them makes more numbers than there were.
+    """
+    for node in list(graph):
+        output = node.outputs[0]
+        array = _folded(node) if node.domain == "" and output not in graph.outputs else None
+        if array is not None:
+            _replace(graph, output, _new_parameter(graph, node.inputs[0], array))
+            graph.remove(node, safe=True)
+
+
+def _folded(node: ir.Node) -> NDArray[np.generic] | None:
+    """What a node makes of constants; None for what is computed, or is for Caffe2 to refuse."""
+    if node.op_type not in ("Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze"):
+        return None
+    arrays = [constant_value(value) for value in node.inputs]
+    first = arrays[0] if arrays else None
+    if first is None:
+        return None
+    match node.op_type:
+        case "Cast" if node.attributes.get_int("to", 0) == ir.DataType.FLOAT and first.dtype.kind in "bif":
+            return first.astype(np.float32)
+        case "CastLike" if node.inputs[1] is not None and node.inputs[1].dtype == ir.DataType.FLOAT:
+            return first.astype(np.float32) if first.dtype.kind in "bif" else None
+        case "Transpose":
+            order = list(node.attributes.get_ints("perm", range(first.ndim)[::-1]))
+            return first.transpose(order) if sorted(order) == list(range(first.ndim)) else None
+        case "Unsqueeze" if arrays[1] is not None and arrays[1].size <= _MOST_AXES:
+            return _with_axes(first, [int(axis) for axis in arrays[1].ravel()])
+        case "Reshape" if arrays[1] is not None:
+            shape = [int(size) for size in arrays[1].ravel()]
+            # Constant sizes alone, which ask nothing of the old shape.
+            return first.reshape(shape) if min(shape, default=1) > 0 and prod(shape) == first.size else None
+    return None
+
+
+# Caffe2 has operators for no more.
+_MOST_AXES = 8
+
+
+def _with_axes(array: NDArray[np.generic], axes: list[int]) -> NDArray[np.generic] | None:
+    rank = array.ndim + len(axes)
+    if rank > _MOST_AXES or not all(-rank <= axis < rank for axis in axes) or len({a % rank for a in axes}) < len(axes):
+        return None
+    return np.expand_dims(array, tuple(axes))
 
 
 def drop_identities(graph: ir.Graph) -> None:
@@ -87,8 +139,8 @@ def fold_batch_norms(graph: ir.Graph) -> None:
             folded_weight = weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
             # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
             folded[key] = (
-                _new_parameter(graph, convolution.inputs[1], folded_weight),
-                _new_parameter(graph, norm.inputs[2], folded_bias),
+                _new_parameter(graph, convolution.inputs[1], folded_weight.astype(np.float32)),
+                _new_parameter(graph, norm.inputs[2], folded_bias.astype(np.float32)),
             )
         convolution.resize_inputs(3)
         for index, value in enumerate(folded[key], start=1):
@@ -101,7 +153,7 @@ def _feeds_one(graph: ir.Graph, value: ir.Value) -> bool:
     return len(value.uses()) == 1 and value not in graph.outputs
 
 
-def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floating]) -> ir.Value:
+def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.generic]) -> ir.Value:
     """A parameter in the place of an old one, under its name where nobody else reads that."""
     assert old is not None
     assert old.name is not None
@@ -110,7 +162,7 @@ def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floa
         graph.initializers.pop(name)
     while name in graph.initializers:
         name = f"{name}_folded"
-    return add_parameter(graph, name, np.ascontiguousarray(array, dtype=np.float32))
+    return add_parameter(graph, name, np.asarray(array, order="C"))
 
 
 def add_parameter(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
