@@ -131,7 +131,7 @@ ARITHMETIC: dict[str, Part] = {
     "a row of the other": lambda x: x - x.mean(1, keepdim=True),
     "more axes on the right": lambda x: x[0, 0] * x,
     "more axes on the left": lambda x: x[0, 0] - x,
-    "both sides": lambda x: x.sum(2, keepdim=True) * x.sum(3, keepdim=True),
+    "both sides": lambda x: x.mean(2, keepdim=True) * x.mean(3, keepdim=True),
     "square": torch.square,
     "** 2": lambda x: x**2,
     "** 3": lambda x: x**3,

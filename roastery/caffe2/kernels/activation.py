@@ -8,7 +8,7 @@ from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import only_floats
 from roastery.caffe2.kernels.functions import of_floats, plain
 from roastery.caffe2.kernels.registry import Compute, kernel
-from roastery.errors import OperatorError
+from roastery.errors import ModelFileError, OperatorError
 
 for _type, _function, _in_place in (
     ("Relu", torch.relu, torch.relu_),
@@ -62,6 +62,8 @@ def build_selu(arguments: Arguments) -> Compute:
     Source: caffe2/operators/selu_op.h, PyTorch 1.10.
     """
     alpha, scale = arguments.number("alpha", 1.6732632423543772), arguments.number("scale", 1.0507009873554805)
+    if scale <= 1:
+        raise ModelFileError(f"{arguments.owner}: a scale of {scale}, must be over 1")
     return of_floats(lambda x: F.elu(x, alpha).mul_(scale))
 
 

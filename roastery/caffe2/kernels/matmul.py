@@ -23,6 +23,8 @@ def build_batch_matmul(arguments: Arguments) -> Compute:
     def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         only_floats(a)
         only_floats(b)
+        if b.ndim == 1 and trans_a:
+            raise OperatorError("a transposed matrix with a vector, of which Caffe2 gives another shape")
         if min(a.ndim, b.ndim) == 1:
             y = torch.matmul(_turned(a, trans_a), _turned(b, trans_b))
             return (y.reshape(1) if y.ndim == 0 else y,)

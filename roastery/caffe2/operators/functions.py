@@ -32,6 +32,8 @@ def _with_numbers(node: ir.Node) -> NetOperator:
     arguments: dict[str, ArgumentValue] = {
         theirs: float(attribute(node, name, default)) for name, (theirs, default) in _NUMBERS[node.op_type].items()
     }
+    if arguments.get("scale", 2.0) <= 1.0:  # type: ignore[operator]
+        raise refuse(node, "Caffe2 has a Selu of a gamma over 1 alone")
     return NetOperator(node.op_type, names_of(node.inputs), names_of(node.outputs), arguments)
 
 
