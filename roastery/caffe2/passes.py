@@ -1,11 +1,13 @@
-"""Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded."""
+"""Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded.
 
-from math import prod
+What is made of constants alone is a constant too (`folding`).
+"""
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from roastery.caffe2.folding import fold
 from roastery.errors import ModelFileError
 
 
@@ -52,52 +54,14 @@ def lift_constants(graph: ir.Graph) -> None:
 
 
 def fold_constants(graph: ir.Graph) -> None:
-    """Work out what the exporter does with constants: numbers cast to float32, weights turned or reshaped.
-
-    None of them makes more numbers than there were.
-    """
+    """Put what is made of constants alone in the place of what makes it, under the parameter's name."""
     for node in list(graph):
-        output = node.outputs[0]
-        array = _folded(node) if node.domain == "" and output not in graph.outputs else None
+        if len(node.outputs) != 1 or node.outputs[0] in graph.outputs:
+            continue
+        array = fold(node, [constant_value(value) for value in node.inputs])
         if array is not None:
-            _replace(graph, output, _new_parameter(graph, node.inputs[0], array))
+            _replace(graph, node.outputs[0], _new_parameter(graph, node.inputs[0], array))
             graph.remove(node, safe=True)
-
-
-def _folded(node: ir.Node) -> NDArray[np.generic] | None:
-    """What a node makes of constants; None for what is computed, or is for Caffe2 to refuse."""
-    if node.op_type not in ("Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze"):
-        return None
-    arrays = [constant_value(value) for value in node.inputs]
-    first = arrays[0] if arrays else None
-    if first is None:
-        return None
-    match node.op_type:
-        case "Cast" if node.attributes.get_int("to", 0) == ir.DataType.FLOAT and first.dtype.kind in "bif":
-            return first.astype(np.float32)
-        case "CastLike" if node.inputs[1] is not None and node.inputs[1].dtype == ir.DataType.FLOAT:
-            return first.astype(np.float32) if first.dtype.kind in "bif" else None
-        case "Transpose":
-            order = list(node.attributes.get_ints("perm", range(first.ndim)[::-1]))
-            return first.transpose(order) if sorted(order) == list(range(first.ndim)) else None
-        case "Unsqueeze" if arrays[1] is not None and arrays[1].size <= _MOST_AXES:
-            return _with_axes(first, [int(axis) for axis in arrays[1].ravel()])
-        case "Reshape" if arrays[1] is not None:
-            shape = [int(size) for size in arrays[1].ravel()]
-            # Constant sizes alone, which ask nothing of the old shape.
-            return first.reshape(shape) if min(shape, default=1) > 0 and prod(shape) == first.size else None
-    return None
-
-
-# Caffe2 has operators for no more.
-_MOST_AXES = 8
-
-
-def _with_axes(array: NDArray[np.generic], axes: list[int]) -> NDArray[np.generic] | None:
-    rank = array.ndim + len(axes)
-    if rank > _MOST_AXES or not all(-rank <= axis < rank for axis in axes) or len({a % rank for a in axes}) < len(axes):
-        return None
-    return np.expand_dims(array, tuple(axes))
 
 
 def drop_identities(graph: ir.Graph) -> None:

@@ -11,7 +11,7 @@ from roastery.errors import OperatorError
 
 @kernel("BatchMatMul", inputs=(2, 2))
 def build_batch_matmul(arguments: Arguments) -> Compute:
-    """Products of matrices, (..., M, K) and (..., K, N); the axes before are the same, with `broadcast` as numpy has it.
+    """Products of matrices, (..., M, K) and (..., K, N); the axes before are the same, or broadcast with `broadcast`.
 
     `trans_a` and `trans_b` say that the matrices lie transposed. A vector is a row before, a column after; of two
     vectors it gives (1,).

@@ -93,6 +93,9 @@ def build_batch_norm(arguments: Arguments) -> Compute:
             only_floats(each)
         if x.ndim < 2 or any(len(each) != x.shape[1] for each in parameters):
             raise OperatorError(f"parameters of {[len(each) for each in parameters]} channels")
-        return (F.batch_norm(x, *parameters, training=False, eps=epsilon) if x.numel() else torch.empty_like(x),)
+        if not x.numel():
+            return (torch.empty_like(x),)
+        mean, variance, scale, bias = parameters
+        return (F.batch_norm(x, mean, variance, scale, bias, eps=epsilon),)
 
     return compute

@@ -24,7 +24,9 @@ def norms() -> dict[Any, Callable[..., Any]]:
 
 
 def _filled(value: float, *sizes: int) -> Any:
-    return op.Constant(value=ir.tensor(np.full(sizes, value, np.float32)))
+    # The exporter takes tensors of the IR; onnxscript's own signature does not say so.
+    tensor: Any = ir.tensor(np.full(sizes, value, np.float32))
+    return op.Constant(value=tensor)
 
 
 def _affine(weight: Any, bias: Any, *sizes: int) -> tuple[Any, Any]:

@@ -57,7 +57,8 @@ def products(draw: st.DrawFn) -> Any:
             leads.reverse()
     a = [*leads[0], inner, rows] if transposed["trans_a"] else [*leads[0], rows, inner]
     b = [*leads[1], columns, inner] if transposed["trans_b"] else [*leads[1], inner, columns]
-    if draw(st.integers(0, 5)) == 5:
+    # Of a vector with a matrix of no columns Caffe2 dies.
+    if draw(st.integers(0, 5)) == 5 and 0 not in b:
         a = [inner]
     # Of a transposed matrix with a vector Caffe2 gives another shape than the product has.
     if draw(st.integers(0, 5)) == 5 and not transposed["trans_a"]:
@@ -71,7 +72,8 @@ def layer_norms(draw: st.DrawFn) -> Any:
     generator = draw(GENERATORS)
     shape = [draw(st.integers(0, 3)), *draw(st.lists(st.integers(2, 6), min_size=1, max_size=3))]
     axis = draw(st.integers(1, len(shape) - 1))
-    x = generator.normal(draw(st.integers(-3, 3)), 1, shape)
+    # Of numbers that are nearly one there is nothing exact to normalise.
+    x = generator.normal(draw(st.integers(-3, 3)), 1, shape) + 2 * np.arange(shape[-1])
     # The last is refused.
     inputs = [np.array(x, draw(st.sampled_from([*[np.float32] * 15, np.int32])))]
     arguments: dict[str, Any] = {"axis": axis - len(shape) * draw(st.integers(0, 1))} if axis > 1 else {}
