@@ -10,12 +10,20 @@ from roastery.caffe2.kernels.functions import of_floats, plain
 from roastery.caffe2.kernels.registry import Compute, kernel
 from roastery.errors import ModelFileError, OperatorError
 
-for _type, _function, _in_place in (
-    ("Relu", torch.relu, torch.relu_),
-    ("Sigmoid", torch.sigmoid, torch.sigmoid_),
-    ("Tanh", torch.tanh, torch.tanh_),
-):
-    kernel(_type, inputs=(1, 1), in_place=plain(_in_place), by_row=True)(plain(_function))
+
+@kernel("Relu", inputs=(1, 1), in_place=plain(torch.relu_), by_row=True)
+def build_relu(arguments: Arguments) -> Compute:
+    return of_floats(torch.relu)
+
+
+@kernel("Sigmoid", inputs=(1, 1), in_place=plain(torch.sigmoid_), by_row=True)
+def build_sigmoid(arguments: Arguments) -> Compute:
+    return of_floats(torch.sigmoid)
+
+
+@kernel("Tanh", inputs=(1, 1), in_place=plain(torch.tanh_), by_row=True)
+def build_tanh(arguments: Arguments) -> Compute:
+    return of_floats(torch.tanh)
 
 
 @kernel("LeakyRelu", inputs=(1, 1), by_row=True)
