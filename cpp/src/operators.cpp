@@ -47,6 +47,7 @@ bool may_run(const std::string& operator_type) {
                                                 "LeakyRelu",
                                                 "Log",
                                                 "MaxPool",
+                                                "Mish",
                                                 "Mul",
                                                 "Negative",
                                                 "PRelu",

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -171,6 +172,7 @@ _CASES: dict[str, tuple[str, list[str], Callable[[], nn.Module], tuple[int, ...]
             ("Gelu", "Gelu", F.gelu),
             ("HardSigmoid", "HardSigmoid", F.hardsigmoid),
             ("LeakyRelu", "LeakyRelu", lambda x: F.leaky_relu(x, 0.2)),
+            ("Mish", "Mish", F.mish),
             ("Neg", "Negative", torch.neg),
             ("Pow", "Pow", lambda x: x**3),
             ("ReduceMax", "ReduceMax", lambda x: x.amax((2, -3))),
@@ -222,13 +224,20 @@ def test_every_entry_of_the_table_has_a_case() -> None:
     assert {case[0] for case in _CASES.values()} == set(table())
 
 
+@cache
+def _converted(case: str) -> tuple[nn.Module, Tensor, Nets]:
+    """Once for both runtimes: an export takes seconds."""
+    _, _, build, shape = _CASES[case]
+    torch.manual_seed(0)
+    module, x = build(), torch.randn(shape)
+    return module, x, _netdef(module, x)
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("case", _CASES)
 def test_an_entry_gives_what_pytorch_gives(case: str, runtime: str) -> None:
-    _, types, build, shape = _CASES[case]
-    torch.manual_seed(0)
-    module, x = build(), torch.randn(shape)
-    nets = _netdef(module, x)
+    _, types, _, shape = _CASES[case]
+    module, x, nets = _converted(case)
     assert [op.type for op in nets.predict_net.op] == types
     # Another size than the one that was traced.
     larger = torch.randn(1, 3, 32, 24) if shape == _IMAGE else torch.randn(7, *shape[1:])

@@ -289,6 +289,8 @@ def test_parts_of_maps_give_what_pytorch_gives_at_any_size(maps: Made, runtime: 
 
 
 @pytest.mark.parametrize("runtime", ["torch", pytest.param("caffe2", marks=pytest.mark.caffe2)])
+# PyTorch's own warning of the variance of nothing.
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
 @pytest.mark.parametrize("count", [0, 1, 5, 9])
 def test_parts_of_rois_give_what_pytorch_gives_for_any_number_of_them(rois: Made, runtime: str, count: int) -> None:
     torch.manual_seed(2)

@@ -1,4 +1,4 @@
-"""Activations: Relu, Sigmoid, Tanh, LeakyRelu, PRelu, Elu, Selu, HardSigmoid, Gelu."""
+"""Activations: Relu, Sigmoid, Tanh, LeakyRelu, PRelu, Elu, Selu, HardSigmoid, Gelu, Mish."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import only_floats
-from roastery.caffe2.kernels.functions import of_floats, plain
+from roastery.caffe2.kernels.functions import checked, of_floats, only_wide, plain
 from roastery.caffe2.kernels.registry import Compute, kernel
 from roastery.errors import ModelFileError, OperatorError
 
@@ -93,3 +93,12 @@ def build_gelu(arguments: Arguments) -> Compute:
     """
     how = "tanh" if arguments.flag("fast_gelu") else "none"
     return of_floats(lambda x: F.gelu(x, approximate=how))
+
+
+@kernel("Mish", inputs=(1, 1), by_row=True)
+def build_mish(arguments: Arguments) -> Compute:
+    """x tanh(log(1 + e^x)).
+
+    Source: caffe2/operators/mish_op.cc, PyTorch 1.10.
+    """
+    return checked(only_wide, F.mish)

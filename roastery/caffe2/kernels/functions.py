@@ -13,7 +13,7 @@ from roastery.errors import OperatorError, UnsupportedOperator
 
 def of_floats(function: Callable[[Tensor], Tensor]) -> Compute:
     """Of one input, which must be of float32, as Caffe2 has most functions; torch would take others."""
-    return _checked(only_floats, function)
+    return checked(only_floats, function)
 
 
 def plain(function: Callable[[Tensor], Tensor]) -> Build:
@@ -21,7 +21,9 @@ def plain(function: Callable[[Tensor], Tensor]) -> Build:
     return lambda arguments: of_floats(function)
 
 
-def _checked(check: Callable[[Tensor], None], function: Callable[[Tensor], Tensor]) -> Compute:
+def checked(check: Callable[[Tensor], None], function: Callable[[Tensor], Tensor]) -> Compute:
+    """Of one input, which must pass the check."""
+
     def compute(x: Tensor) -> tuple[Tensor, ...]:
         check(x)
         return (function(x),)
@@ -41,19 +43,24 @@ for _type, (_function, _in_place) in _FUNCTIONS.items():
     kernel(_type, inputs=(1, 1), in_place=plain(_in_place), by_row=True)(plain(_function))
 
 
-def _only_broad(x: Tensor) -> None:
+def only_wide(x: Tensor) -> None:
+    """Some functions Caffe2 has for float64 too.
+
+    Raises:
+        OperatorError: another type.
+    """
     if x.dtype not in (torch.float32, torch.float64):
         raise OperatorError(f"numbers of {x.dtype}, must be float32 or float64")
 
 
-@kernel("Sqrt", inputs=(1, 1), in_place=lambda arguments: _checked(_only_broad, torch.sqrt_), by_row=True)
+@kernel("Sqrt", inputs=(1, 1), in_place=lambda arguments: checked(only_wide, torch.sqrt_), by_row=True)
 def build_square_root(arguments: Arguments) -> Compute:
-    return _checked(_only_broad, torch.sqrt)
+    return checked(only_wide, torch.sqrt)
 
 
-@kernel("Negative", inputs=(1, 1), in_place=lambda arguments: _checked(only_numbers, torch.neg_), by_row=True)
+@kernel("Negative", inputs=(1, 1), in_place=lambda arguments: checked(only_numbers, torch.neg_), by_row=True)
 def build_negative(arguments: Arguments) -> Compute:
-    return _checked(only_numbers, torch.neg)
+    return checked(only_numbers, torch.neg)
 
 
 @kernel("Clip", inputs=(1, 1), by_row=True)

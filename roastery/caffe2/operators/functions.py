@@ -7,7 +7,7 @@ from roastery.caffe2.operators.table import ArgumentValue, NetOperator, attribut
 from roastery.caffe2.passes import constant_value
 
 
-@entry("Tanh", "Abs", "Erf", "Log", "Reciprocal", "Sqrt")
+@entry("Tanh", "Abs", "Erf", "Log", "Mish", "Reciprocal", "Sqrt")
 def _function(node: ir.Node) -> NetOperator:
     return NetOperator(node.op_type, names_of(node.inputs), names_of(node.outputs))
 
@@ -57,7 +57,7 @@ def _gelu(node: ir.Node) -> NetOperator:
 @entry("Pow")
 def _power(node: ir.Node) -> NetOperator:
     number = constant_value(node.inputs[1])
-    _, rank = axis_of(node, 0)
+    rank = axis_of(node, 0)[1] if number is None or number.ndim else 0
     if number is not None and number.size == 1 and number.ndim <= rank and number.dtype == np.float32:
         exponent: dict[str, ArgumentValue] = {"exponent": float(number.item())}
         return NetOperator("Pow", names_of(node.inputs[:1]), names_of(node.outputs), exponent)

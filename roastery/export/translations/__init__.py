@@ -2,7 +2,7 @@
 
 The exporter computes a zero bias for a convolution without one, spells group normalisation out in ten nodes, and turns
 a flatten, a slice and an index into arithmetic on shapes. Caffe2 has each as one operator, so here each becomes one
-node. What Caffe2 has not, or not for all numbers (Mish, Softplus), is made of parts here, so that the table behind
+node. What Caffe2 has not, or not for all numbers (Softplus), is made of parts here, so that the table behind
 keeps to one operator a node.
 """
 

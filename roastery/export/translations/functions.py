@@ -19,7 +19,6 @@ def functions() -> dict[Any, Callable[..., Any]]:
         aten.celu.default: _celu,
         aten.prelu.default: _prelu,
         aten.hardswish.default: _hardswish,
-        aten.mish.default: _mish,
         aten.softplus.default: _softplus,
         aten.log_sigmoid.default: _log_sigmoid,
         aten.log_sigmoid_forward.default: _log_sigmoid_forward,
@@ -59,20 +58,6 @@ def _prelu(x: Any, weight: Any) -> Any:
 
 def _hardswish(x: Any) -> Any:
     return op.Mul(x, op.HardSigmoid(x, alpha=1 / 6, beta=0.5))
-
-
-# Beyond it tanh(softplus(x)) is 1 in float32, and e^x is far from float32's end.
-_LARGE = 20.0
-
-
-def _mish(x: Any) -> Any:
-    """x tanh(log(1 + e^x)), which is x n / (n + 2) where n = e^x (e^x + 2).
-
-    Caffe2's own Mish squares what it has not bounded, and is no number from 89 on.
-    """
-    power = op.Exp(op.Clip(x, None, _number(_LARGE)))
-    n = op.Mul(power, op.Add(power, _number(2.0)))
-    return op.Mul(x, op.Div(n, op.Add(n, _number(2.0))))
 
 
 # From here on log(1 + e^x) is x, to 5 millionths.

@@ -118,6 +118,7 @@ CASES = [
         {"fast_gelu": 1},
         expected=lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
     ),
+    Case("mish", "Mish", [30 * X], expected=lambda x: x * np.tanh(np.logaddexp(0, x))),
     Case("pow_of_negatives", "Pow", [X], {"exponent": 3.0}, expected=lambda x: x**3),
     Case("pow_of_two", "Pow", [np.abs(M) + 0.1, M], expected=np.power),
     Case("pow_legacy", "Pow", [np.abs(M) + 0.1, values(5)], {"broadcast": 1, "axis": 0}),

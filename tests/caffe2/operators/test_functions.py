@@ -92,7 +92,7 @@ def powers(draw: st.DrawFn) -> Any:
 
 
 CASES = {
-    **{name: plain() for name in ("Abs", "Erf", "Reciprocal", "Tanh", "Negative")},
+    **{name: plain() for name in ("Abs", "Erf", "Mish", "Negative", "Reciprocal", "Tanh")},
     **{name: plain(positive=True) for name in ("Log", "Sqrt")},
     "LeakyRelu": with_numbers("alpha"),
     "Elu": with_numbers("alpha"),
