@@ -1,15 +1,20 @@
-"""Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded."""
+"""Small passes over the ONNX graph that make it Caffe2's size: constants as initializers, batch norms folded.
+
+What is made of constants alone is a constant too (`folding`).
+"""
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from roastery.caffe2.folding import fold
 from roastery.errors import ModelFileError
 
 
 def run_passes(graph: ir.Graph) -> None:
     """All passes, in place."""
     lift_constants(graph)
+    fold_constants(graph)
     drop_identities(graph)
     fold_batch_norms(graph)
 
@@ -46,6 +51,17 @@ def lift_constants(graph: ir.Graph) -> None:
         _replace(graph, output, value)
         graph.remove(node, safe=True)
         graph.initializers.add(value)
+
+
+def fold_constants(graph: ir.Graph) -> None:
+    """Put what is made of constants alone in the place of what makes it, under the parameter's name."""
+    for node in list(graph):
+        if len(node.outputs) != 1 or node.outputs[0] in graph.outputs:
+            continue
+        array = fold(node, [constant_value(value) for value in node.inputs])
+        if array is not None:
+            _replace(graph, node.outputs[0], _new_parameter(graph, node.inputs[0], array))
+            graph.remove(node, safe=True)
 
 
 def drop_identities(graph: ir.Graph) -> None:
@@ -87,8 +103,8 @@ def fold_batch_norms(graph: ir.Graph) -> None:
             folded_weight = weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
             # The folded weight keeps the convolution's name, its bias takes that of the norm: `conv1.norm.bias`.
             folded[key] = (
-                _new_parameter(graph, convolution.inputs[1], folded_weight),
-                _new_parameter(graph, norm.inputs[2], folded_bias),
+                _new_parameter(graph, convolution.inputs[1], folded_weight.astype(np.float32)),
+                _new_parameter(graph, norm.inputs[2], folded_bias.astype(np.float32)),
             )
         convolution.resize_inputs(3)
         for index, value in enumerate(folded[key], start=1):
@@ -101,7 +117,7 @@ def _feeds_one(graph: ir.Graph, value: ir.Value) -> bool:
     return len(value.uses()) == 1 and value not in graph.outputs
 
 
-def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floating]) -> ir.Value:
+def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.generic]) -> ir.Value:
     """A parameter in the place of an old one, under its name where nobody else reads that."""
     assert old is not None
     assert old.name is not None
@@ -110,7 +126,7 @@ def _new_parameter(graph: ir.Graph, old: ir.Value | None, array: NDArray[np.floa
         graph.initializers.pop(name)
     while name in graph.initializers:
         name = f"{name}_folded"
-    return add_parameter(graph, name, np.ascontiguousarray(array, dtype=np.float32))
+    return add_parameter(graph, name, np.asarray(array, order="C"))
 
 
 def add_parameter(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:

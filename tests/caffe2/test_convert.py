@@ -87,15 +87,15 @@ def test_a_batch_norm_is_folded_into_its_convolution_in_float64() -> None:
     np.testing.assert_array_equal(filled["b"], (shift - mean * factor).astype(np.float32))
 
 
-def test_a_batch_norm_after_a_convolution_that_others_read_too_is_refused() -> None:
+def test_a_batch_norm_after_a_convolution_that_others_read_too_is_left() -> None:
     parameters = {name: np.ones(3, np.float32) for name in "sbmv"} | {"w": np.ones((3, 2, 1, 1), np.float32)}
     nodes = [
         helper.make_node("Conv", ["data", "w"], ["t"], kernel_shape=[1, 1]),
         helper.make_node("BatchNormalization", ["t", "s", "b", "m", "v"], ["u"]),
         helper.make_node("Add", ["t", "u"], ["y"]),
     ]
-    with pytest.raises(UnsupportedOperator, match="BatchNormalization"):
-        convert(_model(nodes, parameters))
+    nets = convert(_model(nodes, parameters))
+    assert [op.type for op in nets.predict_net.op] == ["Conv", "SpatialBN", "Add"]
 
 
 def test_an_identity_between_operators_is_dropped_and_the_output_keeps_its_name() -> None:
@@ -119,6 +119,51 @@ def test_a_constant_becomes_a_parameter() -> None:
     nets = convert(_model(nodes, {}))
     assert list(nets.predict_net.external_input) == ["data", "c"]
     np.testing.assert_array_equal(_filled(nets.init_net)["c"], [2.0])
+
+
+_MATRIX = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("node", "parameter", "others", "expected"),
+    [
+        (helper.make_node("Cast", ["p"], ["c"], to=TensorProto.FLOAT), np.array(2), {}, np.float32(2)),
+        (helper.make_node("CastLike", ["p", "data"], ["c"]), np.array([2, 3]), {}, np.array([2, 3], np.float32)),
+        (helper.make_node("Transpose", ["p"], ["c"], perm=[1, 0]), _MATRIX, {}, _MATRIX.T),
+        (helper.make_node("Transpose", ["p"], ["c"]), _MATRIX, {}, _MATRIX.T),
+        (helper.make_node("Reshape", ["p", "s"], ["c"]), _MATRIX, {"s": np.array([6, 1])}, _MATRIX.reshape(6, 1)),
+        (helper.make_node("Unsqueeze", ["p", "s"], ["c"]), _MATRIX, {"s": np.array([0, -1])}, _MATRIX[None, ..., None]),
+    ],
+    ids=["cast", "cast like", "transpose", "transpose all", "reshape", "unsqueeze"],
+)
+def test_what_is_made_of_constants_alone_is_worked_out_under_the_parameters_name(
+    node: onnx.NodeProto, parameter: np.ndarray, others: dict[str, np.ndarray], expected: np.ndarray
+) -> None:
+    model = _model([node, helper.make_node("Mul", ["data", "c"], ["y"])], {"p": parameter, **others})
+    nets = convert(model)
+    assert [(op.type, list(op.input)) for op in nets.predict_net.op] == [("Mul", ["data", "p"])]
+    filled = _filled(nets.init_net)["p"]
+    assert filled.shape == expected.shape
+    np.testing.assert_array_equal(filled, expected)
+
+
+def test_a_constant_that_others_read_as_it_is_keeps_its_values() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["p"], ["c"]),
+        helper.make_node("Mul", ["data", "c"], ["t"]),
+        helper.make_node("Add", ["t", "p"], ["y"]),
+    ]
+    square = np.arange(16, dtype=np.float32).reshape(4, 4)
+    filled = _filled(convert(_model(nodes, {"p": square})).init_net)
+    np.testing.assert_array_equal(filled["p"], square)
+    np.testing.assert_array_equal(filled["p_folded"], square.T)
+
+
+@pytest.mark.parametrize("sizes", [[9, 9], [-1, 7], [0, 6]], ids=["others", "one to be worked out", "as before"])
+def test_a_reshape_of_a_constant_that_makes_no_sense_or_asks_for_the_old_shape_is_left(sizes: list[int]) -> None:
+    nodes = [helper.make_node("Reshape", ["p", "s"], ["c"]), helper.make_node("Mul", ["data", "c"], ["y"])]
+    nets = convert(_model(nodes, {"p": _MATRIX, "s": np.array(sizes)}))
+    assert [op.type for op in nets.predict_net.op] == ["Reshape", "Mul"]
 
 
 def test_a_parameter_of_another_type_is_refused_by_name() -> None:
@@ -157,8 +202,8 @@ def test_a_convolution_whose_own_output_is_the_nets_is_not_folded() -> None:
         helper.make_node("Conv", ["data", "w"], ["y"], kernel_shape=[1, 1]),
         helper.make_node("BatchNormalization", ["y", "s", "b", "m", "v"], ["u"]),
     ]
-    with pytest.raises(UnsupportedOperator, match="BatchNormalization"):
-        convert(_model(nodes, parameters))
+    nets = convert(_model(nodes, parameters))
+    assert [op.type for op in nets.predict_net.op] == ["Conv", "SpatialBN"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""PyTorch's operators become one ONNX node each, as Caffe2 has them."""
+"""PyTorch's operators become one ONNX node each, as Caffe2 has them, or parts that it has."""
 
 from collections.abc import Callable
 
@@ -83,6 +83,14 @@ _FOUR = {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
         (lambda x: x.clamp(max=0.5), ["Clip"]),
         (F.relu6, ["Clip"]),
         (lambda x: F.hardtanh(x, -1, 2), ["Clip"]),
+        (F.elu, ["Elu"]),
+        (lambda x: x**2, ["Mul"]),
+        (lambda x: x**0.5, ["Sqrt"]),
+        (torch.mean, ["ReduceMean"]),
+        (lambda x: x.max(1).values, ["ReduceMax"]),
+        (lambda x: F.layer_norm(x.transpose(1, 3), (3,)), ["Transpose", "LayerNormalization"]),
+        (F.hardswish, ["HardSigmoid", "Mul"]),
+        (F.softplus, ["Relu", "Abs", "Sigmoid", "Log", "Sub"]),
     ],
     ids=[
         "slice",
@@ -95,6 +103,14 @@ _FOUR = {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
         "from above",
         "relu6",
         "hardtanh",
+        "elu",
+        "square",
+        "root",
+        "mean",
+        "largest",
+        "layer norm",
+        "hardswish",
+        "softplus",
     ],
 )
 def test_an_operator_stays_one_node_with_no_arithmetic_around_it(
@@ -116,6 +132,14 @@ _REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "whole by a float": (lambda x: torch.div(x.long(), 2.5, rounding_mode="trunc"), "a division of FLOAT with"),
     "whole numbers between": (lambda x: x.long().clamp(0, 5), "whole numbers cannot be clamped .* as float32"),
     "a clamp to a blob": (lambda x: x.clamp(max=x - 1), "a clamp to what is computed .* clamp to constant numbers"),
+    "a softplus that jumps": (lambda x: F.softplus(x, 1, 3), "a softplus with a jump at its threshold 3"),
+    "a power of whole numbers": (lambda x: x.long() ** 3, "a power of INT64 has no Caffe2 form but the square"),
+    "whole numbers to whole ones": (lambda x: x.long() ** x.long(), "a power of whole numbers has no Caffe2 form"),
+    "a negative base": (lambda x: (-2) ** x, "-2 to the power of FLOAT has no Caffe2 form; take a positive base"),
+    "a mean of float64": (lambda x: x.mean(1, dtype=torch.float64), "a mean of another type than float32"),
+    "a sum of float64": (lambda x: x.sum(1, dtype=torch.float64), "a sum of another type than its numbers"),
+    "a corrected variance": (lambda x: x.var((2, 3)), "corrected by their number .* take unbiased=False"),
+    "a layer norm of sizes": (lambda x: F.layer_norm(x, x.shape[2:]), "a layer norm over .* which depend on the image"),
     "whole numbers from below": (lambda x: x.int().clamp(min=0), "whole numbers cannot be clamped"),
 }
 

@@ -466,6 +466,13 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Gather": (["c", "zero"], {"axis": 1}),
     "Slice": (["c", "zero", "one", "one", "one"], {}),
     "ReduceMean": (["c", "one"], {"keepdims": 0}),
+    **dict.fromkeys(("Abs", "Elu", "Erf", "Gelu", "HardSigmoid", "LeakyRelu", "Log", "Mish", "Neg"), (["c"], {})),
+    **dict.fromkeys(("Reciprocal", "Selu", "Sqrt", "Tanh"), (["c"], {})),
+    **dict.fromkeys(("PRelu", "Pow"), (["c", "low"], {})),
+    **dict.fromkeys(("ReduceSum", "ReduceMax", "ReduceMin"), (["c", "one"], {"keepdims": 0})),
+    "MatMul": (["v", "g"], {}),
+    "InstanceNormalization": (["c", "b", "b"], {}),
+    "LayerNormalization": (["v", "b", "b"], {}),
     **{kind: (["c"] * len(defined.inputs), {}) for kind, defined in operators().items()},
 }
 

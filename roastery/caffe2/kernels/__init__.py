@@ -4,9 +4,12 @@ The detection operators have theirs in `roastery.ops`. Maps are (N, C, H, W) thr
 """
 
 from roastery.caffe2.kernels import (
+    activation,
     arithmetic,
     convolution,
     fills,
+    functions,
+    matmul,
     normalization,
     pooling,
     reduction,
@@ -17,10 +20,13 @@ from roastery.caffe2.kernels.registry import Kernel, kernels
 
 __all__ = [
     "Kernel",
+    "activation",
     "arithmetic",
     "convolution",
     "fills",
+    "functions",
     "kernels",
+    "matmul",
     "normalization",
     "pooling",
     "reduction",

@@ -1,4 +1,4 @@
-"""Element by element: Add, Sub, Mul, Div, Sum, Relu, Sigmoid, Exp, Clip; and Softmax, FC."""
+"""Element by element: Add, Sub, Mul, Div, Sum; and Softmax, FC."""
 
 from collections.abc import Callable
 
@@ -42,15 +42,19 @@ def _binary(function: Callable[..., Tensor]) -> Build:
 
         def compute(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
             _two_of_a_kind(a, b)
-            return (function(a, _fit(a, b, axis) if legacy else b),)
+            return (function(a, fit(a, b, axis) if legacy else b),)
 
         return compute
 
     return build
 
 
-def _fit(a: Tensor, b: Tensor, axis: int) -> Tensor:
-    """b with as many axes as there are in a, its own beginning at `axis` (-1: ending at the last)."""
+def fit(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    """b with as many axes as there are in a, its own beginning at `axis` (-1: ending at the last).
+
+    Raises:
+        OperatorError: it does not fit there.
+    """
     if b.numel() == 1:
         return b.reshape([1] * a.ndim)
     first = a.ndim - b.ndim if axis == -1 else axis
@@ -82,16 +86,6 @@ def only_numbers(x: Tensor) -> None:
     """
     if x.dtype not in _NUMBERS:
         raise OperatorError(f"numbers of {x.dtype}, must be float32, float64, int32 or int64")
-
-
-def _of_floats(function: Callable[[Tensor], Tensor]) -> Compute:
-    """Of one input, which must be of float32, as Caffe2 has them; torch would take others."""
-
-    def compute(x: Tensor) -> tuple[Tensor, ...]:
-        only_floats(x)
-        return (function(x),)
-
-    return compute
 
 
 def only_floats(x: Tensor) -> None:
@@ -134,40 +128,6 @@ def build_sum(arguments: Arguments) -> Compute:
         return (total,)
 
     return compute
-
-
-def _relu_in_place(arguments: Arguments) -> Compute:
-    return _of_floats(torch.relu_)
-
-
-@kernel("Relu", inputs=(1, 1), in_place=_relu_in_place, by_row=True)
-def build_relu(arguments: Arguments) -> Compute:
-    return _of_floats(torch.relu)
-
-
-def _sigmoid_in_place(arguments: Arguments) -> Compute:
-    return _of_floats(torch.sigmoid_)
-
-
-@kernel("Sigmoid", inputs=(1, 1), in_place=_sigmoid_in_place, by_row=True)
-def build_sigmoid(arguments: Arguments) -> Compute:
-    return _of_floats(torch.sigmoid)
-
-
-@kernel("Exp", inputs=(1, 1), by_row=True)
-def build_exp(arguments: Arguments) -> Compute:
-    return _of_floats(torch.exp)
-
-
-@kernel("Clip", inputs=(1, 1), by_row=True)
-def build_clip(arguments: Arguments) -> Compute:
-    """Between `min` and `max`, which are float32's own ends where they are not given.
-
-    Source: caffe2/operators/clip_op.h, PyTorch 1.10.
-    """
-    limits = torch.finfo(torch.float32)
-    low, high = arguments.number("min", limits.min), arguments.number("max", limits.max)
-    return _of_floats(lambda x: x.clamp(low, high))
 
 
 @kernel("Softmax", inputs=(1, 1))

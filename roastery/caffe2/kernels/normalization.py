@@ -1,12 +1,13 @@
-"""GroupNorm."""
+"""GroupNorm, LayerNorm, SpatialBN."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
+from roastery.caffe2.kernels.arithmetic import canonical_axis, only_floats
 from roastery.caffe2.kernels.registry import Compute, kernel
-from roastery.errors import OperatorError
+from roastery.errors import OperatorError, UnsupportedOperator
 
 
 @kernel("GroupNorm", inputs=(3, 3), outputs=(1, 3))
@@ -40,3 +41,61 @@ def build_group_norm(arguments: Arguments) -> Compute:
 def _statistics(x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(x.reshape(len(x), groups, -1), dim=-1, correction=0)
     return mean, torch.rsqrt(variance + epsilon)
+
+
+@kernel("LayerNorm", inputs=(1, 3), outputs=(3, 3))
+def build_layer_norm(arguments: Arguments) -> Compute:
+    """x, over everything from `axis` on, to y of x's shape, and the means and deviations (x's axes before it, then 1).
+
+    gamma and beta, as many numbers as are normalised together, count with `elementwise_affine` alone. The deviation is
+    that with `epsilon` in it.
+
+    Source: caffe2/operators/layer_norm_op.h, PyTorch 1.10.
+    """
+    axis, epsilon = arguments.integer("axis", 1), arguments.number("epsilon", 1e-5)
+    affine = arguments.flag("elementwise_affine")
+
+    def compute(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> tuple[Tensor, ...]:
+        if x.ndim < 2 or not x.is_floating_point():
+            raise OperatorError(f"a layer norm of {x.ndim} axes of {x.dtype}, must be two or more of float32")
+        first = canonical_axis(axis, x.ndim)
+        shape = x.shape[first:]
+        if affine and (gamma is None or beta is None or {gamma.numel(), beta.numel()} != {shape.numel()}):
+            raise OperatorError(f"gamma and beta must be {shape.numel()} numbers each")
+        kept = (*x.shape[:first], 1)
+        if not x.numel():
+            mean = x.new_zeros(kept)
+            return torch.empty_like(x), mean, torch.full_like(mean, epsilon**0.5)
+        # Rows first, as in the group norm: of other layouts torch may lose the variance to a large mean.
+        rows = x.contiguous().reshape(*x.shape[:first], -1)
+        variance, mean = torch.var_mean(rows, dim=-1, correction=0, keepdim=True)
+        scale, shift = (
+            None if each is None or not affine else each.reshape(shape).to(x.dtype) for each in (gamma, beta)
+        )
+        return F.layer_norm(x.contiguous(), list(shape), scale, shift, epsilon), mean, torch.sqrt(variance + epsilon)
+
+    return compute
+
+
+@kernel("SpatialBN", inputs=(5, 5), by_row=True)
+def build_batch_norm(arguments: Arguments) -> Compute:
+    """x: (N, C, ...), scale, bias, mean and variance (C,) to y of x's shape, by `epsilon`. At inference alone.
+
+    Source: caffe2/operators/spatial_batch_norm_op.h, PyTorch 1.10.
+    """
+    epsilon = arguments.number("epsilon", 1e-5)
+    if not arguments.flag("is_test"):
+        raise UnsupportedOperator(f"{arguments.owner}: a batch norm that trains is not supported; set is_test")
+
+    def compute(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+        parameters = [each.reshape(-1) for each in (mean, variance, scale, bias)]
+        for each in (x, *parameters):
+            only_floats(each)
+        if x.ndim < 2 or any(len(each) != x.shape[1] for each in parameters):
+            raise OperatorError(f"parameters of {[len(each) for each in parameters]} channels")
+        if not x.numel():
+            return (torch.empty_like(x),)
+        mean, variance, scale, bias = parameters
+        return (F.batch_norm(x, mean, variance, scale, bias, eps=epsilon),)
+
+    return compute

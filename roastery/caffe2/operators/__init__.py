@@ -3,7 +3,18 @@
 What has no entry has no Caffe2 form: `look_up` refuses it. Nothing is passed through by name.
 """
 
-from roastery.caffe2.operators import elementwise, maps, reductions, shapes
+from roastery.caffe2.operators import elementwise, functions, maps, norms, reductions, shapes
 from roastery.caffe2.operators.table import ArgumentValue, NetOperator, look_up, table
 
-__all__ = ["ArgumentValue", "NetOperator", "elementwise", "look_up", "maps", "reductions", "shapes", "table"]
+__all__ = [
+    "ArgumentValue",
+    "NetOperator",
+    "elementwise",
+    "functions",
+    "look_up",
+    "maps",
+    "norms",
+    "reductions",
+    "shapes",
+    "table",
+]

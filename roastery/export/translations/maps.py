@@ -1,4 +1,4 @@
-"""Convolutions and norms."""
+"""Convolutions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,16 +6,12 @@ from typing import Any
 import torch
 from onnxscript import opset21 as op
 
-from roastery.errors import UnsupportedOperator
-
 
 def maps() -> dict[Any, Callable[..., Any]]:
     """The entries of this file."""
     aten = torch.ops.aten
     return {
         aten.conv2d.default: _conv2d,
-        aten._native_batch_norm_legit_no_training.default: _batch_norm,
-        aten.group_norm.default: _group_norm,
     }
 
 
@@ -36,24 +32,6 @@ def _conv2d(
         group=groups,
         kernel_shape=[int(size) for size in weight.shape[2:]],
     )
-
-
-def _batch_norm(
-    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
-) -> tuple[Any, Any, Any]:
-    if weight is None or bias is None:
-        raise UnsupportedOperator("batch normalisation without weight and bias has no Caffe2 form; set affine=True")
-    y = op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
-    # The saved statistics that PyTorch also gives have no users at inference; the exporter wants values all the same.
-    return y, op.Identity(running_mean), op.Identity(running_var)
-
-
-def _group_norm(
-    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True
-) -> Any:
-    if weight is None or bias is None:
-        raise UnsupportedOperator("group normalisation without weight and bias has no Caffe2 form; set affine=True")
-    return op.GroupNormalization(x, weight, bias, num_groups=num_groups, epsilon=eps)
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:

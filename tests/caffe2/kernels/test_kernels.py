@@ -1,5 +1,6 @@
 """Each standard kernel beside genuine Caffe2 on arguments of every kind, and beside numpy where a line will do."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,42 @@ CASES = [
     Case("clip", "Clip", [X], {"min": -0.5, "max": 0.25}, expected=lambda x: x.clip(-0.5, 0.25)),
     Case("clip_from_below", "Clip", [X], {"min": -0.5}, expected=lambda x: x.clip(-0.5)),
     Case("clip_from_above", "Clip", [X], {"max": 0.25}, expected=lambda x: x.clip(None, 0.25)),
+    Case("abs", "Abs", [X], expected=np.abs),
+    Case("erf", "Erf", [X], expected=np.vectorize(math.erf)),
+    Case("log", "Log", [np.abs(X) + 0.5], expected=np.log),
+    Case("reciprocal", "Reciprocal", [np.abs(X) + 0.5], expected=lambda x: 1 / x),
+    Case("sqrt", "Sqrt", [np.abs(X)], expected=np.sqrt),
+    Case("sqrt_float64", "Sqrt", [np.abs(X).astype(np.float64)], expected=np.sqrt),
+    Case("negative_int64", "Negative", [np.arange(-3, 4)], expected=np.negative),
+    Case("tanh", "Tanh", [30 * X], expected=np.tanh),
+    Case("leaky_relu", "LeakyRelu", [X], {"alpha": 0.2}, expected=lambda x: np.where(x < 0, 0.2 * x, x)),
+    Case("leaky_relu_default", "LeakyRelu", [X], expected=lambda x: np.where(x < 0, 0.01 * x, x)),
+    Case(
+        "prelu",
+        "PRelu",
+        [X, values(8, seed=5)],
+        expected=lambda x, slope: np.where(x < 0, slope[:, None, None] * x, x),
+    ),
+    Case("prelu_of_one", "PRelu", [X[:0], values(1)], expected=lambda x, slope: x),
+    Case("elu", "Elu", [X], {"alpha": 2.0}, expected=lambda x: np.where(x < 0, 2 * np.expm1(x), x)),
+    Case("selu_default", "Selu", [X], expected=lambda x: 1.0507 * np.where(x < 0, 1.67326 * np.expm1(x), x)),
+    Case("selu", "Selu", [X], {"alpha": 2.0, "scale": 3.0}, expected=lambda x: np.where(x < 0, 6 * np.expm1(x), 3 * x)),
+    Case("hard_sigmoid_default", "HardSigmoid", [X], expected=lambda x: (0.2 * x + 0.5).clip(0, 1)),
+    Case("gelu", "Gelu", [3 * X], expected=lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2),
+    Case(
+        "gelu_fast",
+        "Gelu",
+        [3 * X],
+        {"fast_gelu": 1},
+        expected=lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    ),
+    Case("mish", "Mish", [30 * X], expected=lambda x: x * np.tanh(np.logaddexp(0, x))),
+    Case("pow_of_negatives", "Pow", [X], {"exponent": 3.0}, expected=lambda x: x**3),
+    Case("pow_of_two", "Pow", [np.abs(M) + 0.1, M], expected=np.power),
+    Case("pow_legacy", "Pow", [np.abs(M) + 0.1, values(5)], {"broadcast": 1, "axis": 0}),
+    Case("batch_matmul", "BatchMatMul", [X, values(2, 8, 9, 3)], expected=np.matmul),
+    Case("batch_matmul_broadcast", "BatchMatMul", [X, values(9, 3)], {"broadcast": 1}, expected=np.matmul),
+    Case("batch_matmul_turned", "BatchMatMul", [M, M], {"trans_a": 1}, expected=lambda a, b: a.T @ b),
     Case("softmax_last", "Softmax", [M], {"axis": 1}, expected=softmax),
     Case("softmax_all_from_axis", "Softmax", [X], {"axis": 2}),
     Case("softmax_negative_axis", "Softmax", [X], {"axis": -1}),
@@ -122,6 +159,19 @@ CASES = [
     Case("reduce_mean", "ReduceMean", [X], {"axes": [2, 3], "keepdims": 0}, expected=lambda x: x.mean((2, 3))),
     Case("reduce_mean_kept", "ReduceMean", [X], {"axes": [1]}, expected=lambda x: x.mean(1, keepdims=True)),
     Case("reduce_mean_of_all", "ReduceMean", [X], {"keepdims": 1}, expected=lambda x: x.mean(keepdims=True)),
+    Case("reduce_sum", "ReduceSum", [X], {"axes": [-1, 1]}, expected=lambda x: x.sum((1, 3), keepdims=True)),
+    Case(
+        "reduce_sum_int32",
+        "ReduceSum",
+        [np.arange(6, dtype=np.int32).reshape(2, 3)],
+        {"axes": [0], "keepdims": 0},
+        expected=lambda x: x.sum(0, dtype=np.int32),
+    ),
+    Case(
+        "reduce_max_of_negatives", "ReduceMax", [-np.abs(X)], {"axes": [1], "keepdims": 0}, expected=lambda x: x.max(1)
+    ),
+    Case("reduce_max_of_nothing", "ReduceMax", [X[:0]], {"axes": [0]}),
+    Case("reduce_min", "ReduceMin", [X], {"keepdims": 0}, expected=np.min),
     Case("average_pool", "AveragePool", [X], WINDOW | {"pads": [1, 1, 1, 1]}),
     Case("average_pool_pads_of_four", "AveragePool", [X], WINDOW | {"pads": [2, 0, 1, 1]}),
     Case("average_pool_counting", "AveragePool", [X], WINDOW | {"pads": [2, 0, 1, 1], "count_include_pad": 1}),
@@ -134,6 +184,10 @@ CASES = [
     ),
     Case("group_norm_statistics", "GroupNorm", [X, values(8), values(8)], {"group": 4, "epsilon": 0.01}, outputs=3),
     Case("group_norm_default_epsilon", "GroupNorm", [1e-3 * X, values(8), values(8)], {"group": 2, "eps": 0.5}),
+    Case("layer_norm", "LayerNorm", [X, values(7, 9), values(7, 9)], {"axis": 2, "elementwise_affine": 1}, outputs=3),
+    Case("layer_norm_of_a_large_mean", "LayerNorm", [X + 100, M, M], {"epsilon": 0.1}, outputs=3),
+    Case("batch_norm", "SpatialBN", [X, *values(3, 8), np.abs(values(8))], {"is_test": 1, "epsilon": 0.01}),
+    Case("batch_norm_of_rows", "SpatialBN", [M, *values(3, 6), np.abs(values(6))], {"is_test": 1}),
     # Sizes.
     Case(
         "nearest_odd",

@@ -38,7 +38,7 @@ def handle(request):
         workspace.FeedBlob(name, array)
     try:
         workspace.RunOperatorOnce(operator.SerializeToString())
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         return frames.pack({"refused": str(error)[:500]}, {})
     return frames.pack({}, {name: workspace.FetchBlob(name) for name in operator.output})
 

@@ -1,0 +1,118 @@
+"""Activations and powers, by parts where Caffe2 has none, or one that overflows."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+
+from roastery.errors import UnsupportedOperator
+
+
+def functions() -> dict[Any, Callable[..., Any]]:
+    """The entries of this file."""
+    aten = torch.ops.aten
+    return {
+        aten.elu.default: _elu,
+        aten.celu.default: _celu,
+        aten.prelu.default: _prelu,
+        aten.hardswish.default: _hardswish,
+        aten.softplus.default: _softplus,
+        aten.log_sigmoid.default: _log_sigmoid,
+        aten.log_sigmoid_forward.default: _log_sigmoid_forward,
+        aten.square.default: _square,
+        aten.pow.Tensor_Scalar: _power,
+        aten.pow.Tensor_Tensor: _power_of_tensors,
+        aten.pow.Scalar: _power_of_number,
+    }
+
+
+def _number(value: float) -> Any:
+    return op.Constant(value_float=float(value))
+
+
+def _scaled(x: Any, factor: float) -> Any:
+    return x if factor == 1 else op.Mul(x, _number(factor))
+
+
+def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    if input_scale != 1:
+        raise UnsupportedOperator(f"an ELU with an input scale of {input_scale} has no Caffe2 form; leave it at 1")
+    return _scaled(op.Elu(x, alpha=float(alpha)), scale)
+
+
+def _celu(x: Any, alpha: float = 1.0) -> Any:
+    return _scaled(op.Elu(_scaled(x, 1 / alpha), alpha=1.0), alpha)
+
+
+def _prelu(x: Any, weight: Any) -> Any:
+    """One slope, or one a channel, which ONNX wants beside the channels."""
+    count = weight.shape[0]
+    if count == 1:
+        return op.PRelu(x, weight)
+    shape: Any = op.Constant(value_ints=[count, *[1] * (len(x.shape) - 2)])
+    return op.PRelu(x, op.Reshape(weight, shape))
+
+
+def _hardswish(x: Any) -> Any:
+    return op.Mul(x, op.HardSigmoid(x, alpha=1 / 6, beta=0.5))
+
+
+# From here on log(1 + e^x) is x, to 5 millionths.
+_LINEAR = 10.0
+
+
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """log(1 + e^x) is x above 0, and - log(sigmoid(|x|)) on both sides.
+
+    Caffe2's own Softplus is infinite from 89 on.
+    """
+    if threshold < _LINEAR:
+        raise UnsupportedOperator(
+            f"a softplus with a jump at its threshold {threshold} has no Caffe2 form; leave it at 20"
+        )
+    scaled = _scaled(x, beta)
+    return _scaled(op.Sub(op.Relu(scaled), op.Log(op.Sigmoid(op.Abs(scaled)))), 1 / beta)
+
+
+def _log_sigmoid(x: Any) -> Any:
+    return op.Add(op.Clip(x, None, _number(0.0)), op.Log(op.Sigmoid(op.Abs(x))))
+
+
+def _log_sigmoid_forward(x: Any) -> tuple[Any, Any]:
+    # The second is for the gradient, and nobody reads it.
+    return _log_sigmoid(x), op.Identity(x)
+
+
+def _square(x: Any) -> Any:
+    return op.Mul(x, x)
+
+
+def _power(x: Any, exponent: float) -> Any:
+    """The common ones by what Caffe2 has: its Pow is slower, and another at minus infinity."""
+    if exponent == 2:
+        return op.Mul(x, x)
+    if x.dtype != ir.DataType.FLOAT:
+        raise UnsupportedOperator(f"a power of {x.dtype} has no Caffe2 form but the square; make it float32 before")
+    simple: dict[float, Callable[[Any], Any]] = {
+        1: op.Identity,
+        0.5: op.Sqrt,
+        -0.5: lambda x: op.Reciprocal(op.Sqrt(x)),
+        -1: op.Reciprocal,
+    }
+    return simple[exponent](x) if exponent in simple else op.Pow(x, _number(exponent))
+
+
+def _power_of_tensors(x: Any, exponent: Any) -> Any:
+    if {x.dtype, exponent.dtype} != {ir.DataType.FLOAT}:
+        raise UnsupportedOperator("a power of whole numbers has no Caffe2 form; make both float32 before")
+    return op.Pow(x, exponent)
+
+
+def _power_of_number(base: float, exponent: Any) -> Any:
+    """By e: Caffe2's Pow has no number for its base."""
+    if not isinstance(base, int | float) or base <= 0 or exponent.dtype != ir.DataType.FLOAT:
+        raise UnsupportedOperator(f"{base} to the power of {exponent.dtype} has no Caffe2 form; take a positive base")
+    return op.Exp(_scaled(exponent, math.log(base)))
