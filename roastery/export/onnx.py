@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.export.known_sizes import tell_known_sizes
 from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY
@@ -47,6 +48,7 @@ def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.
     Raises:
         UnsupportedOperator: the program has an operator without an ONNX form.
     """
+    tell_known_sizes(traced.program)
     try:
         with _quiet_exporter():
             exported = torch.onnx.export(

@@ -10,6 +10,7 @@ from roastery.caffe2.kernels import (
     normalization,
     pooling,
     reduction,
+    repetition,
     resize,
     shapes,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "repetition",
     "resize",
     "shapes",
 ]

@@ -10,10 +10,13 @@ from typing import Any
 
 from roastery.export.translations.elementwise import elementwise
 from roastery.export.translations.maps import maps
+from roastery.export.translations.pooling import pooling
 from roastery.export.translations.reductions import reductions
+from roastery.export.translations.scaling import scaling
 from roastery.export.translations.shapes import shapes
+from roastery.export.translations.views import views
 
 
 def plain_translations() -> dict[Any, Callable[..., Any]]:
     """`custom_translation_table` entries for PyTorch's own operators."""
-    return {**elementwise(), **maps(), **reductions(), **shapes()}
+    return {**elementwise(), **maps(), **pooling(), **reductions(), **scaling(), **shapes(), **views()}

@@ -14,6 +14,8 @@ def maps() -> dict[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     return {
         aten.conv2d.default: _conv2d,
+        aten.conv2d.padding: _conv2d_by_rule,
+        aten.conv1d.default: _conv1d,
         aten._native_batch_norm_legit_no_training.default: _batch_norm,
         aten.group_norm.default: _group_norm,
     }
@@ -36,6 +38,50 @@ def _conv2d(
         group=groups,
         kernel_shape=[int(size) for size in weight.shape[2:]],
     )
+
+
+def _conv2d_by_rule(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1),
+    padding: str = "valid",
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Any:
+    """`padding="same"`: where it is odd, one more at the end."""
+    sizes = [int(size) for size in weight.shape[2:]]
+    total = [0, 0] if padding == "valid" else [d * (k - 1) for d, k in zip(_pair(dilation), sizes, strict=True)]
+    return op.Conv(
+        *([x, weight] if bias is None else [x, weight, bias]),
+        strides=_pair(stride),
+        pads=[each // 2 for each in total] + [each - each // 2 for each in total],
+        dilations=_pair(dilation),
+        group=groups,
+        kernel_shape=sizes,
+    )
+
+
+def _conv1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> Any:
+    """Of a map one pixel high."""
+    axis: Any = op.Constant(value_ints=[2])
+    y = op.Conv(
+        *[op.Unsqueeze(x, axis), op.Unsqueeze(weight, axis), *([] if bias is None else [bias])],
+        strides=[1, *_pair(stride)[1:]],
+        pads=[0, *_pair(padding)[1:]] * 2,
+        dilations=[1, *_pair(dilation)[1:]],
+        group=groups,
+        kernel_shape=[1, int(weight.shape[2])],
+    )
+    return op.Squeeze(y, axis)
 
 
 def _batch_norm(
