@@ -5,6 +5,7 @@ operators take constants. Sizes are expressions of the image's height and width 
 are known: a map of 8 h rows scaled to 16 h is scaled by 2. Each rewriting gives PyTorch the same program.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -212,15 +213,20 @@ def _broadcasts(user: Node, expanded: Node, sizes: Sequence[Any]) -> bool:
 
 def _parts(node: Node) -> None:
     """Of an axis that depends on the image the parts must be equal for every image."""
-    axis = node.args[2] if len(node.args) > 2 else 0
+    x, axis = node.args[0], node.args[2] if len(node.args) > 2 else 0
     along = [_expression(part.shape[axis]) for part in node.meta["val"]]
+    if _constant(_sizes(x)[axis]) is not None:
+        return
     if any(_constant(size - along[0]) != 0 for size in along):
-        if _constant(_sizes(node.args[0])[axis]) is None:
-            raise UnsupportedOperator(
-                f"{_module(node)}: parts of {_text(along)} along an axis that depends on the image are not equal for "
-                "every image; cut at constant places"
-            )
-        _replace(node, aten.split_with_sizes.default, (node.args[0], [int(size) for size in along], axis))
+        raise UnsupportedOperator(
+            f"{_module(node)}: parts of {_text(along)} along an axis that depends on the image are not equal for "
+            "every image; cut at constant places"
+        )
+    with node.graph.inserting_before(node):
+        whole = node.graph.call_function(aten.sym_size.int, (x, axis))
+        part = node.graph.call_function(operator.floordiv, (whole, len(along)))
+    whole.meta["val"], part.meta["val"] = x.meta["val"].shape[axis], node.meta["val"][0].shape[axis]
+    _replace(node, aten.split_with_sizes.default, (x, [part] * len(along), axis))
 
 
 def _module(node: Node) -> str:
@@ -236,7 +242,7 @@ _REWRITINGS: dict[Any, Callable[[Node], None]] = {
     **dict.fromkeys(_SCALED, _scale),
     **dict.fromkeys((aten.view.default, aten.reshape.default, aten._unsafe_view.default), _view),
     **dict.fromkeys((aten.expand.default, aten.expand_as.default), _expand),
-    **dict.fromkeys((aten.chunk.default, aten.split.Tensor), _parts),
+    **dict.fromkeys((aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default), _parts),
     **dict.fromkeys((aten.max_pool2d.default, aten.avg_pool2d.default), _pool_with_ceiling),
     aten.adaptive_avg_pool2d.default: _pool_to_a_size,
     aten.slice.Tensor: _slice,

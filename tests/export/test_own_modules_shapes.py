@@ -47,13 +47,18 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
     return build()
 
 
-def _pyramid(x: Tensor, mode: str) -> Tensor:
+class Pyramid(nn.Module):
     """Two levels by strided convolutions, and the coarser one on the finer one's size."""
-    weight = torch.linspace(-1, 1, 72 * 8).reshape(8, 8, 3, 3)
-    fine = F.conv2d(x, weight, stride=2, padding=1)
-    coarse = F.conv2d(fine, weight, stride=2, padding=1)
-    options = {} if mode == "nearest" else {"align_corners": False}
-    return fine + F.interpolate(coarse, size=fine.shape[-2:], mode=mode, **options)
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.coarse = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(x)
+        return fine + F.interpolate(self.coarse(fine), size=fine.shape[-2:], **self.options)
 
 
 def _shuffle(x: Tensor) -> Tensor:
@@ -146,14 +151,14 @@ PADDING: dict[str, Part] = {
 SCALING: dict[str, Part] = {
     **{
         f"nearest by {factor}": lambda x, factor=factor: F.interpolate(x, scale_factor=factor)
-        for factor in (2, 3, 7, 1.5, 0.5, 0.25, 0.75, (2.5, 1.25), 1.3)
+        for factor in (2, 3, 7, 1.5, 0.5, 0.25, 0.75, (2.5, 1.25), 6)
     },
     "nearest by another factor again": lambda x: F.interpolate(x, scale_factor=1.5, recompute_scale_factor=True),
     "nearest to twice the size": lambda x: F.interpolate(x, size=(2 * x.shape[2], 2 * x.shape[3])),
     "nearest to another's size": lambda x: F.interpolate(F.max_pool2d(x, 4), size=x.shape[-2:]),
     "nearest exact": lambda x: F.interpolate(x, scale_factor=3, mode="nearest-exact"),
-    "nearest in a pyramid": lambda x: _pyramid(x, "nearest"),
-    "bilinear in a pyramid": lambda x: _pyramid(x, "bilinear"),
+    "nearest in a pyramid": _seeded(Pyramid),
+    "bilinear in a pyramid": _seeded(lambda: Pyramid(mode="bilinear", align_corners=False)),
     "bilinear to twice the size": lambda x: F.interpolate(x, size=(2 * x.shape[2], 2 * x.shape[3]), mode="bilinear"),
     "bilinear to half": lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
     "bilinear to half of odd": lambda x: F.interpolate(x[:, :, 1:, 1:], scale_factor=0.5, mode="bilinear"),
@@ -180,7 +185,6 @@ ROIS: dict[str, Part] = {
     "shuffled by parts": _shuffle,
     "shuffled": nn.ChannelShuffle(4),
     "pixels shuffled": nn.PixelShuffle(2),
-    "pixels unshuffled": nn.PixelUnshuffle(2),
     "repeated": lambda x: x.repeat(1, 2, 1, 1),
     "expanded": lambda x: torch.cat([x, x.mean((2, 3), keepdim=True).expand(-1, -1, 14, 8)], 1),
     "broadcast": lambda x: x * x.mean((2, 3), keepdim=True).expand_as(x),

@@ -23,15 +23,16 @@ def _flatten(node: ir.Node) -> NetOperator:
 
 @entry("Concat")
 def _concat(node: ir.Node) -> NetOperator:
-    axis, _ = axis_of(node, 0)
-    output = names_of(node.outputs)[0]
+    axis, output = attribute(node, "axis", 0), names_of(node.outputs)[0]
+    # What is made on the way from an operator of PyTorch to several has no rank that is known.
+    if axis < 0:
+        axis, _ = axis_of(node, 0)
     return NetOperator("Concat", names_of(node.inputs), (output, f"{output}_split_info"), {"axis": axis})
 
 
 @entry("Split")
 def _split(node: ir.Node) -> NetOperator:
-    axis, _ = axis_of(node, 0)
-    count = len(node.outputs)
+    (axis, _), count = axis_of(node, 0), len(node.outputs)
     arguments: dict[str, ArgumentValue] = {"axis": axis}
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         sizes = constant_value(node.inputs[1])
@@ -52,8 +53,8 @@ def _unsqueeze(node: ir.Node) -> NetOperator:
     axes = constant_value(node.inputs[1])
     if axes is None or axes.ndim != 1:
         raise refuse(node, "its axes are no constants")
-    _, rank = axis_of(node, 0)
-    dims = sorted(int(axis) % (rank + len(axes)) for axis in axes)
+    rank = 0 if min(axes.tolist(), default=0) >= 0 else axis_of(node, 0)[1] + len(axes)
+    dims = sorted(int(axis) + (rank if axis < 0 else 0) for axis in axes)
     return NetOperator("ExpandDims", names_of(node.inputs[:1]), names_of(node.outputs), {"dims": dims})
 
 
@@ -62,9 +63,7 @@ def _squeeze(node: ir.Node) -> NetOperator:
     axes = constant_value(node.inputs[1]) if len(node.inputs) > 1 else None
     if axes is None or axes.ndim != 1:
         raise refuse(node, "its axes are no constants")
-    # Of a size, which has no rank that the exporter tells, the axes are from the front.
-    known = min(axes.tolist(), default=0) >= 0
-    rank = 0 if known else axis_of(node, 0)[1]
+    rank = 0 if min(axes.tolist(), default=0) >= 0 else axis_of(node, 0)[1]
     dims = sorted(int(axis) + (rank if axis < 0 else 0) for axis in axes)
     return NetOperator("Squeeze", names_of(node.inputs[:1]), names_of(node.outputs), {"dims": dims})
 

@@ -17,9 +17,10 @@ def shapes() -> dict[Any, Callable[..., Any]]:
     return {
         aten.split.Tensor: _split,
         aten.split_with_sizes.default: _split_with_sizes,
-        aten.chunk.default: _chunk,
         aten.slice.Tensor: _slice,
         aten.index.Tensor: _index,
+        aten.stack.default: _stack,
+        aten.unbind.int: _unbind,
         aten.repeat_interleave.self_int: _repeat_interleave,
         aten.channel_shuffle.default: _channel_shuffle,
     }
@@ -75,31 +76,38 @@ def _channel_shuffle(x: Any, groups: int) -> Any:
     return _places(x, 1, [group * (channels // groups) + i for i in range(channels // groups) for group in range(groups)])
 
 
-def _split(x: Any, split_size: Any, dim: int = 0) -> Any:
-    size = x.shape[dim]
-    if isinstance(size, int) and isinstance(split_size, int):
-        return _split_with_sizes(x, [min(split_size, size - i) for i in range(0, size, split_size)], dim)
-    raise UnsupportedOperator("parts of a given size of an axis of unknown size have no Caffe2 form; use chunk")
+def _split(x: Any, split_size: int, dim: int = 0) -> Any:
+    size = int(x.shape[dim])
+    return _split_with_sizes(x, [min(split_size, size - i) for i in range(0, size, split_size)], dim)
 
 
 def _split_with_sizes(x: Any, split_sizes: Sequence[Any], dim: int = 0) -> Any:
-    """Equal parts by one Split, others by a Slice each: of Split the exporter writes no sizes."""
-    if not all(isinstance(size, int) for size in split_sizes):
-        raise UnsupportedOperator("parts whose sizes depend on the image have no Caffe2 form; use chunk")
-    if len(set(split_sizes)) == 1:
+    """Equal parts by one Split, others by a Slice each: of Split the exporter writes no sizes.
+
+    Those that depend on the image are equal: `known_sizes` has seen to that.
+    """
+    if not isinstance(x.shape[dim], int) or len(set(split_sizes)) == 1:
         return _equal_parts(x, len(split_sizes), dim)
     ends = list(accumulate(split_sizes))
     return [_slice(x, dim, end - size, end) for size, end in zip(split_sizes, ends, strict=True)]
 
 
-def _chunk(x: Any, chunks: int, dim: int = 0) -> Any:
-    """Parts of an axis that depends on the image are equal: `known_sizes` has seen to that."""
-    size = x.shape[dim]
-    return _split(x, -(-size // chunks), dim) if isinstance(size, int) else _equal_parts(x, chunks, dim)
-
-
 def _equal_parts(x: Any, count: int, dim: int) -> Any:
     return op.Split(x, None, axis=dim, num_outputs=count) if count > 1 else [op.Identity(x)]
+
+
+def _stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    axis = dim % (len(tensors[0].shape) + 1)
+    new: Any = op.Constant(value_ints=[axis])
+    return op.Concat(*[op.Unsqueeze(tensor, new) for tensor in tensors], axis=axis)
+
+
+def _unbind(x: Any, dim: int = 0) -> Any:
+    axis = dim % len(x.shape)
+    if not isinstance(x.shape[axis], int):
+        raise UnsupportedOperator("an axis that depends on the image cannot be unbound; take parts of it")
+    old: Any = op.Constant(value_ints=[axis])
+    return [op.Squeeze(part, old) for part in _equal_parts(x, x.shape[axis], axis)]
 
 
 def _index(x: Any, indices: Sequence[Any]) -> Any:
