@@ -259,8 +259,6 @@ KINDS += [
     ("NoSuch", "a.domain"),
     ("PythonOp", "ai.onnx.contrib"),
     ("f", "own"),
-    ("Tile", ""),
-    ("Expand", ""),
     ("Range", ""),
 ]
 
@@ -448,7 +446,8 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Conv": (["data", "w", "b"], {}),
     "ConvTranspose": (["c", "w"], {}),
     "BatchNormalization": (["c", "b", "b", "b", "b"], {}),
-    "MaxPool": (["c"], {"kernel_shape": [2, 2]}),
+    **dict.fromkeys(("MaxPool", "AveragePool"), (["c"], {"kernel_shape": [2, 2]})),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), (["c"], {})),
     "Gemm": (["v", "g", "b"], {"transB": 1}),
     "GroupNormalization": (["c", "b", "b"], {"num_groups": 2}),
     "Reshape": (["c", "s"], {}),
@@ -466,6 +465,10 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Gather": (["c", "zero"], {"axis": 1}),
     "Slice": (["c", "zero", "one", "one", "one"], {}),
     "ReduceMean": (["c", "one"], {"keepdims": 0}),
+    "Split": (["c", "one"], {"axis": 1}),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), (["c", "zero"], {})),
+    "Expand": (["c", "s"], {}),
+    "Tile": (["c", "times"], {}),
     **{kind: (["c"] * len(defined.inputs), {}) for kind, defined in operators().items()},
 }
 
@@ -480,7 +483,7 @@ def fitted(
     scales = helper.make_tensor("h", TensorProto.FLOAT, [4], [1, 1, *sizes])
     weights = [tensor("w", [2, 3, 1, 1]), tensor("b", [2]), tensor("g", [2, 2]), shape, scales]
     weights += [tensor("low", []), tensor("high", [])]
-    places = {"p": [0, 0, 1, 1, 0, 0, 1, 1], "zero": [0], "one": [1]}
+    places = {"p": [0, 0, 1, 1, 0, 0, 1, 1], "zero": [0], "one": [1], "times": [1, 1, 2, 1]}
     weights += [helper.make_tensor(name, TensorProto.INT64, [len(of)], of) for name, of in places.items()]
     model = model_of([first, *nodes, last], weights)
     model.graph.input.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["rows", 5]))
