@@ -1,8 +1,8 @@
 """Sizes that depend on the image, told as constants where they are the same for every image.
 
-A module asks for the size of another map, and torch.export writes that size down as a number which is computed. Caffe2's
-operators take constants. Sizes are expressions of the image's height and width here, so that their ratios and differences
-are known: a map of 8 h rows scaled to 16 h is scaled by 2. Each rewriting gives PyTorch the same program.
+A module asks for the size of another map, and torch.export writes that size down as a number which is computed.
+Caffe2's operators take constants. Here sizes are expressions of the image's height and width, so that their ratios and
+differences are known: a map of 8 h rows scaled to 16 h is scaled by 2. Each rewriting leaves PyTorch the same program.
 """
 
 import operator
@@ -24,6 +24,7 @@ _SCALED = (
     aten.upsample_bilinear2d.vec,
     aten.upsample_bicubic2d.vec,
 )
+_MOST_PARTS = 4096
 _ARITHMETIC = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
 
 
@@ -67,7 +68,7 @@ def _constant(expression: Any) -> Any:
     return simple if simple.is_number else None
 
 
-def _replace(node: Node, target: Any, args: Sequence[Any]) -> Node:
+def _replace(node: Any, target: Any, args: Sequence[Any]) -> Any:
     """Another operator in the place of a node, which gives the same."""
     with node.graph.inserting_before(node):
         new = node.graph.call_function(target, tuple(args))
@@ -77,7 +78,7 @@ def _replace(node: Node, target: Any, args: Sequence[Any]) -> Node:
     return new
 
 
-def _scale(node: Node) -> None:
+def _scale(node: Any) -> None:
     """To a size: by a factor, where that is the same for every image; one pixel is repeated."""
     x, wanted, *others = node.args
     if wanted is None:
@@ -87,33 +88,45 @@ def _scale(node: Node) -> None:
         _replace(node, aten.expand.default, (x, [-1, -1, *wanted]))
         return
     factors = [_constant(new / old) for old, new in zip(before, after, strict=True)]
-    if None in factors:
+    if not all(factor is not None and _scales_exactly(factor) for factor in factors):
         raise UnsupportedOperator(
-            f"{_module(node)}: a map of {_text(before)} scaled to {_text(after)} is another factor for every image, and "
-            "Caffe2 scales by constants; use scale_factor, or maps whose sizes are multiples of one another"
+            f"{_module(node)}: a map of {_text(before)} scaled to {_text(after)} is another factor for every image, "
+            "and Caffe2 scales by constants; use scale_factor, or maps whose sizes are multiples of one another"
         )
     node.args = (x, None, *others[:-1], [float(factor) for factor in factors])
 
 
-def _pool_with_ceiling(node: Node) -> None:
-    """ceil_mode where the sizes leave nothing over is none."""
-    names = ("x", "kernel", "stride", "padding", "dilation", "ceil_mode")
+def _scales_exactly(factor: Any) -> bool:
+    """Whether a size times the factor is the size that was wanted, in PyTorch's rounding too."""
+    product = float(factor)
+    return all(int(factor.q * part * product) == factor.p * part for part in range(1, _MOST_PARTS))
+
+
+def _pool_with_ceiling(node: Any) -> None:
+    """Where the sizes leave nothing over, ceil_mode is none; else no window may begin in the padding at the end."""
+    names: tuple[str, ...] = ("x", "kernel", "stride", "padding", "dilation", "ceil_mode")
     if node.target is aten.avg_pool2d.default:
         names = ("x", "kernel", "stride", "padding", "ceil_mode")
     given: dict[str, Any] = dict(zip(names, node.args, strict=False))
     if not given.get("ceil_mode", False):
         return
-    lengths = _sizes(node.args[0])[-2:]
-    floors = []
-    for axis, length in enumerate(lengths):
+    floors, fits = [], True
+    for axis, length in enumerate(_sizes(node.args[0])[-2:]):
         kernel, padding, dilation = (
             _axis(given.get(name), axis, default) for name, default in (("kernel", 1), ("padding", 0), ("dilation", 1))
         )
         stride = _axis(given.get("stride") or given["kernel"], axis, 1)
-        floors.append(FloorDiv(length + 2 * padding - dilation * (kernel - 1) - 1, stride) + 1)
+        reach = dilation * (kernel - 1) + 1
+        floors.append(FloorDiv(length + 2 * padding - reach, stride) + 1)
+        fits &= padding + stride <= reach
     if all(_constant(floor - size) == 0 for floor, size in zip(floors, _sizes(node)[-2:], strict=True)):
         place = names.index("ceil_mode")
         node.args = (*node.args[:place], False, *node.args[place + 1 :])
+    elif not fits:
+        raise UnsupportedOperator(
+            f"{_module(node)}: pooling by {given['kernel']} with ceil_mode=True, whose last window may begin in the "
+            "padding, has no Caffe2 form; use ceil_mode=False, or a kernel of at least padding and stride together"
+        )
 
 
 def _axis(value: Any, axis: int, default: int) -> int:
@@ -123,9 +136,9 @@ def _axis(value: Any, axis: int, default: int) -> int:
     return int(value[axis % len(value)]) if value else default
 
 
-def _pool_to_a_size(node: Node) -> None:
+def _pool_to_a_size(node: Any) -> None:
     """To as many pixels as there are, or to a whole part of them: a mean over one axis, or windows side by side."""
-    x, wanted = node.args[:2]
+    x = node.args[0]
     before, after = _sizes(x)[-2:], _sizes(node)[-2:]
     kept = [_constant(new - old) == 0 for old, new in zip(before, after, strict=True)]
     if after == [1, 1]:
@@ -145,7 +158,7 @@ def _pool_to_a_size(node: Node) -> None:
         _replace(node, aten.avg_pool2d.default, (x, whole, whole))
 
 
-def _view(node: Node) -> None:
+def _view(node: Any) -> None:
     """Of several sizes that depend on the image each is one of the tensor's own, where it is."""
     x, wanted = node.args[0], list(node.args[1])
     unknown = [axis for axis, size in enumerate(wanted) if isinstance(size, Node)]
@@ -164,7 +177,7 @@ def _view(node: Node) -> None:
     node.args = (x, wanted)
 
 
-def _slice(node: Node) -> None:
+def _slice(node: Any) -> None:
     """Places that are counted from the front by the size are counted from behind."""
     x, dim, *places = (*node.args, 0)[:4] if len(node.args) == 1 else node.args
     size = _sizes(x)[dim]
@@ -176,7 +189,7 @@ def _slice(node: Node) -> None:
     node.args = (x, dim, *places)
 
 
-def _expand(node: Node) -> None:
+def _expand(node: Any) -> None:
     """What arithmetic broadcasts need not be expanded; and an axis that stays says so."""
     x = node.args[0]
     before, after = _sizes(x), _sizes(node)
@@ -203,7 +216,7 @@ def _expand(node: Node) -> None:
     node.args = (x, given)
 
 
-def _broadcasts(user: Node, expanded: Node, sizes: Sequence[Any]) -> bool:
+def _broadcasts(user: Any, expanded: Any, sizes: Sequence[Any]) -> bool:
     """Whether it is arithmetic with a tensor that has the expanded sizes already."""
     if user.target not in _ARITHMETIC or not all(isinstance(other, Node) for other in user.args[:2]):
         return False
@@ -211,7 +224,7 @@ def _broadcasts(user: Node, expanded: Node, sizes: Sequence[Any]) -> bool:
     return len(others) == 1 and isinstance(others[0].meta["val"], torch.Tensor) and _sizes(others[0]) == list(sizes)
 
 
-def _parts(node: Node) -> None:
+def _parts(node: Any) -> None:
     """Of an axis that depends on the image the parts must be equal for every image."""
     x, axis = node.args[0], node.args[2] if len(node.args) > 2 else 0
     along = [_expression(part.shape[axis]) for part in node.meta["val"]]
@@ -229,7 +242,7 @@ def _parts(node: Node) -> None:
     _replace(node, aten.split_with_sizes.default, (x, [part] * len(along), axis))
 
 
-def _module(node: Node) -> str:
+def _module(node: Any) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return f"module {(stack[-1][0] if stack else '') or '(top)'!r}"
 

@@ -144,9 +144,7 @@ def test_what_comes_before_and_after_keeps_its_place_and_the_output_its_name() -
     ids=["no whole factor", "one whole factor", "down", "down on one side", "too far"],
 )
 def test_what_is_not_exact_is_refused_with_its_module_and_the_way_out(module: nn.Module) -> None:
-    with pytest.raises(
-        UnsupportedOperator, match="is exact by constant whole factors and by 0.5"
-    ) as refused:
+    with pytest.raises(UnsupportedOperator, match=r"is exact by constant whole factors and by 0\.5") as refused:
         converted(module)
     assert "module 'up.0'" in str(refused.value)
     assert "rewrite the module with operators that Caffe2 has" in str(refused.value)

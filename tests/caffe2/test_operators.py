@@ -234,7 +234,6 @@ def test_an_entry_gives_what_pytorch_gives(case: str, runtime: str) -> None:
     [
         (Function(lambda x, p: x.cumsum(1)), _IMAGE, "CumSum has no Caffe2 form"),
         (nn.Softmax(dim=1), _IMAGE, "softmax over axis 1 of 4"),
-        (nn.MaxPool2d(2, stride=3, ceil_mode=True), _IMAGE, "Caffe2 rounds down"),
         (nn.MaxPool2d(3, dilation=2), _IMAGE, "MaxPool has no dilation"),
         (nn.ConvTranspose2d(3, 3, 3, dilation=2), _IMAGE, "ConvTranspose has no dilation"),
         (nn.Upsample(scale_factor=2.0, mode="bicubic"), _IMAGE, "by the nearest pixel, or bilinearly"),
@@ -249,7 +248,6 @@ def test_an_entry_gives_what_pytorch_gives(case: str, runtime: str) -> None:
     ids=[
         "unknown",
         "softmax_axis",
-        "ceil_mode",
         "pool_dilation",
         "deconv_dilation",
         "bicubic",

@@ -264,7 +264,7 @@ def test_a_module_gives_in_a_net_what_it_gives_in_pytorch_at_every_size(parts: s
         (lambda x: F.adaptive_avg_pool2d(x, 7), "no windows of one size"),
         (lambda x: F.adaptive_max_pool2d(x, 2), "pool to 1, or by a kernel"),
         (lambda x: F.avg_pool2d(x, 2, divisor_override=3), "another number than the window's"),
-        (lambda x: F.max_pool2d(x[:, :, 1:], 2, 3, ceil_mode=True), "as many windows as the image wills"),
+        (lambda x: F.max_pool2d(x[:, :, 1:], 2, 3, ceil_mode=True), "may begin in the padding"),
         (lambda x: x.permute(0, 2, 1, 3)[:, ::2], "take steps there"),
         (lambda x: x[:, :, : x.shape[2] // 2], "cut at constant places"),
         (lambda x: torch.cat(x.chunk(3, 2)[::-1], 2), "not equal for every image"),

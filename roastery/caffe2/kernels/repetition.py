@@ -44,6 +44,7 @@ def build_expand(arguments: Arguments) -> Compute:
             raise OperatorError("Caffe2 expands no tensor without numbers")
         only_numbers(x)
         sizes = [max(1, size) for size in shape.tolist()]
-        return (torch.broadcast_to(x, torch.broadcast_shapes(x.shape, sizes)),)
+        shape = torch.broadcast_shapes(x.shape, sizes)  # type: ignore[no-untyped-call]
+        return (x.expand(shape),)
 
     return compute

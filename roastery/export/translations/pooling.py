@@ -1,7 +1,7 @@
 """Windows of maps: the largest value, the mean; also of a whole map.
 
-With `ceil_mode` PyTorch takes one more window where pixels are left over. A window more at the end is padding at the end:
-by a stride less one, whatever the size of the map, as long as such a window never begins in the padding.
+With `ceil_mode` PyTorch takes one more window where pixels are left over. Padding at the end gives it too: by a stride
+less one, whatever the size of the map, as long as such a window never begins in the padding.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def pooling() -> dict[Any, Callable[..., Any]]:
@@ -38,7 +39,7 @@ def _max_pool(
         x,
         kernel_shape=kernel,
         strides=strides,
-        pads=[*pads, *_at_the_end(kernel, strides, pads, ceil_mode)],
+        pads=[*pads, *_at_the_end(strides, pads, ceil_mode)],
         dilations=_pair(dilation),
     )
     return y
@@ -57,29 +58,19 @@ def _average_pool(
         raise UnsupportedOperator("an average over another number than the window's has no Caffe2 form; multiply it")
     kernel, pads = _pair(kernel_size), _pair(padding)
     strides = _pair(stride or kernel)
-    end = _at_the_end(kernel, strides, pads, ceil_mode)
+    end = _at_the_end(strides, pads, ceil_mode)
     if end != pads and count_include_pad and any(pads):
         # PyTorch counts its own padding, and not what a window reaches beyond it.
-        x = op.Pad(x, op.Constant(value_ints=[0, 0, *pads, 0, 0, *pads]), mode="constant")
+        x = op.Pad(x, whole_numbers([0, 0, *pads, 0, 0, *pads]), mode="constant")
         end = [after - before for after, before in zip(end, pads, strict=True)]
         pads = [0, 0]
     counts_padding = int(count_include_pad and end == pads and any(pads))
-    return op.AveragePool(
-        x, kernel_shape=kernel, strides=strides, pads=[*pads, *end], count_include_pad=counts_padding
-    )
+    return op.AveragePool(x, kernel_shape=kernel, strides=strides, pads=[*pads, *end], count_include_pad=counts_padding)
 
 
-def _at_the_end(kernel: list[int], strides: list[int], pads: list[int], ceil_mode: bool) -> list[int]:
-    """The padding at the lower and right ends."""
-    if not ceil_mode:
-        return pads
-    end = [pad + stride - 1 for pad, stride in zip(pads, strides, strict=True)]
-    if any(pad >= size for pad, size in zip(end, kernel, strict=True)):
-        raise UnsupportedOperator(
-            f"pooling by {kernel} with stride {strides}, padding {pads} and ceil_mode=True has as many windows as the "
-            "image wills, and Caffe2 rounds down; use ceil_mode=False, or a kernel of padding and stride or more"
-        )
-    return end
+def _at_the_end(strides: list[int], pads: list[int], ceil_mode: bool) -> list[int]:
+    """The padding at the lower and right ends. A window that would begin in it has been refused (`known_sizes`)."""
+    return [pad + stride - 1 for pad, stride in zip(pads, strides, strict=True)] if ceil_mode else pads
 
 
 def _adaptive_max_pool(x: Any, output_size: Sequence[int]) -> tuple[Any, Any]:

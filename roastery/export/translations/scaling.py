@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import floats, tensor
 
 # As far as PyTorch's and Caffe2's roundings are compared: rows of a map.
 _MOST_ROWS = 2**14
@@ -32,7 +32,7 @@ def _nearest(x: Any, output_size: Any, scale_factors: Sequence[float] | None) ->
     return op.Resize(
         x,
         None,
-        op.Constant(value_floats=[1.0, 1.0, *scales]),
+        floats([1.0, 1.0, *scales]),
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
@@ -42,16 +42,13 @@ def _nearest(x: Any, output_size: Any, scale_factors: Sequence[float] | None) ->
 def nearest_scale(factor: float) -> float:
     """The float32 by which to divide a row's number, for the row that PyTorch takes.
 
-    PyTorch multiplies the row's number by a rounded inverse, Caffe2 divides; the size is rounded by them in other ways too.
+    PyTorch multiplies the row's number by a rounded inverse, Caffe2 divides it; they round the size in other ways too.
 
     Raises:
         UnsupportedOperator: no number gives PyTorch's rows for every map.
     """
     rows = np.arange(_MOST_ROWS, dtype=np.float32)
-    if factor == 2:
-        wanted = np.arange(_MOST_ROWS) // 2
-    else:
-        wanted = np.floor(rows * np.float32(1.0 / factor)).astype(np.int64)
+    wanted = np.floor(rows * np.float32(1.0 / factor)).astype(np.int64)
     sizes = np.floor(np.arange(_MOST_ROWS) * factor).astype(np.int64)
     up = down = np.float32(factor)
     for _ in range(_NEIGHBOURS):
@@ -62,7 +59,7 @@ def nearest_scale(factor: float) -> float:
         up, down = np.nextafter(up, np.float32(np.inf)), np.nextafter(down, np.float32(0))
     raise UnsupportedOperator(
         f"nearest scaling by {factor:g} takes other rows in PyTorch than in Caffe2, which rounds in another way; "
-        "scale by a whole number or by a fraction of a power of two"
+        "scale by another factor"
     )
 
 
@@ -81,7 +78,7 @@ def _bilinear(x: Any, output_size: Any, align_corners: bool, scale_factors: Sequ
     return op.Resize(
         x,
         None,
-        op.Constant(value_floats=[1.0, 1.0, *factors]),
+        floats([1.0, 1.0, *factors]),
         mode="linear",
         coordinate_transformation_mode="align_corners" if align_corners else "half_pixel",
     )
@@ -110,4 +107,4 @@ def _pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
 def _places(channels: int, side: int) -> tuple[int, Any]:
     """Kernels (channels side^2, 1, side, side), each with a one in a place of its own."""
     kernels = np.tile(np.eye(side * side, dtype=np.float32), (channels, 1)).reshape(-1, 1, side, side)
-    return channels, op.Constant(value=ir.tensor(kernels))
+    return channels, tensor(kernels)

@@ -9,6 +9,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def shapes() -> dict[Any, Callable[..., Any]]:
@@ -60,7 +61,7 @@ def _every(x: Any, axis: int, start: int, end: int, step: int) -> Any:
 
 
 def _places(x: Any, axis: int, places: Sequence[int]) -> Any:
-    indices: Any = op.Constant(value_ints=list(places))
+    indices = whole_numbers(places)
     return op.Gather(x, indices, axis=axis)
 
 
@@ -73,7 +74,9 @@ def _repeat_interleave(x: Any, repeats: int, dim: int | None = None, output_size
 
 def _channel_shuffle(x: Any, groups: int) -> Any:
     channels = x.shape[1]
-    return _places(x, 1, [group * (channels // groups) + i for i in range(channels // groups) for group in range(groups)])
+    return _places(
+        x, 1, [group * (channels // groups) + i for i in range(channels // groups) for group in range(groups)]
+    )
 
 
 def _split(x: Any, split_size: int, dim: int = 0) -> Any:
@@ -98,7 +101,7 @@ def _equal_parts(x: Any, count: int, dim: int) -> Any:
 
 def _stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     axis = dim % (len(tensors[0].shape) + 1)
-    new: Any = op.Constant(value_ints=[axis])
+    new = whole_numbers([axis])
     return op.Concat(*[op.Unsqueeze(tensor, new) for tensor in tensors], axis=axis)
 
 
@@ -106,7 +109,7 @@ def _unbind(x: Any, dim: int = 0) -> Any:
     axis = dim % len(x.shape)
     if not isinstance(x.shape[axis], int):
         raise UnsupportedOperator("an axis that depends on the image cannot be unbound; take parts of it")
-    old: Any = op.Constant(value_ints=[axis])
+    old = whole_numbers([axis])
     return [op.Squeeze(part, old) for part in _equal_parts(x, x.shape[axis], axis)]
 
 

@@ -9,6 +9,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def views() -> dict[Any, Callable[..., Any]]:
@@ -29,11 +30,11 @@ def views() -> dict[Any, Callable[..., Any]]:
 
 def _size(x: Any, dim: int) -> Any:
     axis = dim % len(x.shape)
-    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), op.Constant(value_ints=[0]))
+    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), whole_numbers([0]))
 
 
 def _view(x: Any, size: Sequence[Any]) -> Any:
-    """By constants where the sizes that depend on the image stay where they are, but for one: else by a computed shape."""
+    """By constants where all sizes of the image but one stay in their places; else by a computed shape."""
     sizes = list(size)
     known = [value if isinstance(value, int) else None for value in (x.shape or [])]
     unknown = [axis for axis, value in enumerate(sizes) if not isinstance(value, int)]
@@ -49,7 +50,7 @@ def _view(x: Any, size: Sequence[Any]) -> Any:
         return op.Reshape(x, _shape(sizes))
     if len(sizes) == 2 and len(known) > 2 and None not in known[1:] and sizes[1] == prod(n or 0 for n in known[1:]):
         return op.Flatten(x, axis=1)
-    constant: Any = op.Constant(value_ints=sizes)
+    constant: Any = whole_numbers(sizes)
     return op.Reshape(x, constant)
 
 
@@ -67,9 +68,9 @@ def _shape(sizes: Sequence[Any]) -> Any:
     parts = []
     for value in sizes:
         if isinstance(value, int):
-            parts.append(op.Constant(value_ints=[value]))
+            parts.append(whole_numbers([value]))
         else:
-            shape = value.producer().inputs[0] if _is_size(value) else op.Reshape(value, op.Constant(value_ints=[1]))
+            shape = value.producer().inputs[0] if _is_size(value) else op.Reshape(value, whole_numbers([1]))
             parts.append(shape)
     return op.Concat(*parts, axis=0)
 
@@ -84,14 +85,16 @@ def _squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
     rank = len(x.shape)
     axes = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
     ones = sorted({axis % rank for axis in axes if x.shape[axis] == 1})
-    return op.Squeeze(x, op.Constant(value_ints=ones)) if ones else op.Identity(x)
+    return op.Squeeze(x, whole_numbers(ones)) if ones else op.Identity(x)
 
 
 def _expand(x: Any, size: Sequence[Any], implicit: bool = False) -> Any:
     x = _with_rank(x, len(size))
     known = [value if isinstance(value, int) else None for value in x.shape]
-    grown = [1 if value == -1 or (isinstance(value, int) and value == old) else value
-             for value, old in zip(size, known, strict=True)]
+    grown = [
+        1 if value == -1 or (isinstance(value, int) and value == old) else value
+        for value, old in zip(size, known, strict=True)
+    ]
     return _repeated(x, grown, known)
 
 
@@ -106,7 +109,7 @@ def _repeated(x: Any, times: Sequence[Any], sizes: Sequence[int | None]) -> Any:
     unknown = [axis for axis, count in enumerate(times) if not isinstance(count, int)]
     for axis, count in enumerate(times):
         if isinstance(count, int) and count != 1:
-            repeats: Any = op.Constant(value_ints=[count if other == axis else 1 for other in range(len(times))])
+            repeats: Any = whole_numbers([count if other == axis else 1 for other in range(len(times))])
             x = op.Tile(x, repeats)
     if not unknown:
         return x if x.producer() is not None else op.Identity(x)
@@ -124,7 +127,7 @@ def _with_rank(x: Any, rank: int) -> Any:
     if not lead:
         return x
     shape = [1] * lead + list(x.shape)
-    axes: Any = op.Constant(value_ints=list(range(lead)))
+    axes: Any = whole_numbers(list(range(lead)))
     y: Any = op.Unsqueeze(x, axes)
     # What is made on the way has no shape yet.
     y.shape = ir.Shape(shape)

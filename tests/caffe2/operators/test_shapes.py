@@ -146,7 +146,10 @@ def tilings(draw: st.DrawFn) -> Any:
     """Along an axis from either end, of no numbers too, no times too; seldom of a type that it has not."""
     shape = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
     x = numbers(draw(GENERATORS), shape, draw(st.sampled_from([*TYPES * 4, np.int16, np.bool_])))
-    arguments: dict[str, Any] = {"tiles": draw(st.integers(0, 4)), "axis": draw(st.integers(-len(shape), len(shape) - 1))}
+    arguments: dict[str, Any] = {
+        "tiles": draw(st.integers(0, 4)),
+        "axis": draw(st.integers(-len(shape), len(shape) - 1)),
+    }
     if draw(st.integers(0, 19)) == 7:
         arguments = draw(st.sampled_from([{}, {"tiles": 2, "axis": len(shape)}, {"tiles": 2, "axis": -9}]))
     return [x], arguments, 1
