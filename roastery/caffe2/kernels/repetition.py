@@ -1,5 +1,7 @@
 """Tile and Expand: the same numbers several times."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ def build_expand(arguments: Arguments) -> Compute:
             raise OperatorError("Caffe2 expands no tensor without numbers")
         only_numbers(x)
         sizes = [max(1, size) for size in shape.tolist()]
-        shape = torch.broadcast_shapes(x.shape, sizes)  # type: ignore[no-untyped-call]
-        return (x.expand(shape),)
+        broadcast: Any = torch.broadcast_shapes(x.shape, sizes)  # type: ignore[no-untyped-call]
+        return (torch.broadcast_to(x, broadcast),)
 
     return compute
