@@ -172,20 +172,23 @@ def _view(node: Any) -> None:
             place = axis if axis in places else places[0]
             with node.graph.inserting_before(node):
                 own = node.graph.call_function(aten.sym_size.int, (x, place))
-            own.meta = {**wanted[axis].meta}
+            own.meta = dict(wanted[axis].meta)
             wanted[axis] = own
     node.args = (x, wanted)
 
 
 def _slice(node: Any) -> None:
     """Places that are counted from the front by the size are counted from behind."""
-    x, dim, *places = (*node.args, 0)[:4] if len(node.args) == 1 else node.args
-    size = _sizes(x)[dim]
+    if not any(isinstance(place, Node) for place in node.args[2:4]):
+        return
+    x, dim, *places = node.args
     for index, place in enumerate(places[:2]):
-        if isinstance(place, Node):
-            behind = _constant(_expression(place) - size)
-            if behind is not None and behind <= 0:
-                places[index] = int(behind) if behind < 0 else (None if index else place)
+        behind = _constant(_expression(place) - _sizes(x)[dim]) if isinstance(place, Node) else None
+        if behind is not None and behind < 0:
+            places[index] = int(behind)
+        elif behind == 0 and index == 1:
+            # To the end itself.
+            places[index] = None
     node.args = (x, dim, *places)
 
 

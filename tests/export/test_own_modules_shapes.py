@@ -115,6 +115,7 @@ AXES: dict[str, Part] = {
     "steps of channels": lambda x: x[:, 1::3],
     "focus": lambda x: torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1),
     "steps of odd rows": lambda x: x[:, :, 1:-2][:, :, ::3],
+    "last rows": lambda x: x[:, :, x.shape[2] - 3 :, : x.shape[3] - 2],
     "cropped to another": lambda x: F.pad(x, (1, 1, 1, 1))[:, :, : x.shape[2], : x.shape[3]],
     "permuted": lambda x: x.permute(0, 2, 3, 1),
     "squeezed": lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(2).squeeze(1),
@@ -137,6 +138,7 @@ AXES: dict[str, Part] = {
     "expanded": lambda x: torch.cat([x, x.mean((2, 3), keepdim=True).expand(-1, -1, *x.shape[2:])], 1),
     "expanded as": lambda x: x.mean(1, keepdim=True).expand_as(x),
     "expanded by constants": lambda x: x.unsqueeze(2).expand(-1, -1, 3, -1, -1),
+    "a row expanded": lambda x: torch.cat([x, x.mean(3, keepdim=True).expand(-1, -1, -1, x.shape[3])], 1),
     "broadcast": lambda x: x * x.mean((2, 3), keepdim=True).expand_as(x),
     "one pixel spread": lambda x: F.interpolate(
         F.adaptive_avg_pool2d(x, 1), size=x.shape[2:], mode="bilinear", align_corners=False
@@ -204,7 +206,7 @@ SETS = {
     "RoIs": ROIS,
 }
 # What adds numbers up; all else moves them, and then they are the same.
-SUMS = ("mean", "average", "adaptive", "bilinear", "squeezed", "expanded", "broadcast", "one pixel", "pyramid")
+SUMS = ("mean", "average", "adaptive", "bilinear", "squeezed", "expanded", "broadcast", "one pixel", "pyramid", "row")
 
 
 def _named(parts: str) -> list[str]:
@@ -273,6 +275,7 @@ def test_a_module_gives_in_a_net_what_it_gives_in_pytorch_at_every_size(parts: s
         (lambda x: F.pad(x, (1, 1, 0, 0), mode="circular"), "the edge or a reflection"),
         (lambda x: F.pad(x, (0, 0, 0, 0, 1, 1)), "only height and width padded"),
         (lambda x: F.pad(x[0], (1, 1)), "its input has 3 axes"),
+        (lambda x: x.mean(2, keepdim=True).expand(x.shape[2], -1, -1, -1), "as often as the image wills"),
         (lambda x: x.repeat(1, 1, x.shape[2], 1), "as often as the image wills"),
     ],
 )

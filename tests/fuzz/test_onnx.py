@@ -465,7 +465,7 @@ _FITTING: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Gather": (["c", "zero"], {"axis": 1}),
     "Slice": (["c", "zero", "one", "one", "one"], {}),
     "ReduceMean": (["c", "one"], {"keepdims": 0}),
-    "Split": (["c", "one"], {"axis": 1}),
+    "Split": (["c"], {"axis": 1, "num_outputs": 1}),
     **dict.fromkeys(("Squeeze", "Unsqueeze"), (["c", "zero"], {})),
     "Expand": (["c", "s"], {}),
     "Tile": (["c", "times"], {}),

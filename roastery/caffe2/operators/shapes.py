@@ -1,4 +1,4 @@
-"""What moves numbers and makes none: Reshape, Flatten, Concat, Transpose, Gather, Slice."""
+"""What moves numbers and makes none: Reshape, Concat, Split, Slice, Gather, Transpose, Tile and their like."""
 
 import onnx_ir as ir
 
@@ -36,7 +36,7 @@ def _split(node: ir.Node) -> NetOperator:
     arguments: dict[str, ArgumentValue] = {"axis": axis}
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         sizes = constant_value(node.inputs[1])
-        if sizes is None or sizes.size != count:
+        if sizes is None or sizes.shape != (count,):
             raise refuse(node, "the sizes of its parts are no constants")
         arguments["split"] = sizes.tolist()
     else:
@@ -86,7 +86,7 @@ def _expand(node: ir.Node) -> NetOperator:
 def _tile(node: ir.Node) -> NetOperator:
     repeats = constant_value(node.inputs[1])
     several = [] if repeats is None else [axis for axis, times in enumerate(repeats.ravel()) if times != 1]
-    if repeats is None or not repeats.size or len(several) > 1 or min(repeats.tolist()) < 1:
+    if repeats is None or repeats.ndim != 1 or len(several) > 1 or min(repeats.tolist(), default=0) < 1:
         raise refuse(node, "only one axis repeated a constant number of times becomes a Tile")
     axis = several[0] if several else 0
     arguments: dict[str, ArgumentValue] = {"tiles": int(repeats[axis]), "axis": axis}

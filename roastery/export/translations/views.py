@@ -50,17 +50,20 @@ def _view(x: Any, size: Sequence[Any]) -> Any:
         return op.Reshape(x, _shape(sizes))
     if len(sizes) == 2 and len(known) > 2 and None not in known[1:] and sizes[1] == prod(n or 0 for n in known[1:]):
         return op.Flatten(x, axis=1)
-    constant: Any = whole_numbers(sizes)
-    return op.Reshape(x, constant)
+    return op.Reshape(x, whole_numbers(sizes))
 
 
 def _own_axis(x: Any, size: Any) -> int | None:
     """The axis of x that a size is of; None for any other."""
+    shape = _shape_node(size)
+    return int(shape.attributes["start"].value) if shape is not None and shape.inputs[0] is x else None
+
+
+def _shape_node(size: Any) -> Any:
+    """The Shape that a size comes from, as `_size` writes it; None where it is computed in another way."""
     squeeze = size.producer()
     shape = squeeze.inputs[0].producer() if squeeze is not None and squeeze.op_type == "Squeeze" else None
-    if shape is None or shape.op_type != "Shape" or shape.inputs[0] is not x:
-        return None
-    return int(shape.attributes["start"].value)
+    return shape if shape is not None and shape.op_type == "Shape" else None
 
 
 def _shape(sizes: Sequence[Any]) -> Any:
@@ -70,15 +73,9 @@ def _shape(sizes: Sequence[Any]) -> Any:
         if isinstance(value, int):
             parts.append(whole_numbers([value]))
         else:
-            shape = value.producer().inputs[0] if _is_size(value) else op.Reshape(value, whole_numbers([1]))
-            parts.append(shape)
+            shape = _shape_node(value)
+            parts.append(op.Reshape(value, whole_numbers([1])) if shape is None else shape.outputs[0])
     return op.Concat(*parts, axis=0)
-
-
-def _is_size(value: Any) -> bool:
-    squeeze = value.producer()
-    shape = squeeze.inputs[0].producer() if squeeze is not None and squeeze.op_type == "Squeeze" else None
-    return shape is not None and shape.op_type == "Shape"
 
 
 def _squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
@@ -113,8 +110,8 @@ def _repeated(x: Any, times: Sequence[Any], sizes: Sequence[int | None]) -> Any:
             x = op.Tile(x, repeats)
     if not unknown:
         return x if x.producer() is not None else op.Identity(x)
-    if None in sizes or any(sizes[axis] != 1 for axis in unknown):
-        # Caffe2's Expand refuses a tensor of no RoIs.
+    if sizes[0] is None or 0 in unknown or any(sizes[axis] != 1 for axis in unknown):
+        # Caffe2's Expand refuses a tensor of no RoIs, and takes a size of 0 for one that stays.
         raise UnsupportedOperator(
             f"a tensor of {list(sizes)} repeated as often as the image wills has no Caffe2 form; "
             "repeat axes of size 1 of a map, or let arithmetic broadcast it"
