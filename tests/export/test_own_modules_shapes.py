@@ -101,6 +101,7 @@ CONVOLUTIONS: dict[str, Part] = {
     "valid": _seeded(lambda: nn.Conv2d(8, 3, 3, padding="valid", stride=2, bias=False)),
     "reflecting": _seeded(lambda: nn.Conv2d(8, 3, 3, padding=1, padding_mode="reflect")),
     "of lines": nn.Sequential(nn.Flatten(2), _seeded(lambda: nn.Conv1d(8, 4, 3, 2, 1, groups=2))),
+    "same of lines": nn.Sequential(nn.Flatten(2), _seeded(lambda: nn.Conv1d(8, 4, 4, padding="same", dilation=3))),
     "transposed": _seeded(lambda: nn.ConvTranspose2d(8, 4, 3, 2, 1, 1, groups=4)),
     "transposed without a bias": _seeded(lambda: nn.ConvTranspose2d(8, 4, (2, 4), (2, 3), (0, 1), (1, 0), bias=False)),
 }
@@ -271,6 +272,7 @@ def test_a_module_gives_in_a_net_what_it_gives_in_pytorch_at_every_size(parts: s
         (lambda x: x[:, :, : x.shape[2] // 2], "cut at constant places"),
         (lambda x: torch.cat(x.chunk(3, 2)[::-1], 2), "not equal for every image"),
         (lambda x: torch.cat(x.split(8, 2)[:1], 2), "not equal for every image"),
+        (lambda x: F.max_pool1d(x.flatten(2), 2), "not of height and width"),
         (lambda x: F.pad(x, (-1, 0, 0, 0)), "cut with a slice"),
         (lambda x: F.pad(x, (1, 1, 0, 0), mode="circular"), "the edge or a reflection"),
         (lambda x: F.pad(x, (0, 0, 0, 0, 1, 1)), "only height and width padded"),

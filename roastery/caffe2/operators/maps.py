@@ -55,7 +55,7 @@ def _transposed_convolution(node: ir.Node) -> NetOperator:
 def _max_pool(node: ir.Node) -> NetOperator:
     require(node, "auto_pad", "NOTSET", "padding must be written out")
     require(node, "ceil_mode", 0, "Caffe2 rounds the size down")
-    kernels = attribute(node, "kernel_shape", [])
+    kernels = _height_and_width(node, attribute(node, "kernel_shape", []))
     require(node, "dilations", [1] * len(kernels), "Caffe2's MaxPool has no dilation")
     arguments = {
         "kernels": kernels,
@@ -69,7 +69,7 @@ def _max_pool(node: ir.Node) -> NetOperator:
 def _average_pool(node: ir.Node) -> NetOperator:
     require(node, "auto_pad", "NOTSET", "padding must be written out")
     require(node, "ceil_mode", 0, "Caffe2 rounds the size down")
-    kernels = attribute(node, "kernel_shape", [])
+    kernels = _height_and_width(node, attribute(node, "kernel_shape", []))
     require(node, "dilations", [1] * len(kernels), "Caffe2's AveragePool has no dilation")
     arguments: dict[str, ArgumentValue] = {
         "kernels": kernels,
@@ -162,4 +162,10 @@ def _kernel(node: ir.Node) -> list[int]:
     weight = node.inputs[1]
     sizes = list(weight.shape)[2:] if weight is not None and weight.shape is not None else []
     kernel: list[int] = attribute(node, "kernel_shape", [size for size in sizes if isinstance(size, int)])
+    return _height_and_width(node, kernel)
+
+
+def _height_and_width(node: ir.Node, kernel: list[int]) -> list[int]:
+    if len(kernel) != 2:
+        raise refuse(node, f"its kernel, {kernel}, is not of height and width")
     return kernel

@@ -7,6 +7,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def maps() -> dict[Any, Callable[..., Any]]:
@@ -16,6 +17,7 @@ def maps() -> dict[Any, Callable[..., Any]]:
         aten.conv2d.default: _conv2d,
         aten.conv2d.padding: _conv2d_by_rule,
         aten.conv1d.default: _conv1d,
+        aten.conv1d.padding: _conv1d,
         aten._native_batch_norm_legit_no_training.default: _batch_norm,
         aten.group_norm.default: _group_norm,
     }
@@ -67,19 +69,22 @@ def _conv1d(
     weight: Any,
     bias: Any = None,
     stride: Sequence[int] = (1,),
-    padding: Sequence[int] = (0,),
+    padding: Sequence[int] | str = (0,),
     dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> Any:
     """Of a map one pixel high."""
-    axis: Any = op.Constant(value_ints=[2])
+    size, (step,) = int(weight.shape[2]), dilation
+    total = step * (size - 1) if padding == "same" else 0
+    before, after = (total // 2, total - total // 2) if isinstance(padding, str) else list(padding) * 2
+    axis = whole_numbers([2])
     y = op.Conv(
         *[op.Unsqueeze(x, axis), op.Unsqueeze(weight, axis), *([] if bias is None else [bias])],
-        strides=[1, *_pair(stride)[1:]],
-        pads=[0, *_pair(padding)[1:]] * 2,
-        dilations=[1, *_pair(dilation)[1:]],
+        strides=[1, *stride],
+        pads=[0, before, 0, after],
+        dilations=[1, step],
         group=groups,
-        kernel_shape=[1, int(weight.shape[2])],
+        kernel_shape=[1, size],
     )
     return op.Squeeze(y, axis)
 
