@@ -104,6 +104,8 @@ def load_onnx(path: Path) -> ir.Model:
         for message in _messages(onnx.load_model(path, load_external_data=False)):
             if isinstance(message, onnx.TensorProto) and _lies_outside(message):
                 raise ModelFileError(f"{path}: {message.name!r} lies outside of the file; embed the weights")
+            if isinstance(message, onnx.NodeProto) and _counts_more_outputs(message):
+                raise ModelFileError(f"{path}: a {message.op_type} counts more outputs than it has; export it again")
             if not all(isinstance(text, str) for text in _texts(message)):
                 raise ModelFileError(f"{path}: a text in it is not UTF-8; export it again")
         onnx.checker.check_model(str(path), full_check=True)
@@ -127,6 +129,11 @@ def _messages(message: Message) -> Iterator[Message]:
 
 def _lies_outside(tensor: onnx.TensorProto) -> bool:
     return tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0
+
+
+def _counts_more_outputs(node: onnx.NodeProto) -> bool:
+    """The checker makes room for as many as a Split says, be it billions."""
+    return any(each.name == "num_outputs" and each.i > len(node.output) for each in node.attribute)
 
 
 def _texts(message: Message) -> Iterator[object]:
