@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.export.known_sizes import tell_known_sizes
 from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
@@ -53,6 +54,7 @@ def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.
         UnsupportedOperator: the program has an operator without an ONNX form; it is named, with its module and the
             line of a user's source.
     """
+    tell_known_sizes(traced.program)
     try:
         with _quiet_exporter():
             exported = torch.onnx.export(
@@ -108,6 +110,8 @@ def load_onnx(path: Path) -> ir.Model:
         for message in _messages(onnx.load_model(path, load_external_data=False)):
             if isinstance(message, onnx.TensorProto) and _lies_outside(message):
                 raise ModelFileError(f"{path}: {message.name!r} lies outside of the file; embed the weights")
+            if isinstance(message, onnx.NodeProto) and _counts_more_outputs(message):
+                raise ModelFileError(f"{path}: a {message.op_type} counts more outputs than it has; export it again")
             if not all(isinstance(text, str) for text in _texts(message)):
                 raise ModelFileError(f"{path}: a text in it is not UTF-8; export it again")
         onnx.checker.check_model(str(path), full_check=True)
@@ -131,6 +135,11 @@ def _messages(message: Message) -> Iterator[Message]:
 
 def _lies_outside(tensor: onnx.TensorProto) -> bool:
     return tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0
+
+
+def _counts_more_outputs(node: onnx.NodeProto) -> bool:
+    """The checker makes room for as many as a Split says, be it billions."""
+    return any(each.name == "num_outputs" and each.i > len(node.output) for each in node.attribute)
 
 
 def _texts(message: Message) -> Iterator[object]:

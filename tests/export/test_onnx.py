@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import helper
 
 from roastery.errors import ModelFileError
 from roastery.export.onnx import load_onnx, save_onnx
@@ -168,3 +169,13 @@ def test_a_graph_that_only_the_checker_lets_through_is_refused(tmp_path: Path) -
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelFileError, match="not a valid ONNX model"):
         load_onnx(tmp_path / "model.onnx")
+
+
+def test_a_split_that_counts_more_outputs_than_it_has_is_refused_before_room_is_made_for_them(tmp_path: Path) -> None:
+    node = helper.make_node("Split", ["x"], ["y"], num_outputs=2**31 - 1)
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in "xy")
+    model = helper.make_model(helper.make_graph([node], "net", [x], [y]), opset_imports=[helper.make_opsetid("", 21)])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="a Split counts more outputs than it has"):
+        load_onnx(path)

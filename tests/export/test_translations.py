@@ -47,13 +47,20 @@ def test_a_view_with_one_symbolic_size_becomes_a_reshape_by_constants() -> None:
     assert _node_types(Split(), torch.zeros(5, 4, 7, 7), shapes={0: Dim("n", min=2)}) == ["Reshape"]
 
 
-def test_a_view_with_two_symbolic_sizes_is_refused() -> None:
+def test_sizes_that_stay_where_they_are_are_kept_by_a_reshape_by_constants() -> None:
+    class Part(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(1, x.shape[2] * 3, 1, x.shape[3])
+
+    assert _node_types(Part(), torch.zeros(1, 3, 16, 24), shapes=_IMAGE) == ["Reshape"]
+
+
+def test_of_two_sizes_that_move_one_is_asked_for_and_one_worked_out() -> None:
     class Merge(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x.view(1, 3, x.shape[2], 1, x.shape[3])
+            return x.view(1, 3, 1, x.shape[2], x.shape[3])
 
-    with pytest.raises(UnsupportedOperator, match="more than one size that depends on the image"):
-        _node_types(Merge(), torch.zeros(1, 3, 16, 24), shapes=_IMAGE)
+    assert _node_types(Merge(), torch.zeros(1, 3, 16, 24), shapes=_IMAGE) == ["Shape", "Concat", "Reshape"]
 
 
 class Function(nn.Module):
@@ -120,7 +127,7 @@ def test_an_operator_stays_one_node_with_no_arithmetic_around_it(
 
 
 _REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "a slice by steps": (lambda x: x[:, ::2], "a slice from 0 to .* by 2 has no Caffe2 form; cut at constant places"),
+    "a slice by steps": (lambda x: x.unsqueeze(1)[:, :, :, ::2], "a slice by steps of 2 .* take steps there"),
     "a slice to a size": (lambda x: x[:, :, : x.shape[3] // 4], "a slice from 0 to .* by 1 has no Caffe2 form"),
     "a slice from a size": (lambda x: x[:, :, x.shape[3] // 8 :], "a slice from .* by 1 has no Caffe2 form"),
     "two vectors": (lambda x: x[:, torch.tensor([0, 1]), torch.tensor([0, 1])], "more than one vector of places"),

@@ -13,6 +13,7 @@ from roastery.caffe2.kernels import (
     normalization,
     pooling,
     reduction,
+    repetition,
     resize,
     shapes,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "repetition",
     "resize",
     "shapes",
 ]

@@ -1,4 +1,4 @@
-"""What moves numbers and makes none: Reshape, Flatten, Concat, Transpose, Gather, Slice."""
+"""What moves numbers and makes none: Reshape, Concat, Split, Slice, Gather, Transpose, Tile and their like."""
 
 import onnx_ir as ir
 
@@ -8,12 +8,11 @@ from roastery.caffe2.passes import constant_value
 
 @entry("Reshape")
 def _reshape(node: ir.Node) -> NetOperator:
-    shape = constant_value(node.inputs[1])
-    if shape is None:
-        raise refuse(node, "its shape is computed; only constants can be a Reshape's")
-    if attribute(node, "allowzero", 0) and 0 in shape:
+    shape, output = constant_value(node.inputs[1]), names_of(node.outputs)[0]
+    if attribute(node, "allowzero", 0) and (shape is None or 0 in shape):
         raise refuse(node, "a size of 0 means 'as before' in Caffe2")
-    output = names_of(node.outputs)[0]
+    if shape is None:
+        return NetOperator("Reshape", names_of(node.inputs), (output, f"{output}_old_shape"))
     return NetOperator("Reshape", names_of(node.inputs[:1]), (output, f"{output}_old_shape"), {"shape": shape.tolist()})
 
 
@@ -24,9 +23,74 @@ def _flatten(node: ir.Node) -> NetOperator:
 
 @entry("Concat")
 def _concat(node: ir.Node) -> NetOperator:
-    axis, _ = axis_of(node, 0)
-    output = names_of(node.outputs)[0]
+    axis, output = attribute(node, "axis", 0), names_of(node.outputs)[0]
+    # What is made on the way from an operator of PyTorch to several has no rank that is known.
+    if axis < 0:
+        axis, _ = axis_of(node, 0)
     return NetOperator("Concat", names_of(node.inputs), (output, f"{output}_split_info"), {"axis": axis})
+
+
+@entry("Split")
+def _split(node: ir.Node) -> NetOperator:
+    (axis, _), count = axis_of(node, 0), len(node.outputs)
+    arguments: dict[str, ArgumentValue] = {"axis": axis}
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        sizes = constant_value(node.inputs[1])
+        if sizes is None or sizes.shape != (count,):
+            raise refuse(node, "the sizes of its parts are no constants")
+        arguments["split"] = sizes.tolist()
+    else:
+        size = node.inputs[0].shape[axis]  # type: ignore[union-attr, index]
+        # Of another axis the parts are equal, or Caffe2 refuses to run it.
+        if isinstance(size, int):
+            most = -(-size // count)
+            arguments["split"] = [max(0, min(most, size - part * most)) for part in range(count)]
+    return NetOperator("Split", names_of(node.inputs[:1]), names_of(node.outputs), arguments)
+
+
+@entry("Unsqueeze")
+def _unsqueeze(node: ir.Node) -> NetOperator:
+    axes = constant_value(node.inputs[1])
+    if axes is None or axes.ndim != 1:
+        raise refuse(node, "its axes are no constants")
+    rank = 0 if min(axes.tolist(), default=0) >= 0 else axis_of(node, 0)[1] + len(axes)
+    dims = sorted(int(axis) + (rank if axis < 0 else 0) for axis in axes)
+    return NetOperator("ExpandDims", names_of(node.inputs[:1]), names_of(node.outputs), {"dims": dims})
+
+
+@entry("Squeeze")
+def _squeeze(node: ir.Node) -> NetOperator:
+    axes = constant_value(node.inputs[1]) if len(node.inputs) > 1 else None
+    if axes is None or axes.ndim != 1:
+        raise refuse(node, "its axes are no constants")
+    rank = 0 if min(axes.tolist(), default=0) >= 0 else axis_of(node, 0)[1]
+    dims = sorted(int(axis) + (rank if axis < 0 else 0) for axis in axes)
+    return NetOperator("Squeeze", names_of(node.inputs[:1]), names_of(node.outputs), {"dims": dims})
+
+
+@entry("Shape")
+def _shape(node: ir.Node) -> NetOperator:
+    _, rank = axis_of(node, 0)
+    axes = list(range(rank))[attribute(node, "start", 0) : attribute(node, "end", rank)]
+    if not axes:
+        raise refuse(node, "the sizes of no axes")
+    return NetOperator("Shape", names_of(node.inputs), names_of(node.outputs), {"axes": axes})
+
+
+@entry("Expand")
+def _expand(node: ir.Node) -> NetOperator:
+    return NetOperator("Expand", names_of(node.inputs), names_of(node.outputs))
+
+
+@entry("Tile")
+def _tile(node: ir.Node) -> NetOperator:
+    repeats = constant_value(node.inputs[1])
+    several = [] if repeats is None else [axis for axis, times in enumerate(repeats.ravel()) if times != 1]
+    if repeats is None or repeats.ndim != 1 or len(several) > 1 or min(repeats.tolist(), default=0) < 1:
+        raise refuse(node, "only one axis repeated a constant number of times becomes a Tile")
+    axis = several[0] if several else 0
+    arguments: dict[str, ArgumentValue] = {"tiles": int(repeats[axis]), "axis": axis}
+    return NetOperator("Tile", names_of(node.inputs[:1]), names_of(node.outputs), arguments)
 
 
 @entry("Transpose")

@@ -13,10 +13,23 @@ from roastery.export.translations.elementwise import elementwise
 from roastery.export.translations.functions import functions
 from roastery.export.translations.maps import maps
 from roastery.export.translations.norms import norms
+from roastery.export.translations.pooling import pooling
 from roastery.export.translations.reductions import reductions
+from roastery.export.translations.scaling import scaling
 from roastery.export.translations.shapes import shapes
+from roastery.export.translations.views import views
 
 
 def plain_translations() -> dict[Any, Callable[..., Any]]:
     """`custom_translation_table` entries for PyTorch's own operators."""
-    return {**elementwise(), **functions(), **maps(), **norms(), **reductions(), **shapes()}
+    return {
+        **elementwise(),
+        **functions(),
+        **maps(),
+        **norms(),
+        **pooling(),
+        **reductions(),
+        **scaling(),
+        **shapes(),
+        **views(),
+    }

@@ -78,7 +78,7 @@ def transposed_convolutions(draw: st.DrawFn) -> Any:
 @st.composite
 def poolings(draw: st.DrawFn, averages: bool) -> Any:
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    x = values(draw(GENERATORS), draw(st.integers(1, 3)), draw(st.integers(1, 3)), height, width)
+    x = values(draw(GENERATORS), draw(st.integers(0, 3)), draw(st.integers(1, 3)), height, width)
     if draw(st.integers(0, 5)) == 0:
         return [x], {"global_pooling": 1}, 1
     arguments, _ = draw(windows((height, width), dilates=False, pads_within=True))
@@ -104,14 +104,14 @@ def group_norms(draw: st.DrawFn) -> Any:
     return [x, values(generator, channels), values(generator, channels)], arguments, outputs
 
 
-SCALES = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
+SCALES = st.sampled_from([0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 7.0])
 
 
 @st.composite
 def resizings(draw: st.DrawFn) -> Any:
     """By whole factors and by others, both axes apart, the scales as arguments or as a blob."""
     height, width = draw(st.integers(2, 6)), draw(st.integers(2, 6))
-    x = values(draw(GENERATORS), draw(st.integers(1, 3)), draw(st.integers(1, 3)), height, width)
+    x = values(draw(GENERATORS), draw(st.integers(0, 3)), draw(st.integers(1, 3)), height, width)
     scales = [draw(SCALES), draw(SCALES)]
     if draw(st.booleans()):
         return [x], {"height_scale": scales[0], "width_scale": scales[1]}, 1
@@ -128,7 +128,7 @@ def upsamplings(draw: st.DrawFn) -> Any:
 def paddings(draw: st.DrawFn) -> Any:
     mode = draw(st.sampled_from(["constant", "edge", "reflect"]))
     height, width = draw(st.integers(2, 6)), draw(st.integers(2, 6))
-    x = values(draw(GENERATORS), draw(st.integers(1, 3)), draw(st.integers(1, 3)), height, width)
+    x = values(draw(GENERATORS), draw(st.integers(0, 3)), draw(st.integers(1, 3)), height, width)
     most = [height - 1, width - 1] * 2 if mode == "reflect" else [3] * 4
     arguments: dict[str, Any] = {"pads": [draw(st.integers(0, each)) for each in most], "mode": mode}
     if mode == "constant" and draw(st.booleans()):

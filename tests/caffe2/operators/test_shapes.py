@@ -50,8 +50,10 @@ def splits(draw: st.DrawFn) -> Any:
         arguments: dict[str, Any] = {"axis": axis}
     else:
         arguments = {"axis": axis, "split": sizes}
+    # Of none of the others, too.
+    shape = [size if draw(st.integers(0, 9)) else 0 for size in shape]
     shape[axis] = sum(sizes)
-    return [numbers(generator, shape)], arguments, len(sizes)
+    return [numbers(generator, shape, draw(st.sampled_from(TYPES)))], arguments, len(sizes)
 
 
 @st.composite
@@ -128,16 +130,51 @@ def transpositions(draw: st.DrawFn) -> Any:
 def squeezings(draw: st.DrawFn) -> Any:
     shape = draw(SHAPES)
     dims = sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))
-    for axis in dims:
-        shape[axis] = 1
+    shape = [1 if axis in dims else draw(st.sampled_from([size] * 5 + [0])) for axis, size in enumerate(shape)]
     return [numbers(draw(GENERATORS), shape)], {"dims": dims}, 1
 
 
 @st.composite
 def expansions(draw: st.DrawFn) -> Any:
-    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    shape = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
     dims = sorted(draw(st.sets(st.integers(0, len(shape)), min_size=1, max_size=2)))
     return [numbers(draw(GENERATORS), shape)], {"dims": dims}, 1
+
+
+@st.composite
+def tilings(draw: st.DrawFn) -> Any:
+    """Along an axis from either end, of no numbers too, no times too; seldom of a type that it has not."""
+    shape = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    x = numbers(draw(GENERATORS), shape, draw(st.sampled_from([*TYPES * 4, np.int16, np.bool_])))
+    arguments: dict[str, Any] = {
+        "tiles": draw(st.integers(0, 4)),
+        "axis": draw(st.integers(-len(shape), len(shape) - 1)),
+    }
+    if draw(st.integers(0, 19)) == 7:
+        arguments = draw(st.sampled_from([{}, {"tiles": 2, "axis": len(shape)}, {"tiles": 2, "axis": -9}]))
+    return [x], arguments, 1
+
+
+@st.composite
+def broadcastings(draw: st.DrawFn) -> Any:
+    """To more axes, with axes that stay by 1, 0 or -1; seldom of no numbers or to what does not fit."""
+    shape = draw(st.lists(st.integers(1, 4), min_size=0, max_size=4))
+    target = [draw(st.sampled_from([size, 1])) if size > 1 else draw(st.integers(1, 4)) for size in shape]
+    target = target[draw(st.integers(0, len(shape))) :] if draw(st.booleans()) else target
+    if len(target) == len(shape):
+        target = [*draw(st.lists(st.integers(1, 3), max_size=2)), *target]
+    for axis in range(len(target)):
+        if draw(st.integers(0, 5)) == 0:
+            target[axis] = draw(st.sampled_from([0, -1])) if target[axis] == 1 else target[axis]
+    dtype, form = draw(st.sampled_from([*TYPES[:3] * 5, np.uint8])), np.int64
+    strange = draw(st.sampled_from([*["no"] * 30, "nothing", "misfit", "int32"]))
+    if strange == "nothing" and shape:
+        shape[draw(st.integers(0, len(shape) - 1))] = 0
+    elif strange == "misfit":
+        shape, target = [*shape, 2], [*target, 3]
+    elif strange == "int32":
+        form = np.int32
+    return [numbers(draw(GENERATORS), shape, dtype), np.array(target, form)], {}, 1
 
 
 @st.composite
@@ -207,6 +244,8 @@ CASES = {
     "Transpose": transpositions(),
     "Squeeze": squeezings(),
     "ExpandDims": expansions(),
+    "Tile": tilings(),
+    "Expand": broadcastings(),
     "Cast": casts(),
     "Gather": gatherings(),
     "GivenTensorFill": fills("float"),
