@@ -40,7 +40,7 @@ _TORCH_ERRORS = (
 # What zipfile raises for a damaged directory or member.
 _ZIP_ERRORS = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error)
 # What detectron2 writes, or once wrote, beside the weights: the config says them, or training alone needs them.
-_NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
+NOT_WEIGHTS = re.compile(r"pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+|.*\.num_batches_tracked")
 
 
 def load_checkpoint(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -105,8 +105,8 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
             tensors = aligned(tensors, module.state_dict())
         except ValueError as error:
             raise CheckpointError(f"{source}: does not fit the config: {error}; save the model's state dict") from None
-    wanted = {name: value for name, value in module.state_dict().items() if not _NOT_WEIGHTS.fullmatch(name)}
-    given = {name: value for name, value in tensors.items() if not _NOT_WEIGHTS.fullmatch(name)}
+    wanted = {name: value for name, value in module.state_dict().items() if not NOT_WEIGHTS.fullmatch(name)}
+    given = {name: value for name, value in tensors.items() if not NOT_WEIGHTS.fullmatch(name)}
     shared = [name for name in wanted if name in given]
     problems = {
         "missing": [f"{name} {_shape(wanted[name])}" for name in wanted if name not in given],

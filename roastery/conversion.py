@@ -198,7 +198,8 @@ def convert_to_directory(
                 source, config_file, model.original, nets, dataset, parity, policy or GatePolicy(), steps
             )
         operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
-        read = ReadFrom(config, weights.name, file_sha256(weights), weights.stat().st_size)
+        digest, size = file_sha256(weights), weights.stat().st_size
+        read = ReadFrom(config, weights.name, digest, size, code.kind, code.custom_modules)
         device = net_argument(nets.predict_net, "device", "cpu")
         sizes = write_manifest(staging, nets, read, operators, parity, evaluation)
     return ConversionOutcome(

@@ -18,6 +18,7 @@ from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, TEXT_FILE, Nets
 from roastery.config import dump_config, family
 from roastery.digest import file_sha256
 from roastery.results import Evaluation, ParitySummary
+from roastery.spec import SourceKind
 
 ONNX_FILE = "model.onnx"
 PROGRAM_FILE = "model.pt2"
@@ -38,6 +39,8 @@ class ReadFrom:
     weights_file: str
     weights_sha256: str
     weights_bytes: int
+    kind: SourceKind = "native"
+    custom_modules: tuple[str, ...] = ()
 
     @property
     def config_sha256(self) -> str:
@@ -66,6 +69,8 @@ def write_manifest(
         "format": 1,
         "meta_architecture": family(source.config),
         "source": {
+            "kind": source.kind,
+            "custom_modules": list(source.custom_modules),
             "config_sha256": source.config_sha256,
             "weights": source.weights_file,
             "weights_bytes": source.weights_bytes,

@@ -18,4 +18,7 @@ def require_known(key: str, name: str, known: Iterable[str]) -> None:
     if name in PARTS:
         raise ConfigError(f"{key}: {name!r} cannot be converted: {PARTS[name]}")
     way_out = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
-    raise ConfigError(f"{key}: {name!r} has no Caffe2 form here; use {way_out}")
+    raise ConfigError(
+        f"{key}: {name!r} has no Caffe2 form here; use {way_out}, or name the module that registers it in "
+        "custom_modules (--custom-module)"
+    )

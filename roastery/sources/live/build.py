@@ -31,7 +31,7 @@ class LiveConfig:
         """The model on the CPU, in eval mode, with random weights and without gradients.
 
         Raises:
-            ConfigError: it names a part that nobody registered.
+            ConfigError: it names a part that nobody registered, or detectron2 asserts that it is another.
         """
         try:
             model = self._build()
@@ -43,6 +43,11 @@ class LiveConfig:
             raise ConfigError(
                 f"detectron2: {text.strip()} Name the module that registers it in custom_modules (--custom-module)"
             ) from None
+        except AssertionError as error:
+            # What its builders think of a config.
+            raise ConfigError(
+                f"detectron2 does not build it: {error or 'an assertion failed'}; mend the config"
+            ) from error
         return model.to("cpu").eval().requires_grad_(False)
 
 

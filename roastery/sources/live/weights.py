@@ -4,13 +4,14 @@ The checkpointer's reader unpickles; ours executes nothing. What the checkpointe
 """
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from roastery.checkpoint import load_checkpoint
+from roastery.checkpoint import NOT_WEIGHTS, load_checkpoint
 from roastery.errors import CheckpointError
 from roastery.loose_names import LooselyNamed
 from roastery.sources.live.importing import detectron2
@@ -33,8 +34,8 @@ def load_weights(model: nn.Module, weights: Path, sha256: str | None = None) -> 
     with torch.no_grad():
         checkpointer.load(str(weights))
     problems = {
-        "missing": list(checkpointer.found.missing_keys),
-        "surplus": list(checkpointer.found.unexpected_keys),
+        "missing": _weights(checkpointer.found.missing_keys),
+        "surplus": _weights(checkpointer.found.unexpected_keys),
         "of another shape": [name for name, *_ in checkpointer.found.incorrect_shapes],
     }
     if any(problems.values()):
@@ -48,6 +49,10 @@ def load_weights(model: nn.Module, weights: Path, sha256: str | None = None) -> 
             f"{weights}: NaN or infinite values in {_some(broken)}; the training went wrong or the file is damaged: "
             "use an earlier checkpoint"
         )
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not NOT_WEIGHTS.fullmatch(name)]
 
 
 def _safe_checkpointer(model: nn.Module, tensors: dict[str, Any]) -> Any:
