@@ -67,12 +67,12 @@ def build_stages(config: CfgNode) -> tuple[Backbone, RPN | None, RoIHeads]:
 
 
 @META_ARCH_REGISTRY.register_as("GeneralizedRCNN")
-def _build_generalized_rcnn(config: CfgNode) -> GeneralizedRCNN:
+def _build_two_stages(config: CfgNode) -> GeneralizedRCNN:
     return GeneralizedRCNN(*build_stages(config), config.MODEL.PIXEL_MEAN, config.MODEL.PIXEL_STD)
 
 
 @META_ARCH_REGISTRY.register_as("PanopticFPN")
-def _build_panoptic_fpn(config: CfgNode) -> PanopticFPN:
+def _build_panoptic(config: CfgNode) -> PanopticFPN:
     model = config.MODEL
     if not model.MASK_ON:
         raise ConfigError("MODEL.MASK_ON: a PanopticFPN without masks has no segments of things; set it to True")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from cli.main import main
+from cli.main import app
 from roastery.results import ModelSource
 from roastery.sources.native import build_detector
 from roastery.sources.source import Source, open_source
@@ -40,7 +41,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _convert(output: Path, weights: Path, *options: str) -> dict[str, Any]:
     config = ["--config-file", str(EXAMPLE / "config.yaml"), "--output", str(output)]
-    assert main(["convert", *config, *options, "MODEL.WEIGHTS", str(weights)]) == 0
+    result = CliRunner().invoke(app, ["convert", *config, *options, "MODEL.WEIGHTS", str(weights)])
+    assert result.exit_code == 0, (result.output, result.exception)
     manifest: dict[str, Any] = json.loads((output / "manifest.json").read_text())
     return manifest
 
@@ -76,15 +78,13 @@ def test_the_same_checkpoint_converts_with_a_live_detectron2(
     assert live["files"]["model_init.pb"] == native["files"]["model_init.pb"]
 
 
-def test_without_its_module_the_config_is_refused_by_the_backbones_name(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_its_module_the_config_is_refused_by_the_backbones_name(weights: Path, tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "config.yaml", tmp_path)
     text = (tmp_path / "config.yaml").read_text().replace("ToyBackbone", "NobodysBackbone")
     (tmp_path / "config.yaml").write_text(text)
     config = ["--config-file", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "out")]
-    assert main(["convert", *config, "MODEL.WEIGHTS", str(weights)]) == 2
-    said = capsys.readouterr().err
-    assert "MODEL.BACKBONE.NAME: 'NobodysBackbone'" in said
-    assert "custom_modules" in said
+    result = CliRunner().invoke(app, ["convert", *config, "MODEL.WEIGHTS", str(weights)])
+    assert result.exit_code == 2
+    assert "MODEL.BACKBONE.NAME: 'NobodysBackbone'" in result.stderr
+    assert "custom_modules" in result.stderr
     assert not (tmp_path / "out").exists()

@@ -103,6 +103,7 @@ _RESOLVED_DECIDES_NOT = [
     "resolved.weights_bytes",
     "resolved.artifact.uri",
     "resolved.artifact.stage",
+    "resolved.source",
 ]
 _DATASET_DECIDES_NOT = [f"dataset.{field}" for field in DatasetSpec.model_fields] + ["pinned.images"]
 

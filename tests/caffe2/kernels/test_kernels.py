@@ -229,6 +229,9 @@ CASES = [
     Case("concat_one_empty", "Concat", [X[:0], X], {"axis": 0}, outputs=2, expected=lambda a, b: (b, [0, 2])),
     Case("concat_new_axis", "Concat", [M, M], {"axis": 1, "add_axis": 1}, outputs=2),
     Case("concat_new_axis_nowhere", "Concat", [M, M], {"add_axis": 1}, outputs=2),
+    Case("tile", "Tile", [X], {"tiles": 3, "axis": 2}, expected=lambda x: np.tile(x, (1, 1, 3, 1))),
+    Case("tile_no_rows", "Tile", [X[:0]], {"tiles": 2, "axis": 0}, expected=lambda x: x),
+    Case("expand", "Expand", [M[:, :1], np.array([1, 6], np.int64)], expected=lambda x, _: np.repeat(x, 6, 1)),
     Case("split_equal", "Split", [X], {"axis": 1}, outputs=4, expected=lambda x: np.split(x, 4, 1)),
     Case(
         "split_sizes",
