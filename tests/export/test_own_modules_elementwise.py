@@ -102,6 +102,8 @@ ACTIVATIONS: dict[str, Part] = {
     "softplus": F.softplus,
     "Softplus of beta and threshold": nn.Softplus(2.0, 30.0),
     "logsigmoid": F.logsigmoid,
+    "by softplus": lambda x: 1 / F.softplus(x.clamp(min=-60)),
+    "log of softplus": lambda x: F.softplus(x.clamp(min=-60)).log(),
     "silu": F.silu,
     "SiLU in place": lambda x: nn.SiLU(inplace=True)(x * 0.5),
     "x sigmoid(x)": lambda x: x * torch.sigmoid(x),

@@ -90,7 +90,7 @@ _FOUR = {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
         (lambda x: x.max(1).values, ["ReduceMax"]),
         (lambda x: F.layer_norm(x.transpose(1, 3), (3,)), ["Transpose", "LayerNormalization"]),
         (F.hardswish, ["HardSigmoid", "Mul"]),
-        (F.softplus, ["Relu", "Abs", "Sigmoid", "Log", "Sub"]),
+        (F.softplus, ["Relu", "Abs", "Neg", "Exp", "Add", "Log", "Add", "Sub", "Add", "Div", "Mul", "Add"]),
     ],
     ids=[
         "slice",
