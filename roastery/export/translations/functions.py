@@ -22,6 +22,8 @@ def functions() -> dict[Any, Callable[..., Any]]:
         aten.softplus.default: _softplus,
         aten.log_sigmoid.default: _log_sigmoid,
         aten.log_sigmoid_forward.default: _log_sigmoid_forward,
+        aten.log2.default: lambda x: op.Mul(op.Log(x), _number(1 / math.log(2))),
+        aten.log10.default: lambda x: op.Mul(op.Log(x), _number(1 / math.log(10))),
         aten.square.default: _square,
         aten.pow.Tensor_Scalar: _power,
         aten.pow.Tensor_Tensor: _power_of_tensors,
