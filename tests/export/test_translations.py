@@ -97,7 +97,7 @@ _FOUR = {2: 8 * Dim("h", min=2), 3: 8 * Dim("w", min=2)}
         (lambda x: x.max(1).values, ["ReduceMax"]),
         (lambda x: F.layer_norm(x.transpose(1, 3), (3,)), ["Transpose", "LayerNormalization"]),
         (F.hardswish, ["HardSigmoid", "Mul"]),
-        (F.softplus, ["Relu", "Abs", "Sigmoid", "Log", "Sub"]),
+        (F.softplus, ["Relu", "Abs", "Neg", "Exp", "Add", "Log", "Add", "Sub", "Add", "Div", "Mul", "Add"]),
     ],
     ids=[
         "slice",
@@ -145,6 +145,7 @@ _REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a negative base": (lambda x: (-2) ** x, "-2 to the power of FLOAT has no Caffe2 form; take a positive base"),
     "a mean of float64": (lambda x: x.mean(1, dtype=torch.float64), "a mean of another type than float32"),
     "a sum of float64": (lambda x: x.sum(1, dtype=torch.float64), "a sum of another type than its numbers"),
+    "a norm of order 3": (lambda x: x.norm(p=3, dim=1), "a norm of order 3 of FLOAT .* take 1, 2 or infinity"),
     "a corrected variance": (lambda x: x.var((2, 3)), "corrected by their number .* take unbiased=False"),
     "a layer norm of sizes": (lambda x: F.layer_norm(x, x.shape[2:]), "a layer norm over .* which depend on the image"),
     "whole numbers from below": (lambda x: x.int().clamp(min=0), "whole numbers cannot be clamped"),

@@ -22,6 +22,8 @@ def functions() -> dict[Any, Callable[..., Any]]:
         aten.softplus.default: _softplus,
         aten.log_sigmoid.default: _log_sigmoid,
         aten.log_sigmoid_forward.default: _log_sigmoid_forward,
+        aten.log2.default: lambda x: op.Mul(op.Log(x), _number(1 / math.log(2))),
+        aten.log10.default: lambda x: op.Mul(op.Log(x), _number(1 / math.log(10))),
         aten.square.default: _square,
         aten.pow.Tensor_Scalar: _power,
         aten.pow.Tensor_Tensor: _power_of_tensors,
@@ -64,21 +66,34 @@ def _hardswish(x: Any) -> Any:
 _LINEAR = 10.0
 
 
-def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """log(1 + e^x) is x above 0, and - log(sigmoid(|x|)) on both sides.
+# Beside one float32's step next to 1 it is nothing.
+_TINY = 1e-30
 
-    Caffe2's own Softplus is infinite from 89 on.
+
+def _softened_corner(x: Any) -> Any:
+    """log(1 + e^-|x|), right to a few steps of float32 where the power is lost beside 1 too.
+
+    What 1 + y has lost of y is made good by y / ((1 + y) - 1). Where that is all of it, two
+    tiny numbers make the quotient 1.
     """
+    power = op.Exp(op.Neg(op.Abs(x)))
+    whole = op.Add(power, _number(1.0))
+    tiny = _number(_TINY)
+    return op.Mul(power, op.Div(op.Add(op.Log(whole), tiny), op.Add(op.Sub(whole, _number(1.0)), tiny)))
+
+
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """log(1 + e^x). Caffe2's own Softplus is infinite from 89 on."""
     if threshold < _LINEAR:
         raise UnsupportedOperator(
             f"a softplus with a jump at its threshold {threshold} has no Caffe2 form; leave it at 20"
         )
     scaled = _scaled(x, beta)
-    return _scaled(op.Sub(op.Relu(scaled), op.Log(op.Sigmoid(op.Abs(scaled)))), 1 / beta)
+    return _scaled(op.Add(op.Relu(scaled), _softened_corner(scaled)), 1 / beta)
 
 
 def _log_sigmoid(x: Any) -> Any:
-    return op.Add(op.Clip(x, None, _number(0.0)), op.Log(op.Sigmoid(op.Abs(x))))
+    return op.Sub(op.Clip(x, None, _number(0.0)), _softened_corner(x))
 
 
 def _log_sigmoid_forward(x: Any) -> tuple[Any, Any]:

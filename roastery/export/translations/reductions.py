@@ -25,6 +25,7 @@ def reductions() -> dict[Any, Callable[..., Any]]:
         aten.min.default: _smallest,
         aten.max.dim: _largest_and_place,
         aten.min.dim: _smallest_and_place,
+        aten.linalg_vector_norm.default: _vector_norm,
         aten.var.dim: _variance,
         aten.var.correction: _corrected_variance,
         aten.std.dim: _deviation,
@@ -42,13 +43,13 @@ def _over(reduce: Callable[..., Any], x: Any, dim: Axes, keepdim: bool, rank: in
 
 
 def _mean(x: Any, dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    if dtype is not None or x.dtype != ir.DataType.FLOAT:
+    if dtype not in (None, ir.DataType.FLOAT) or x.dtype != ir.DataType.FLOAT:
         raise UnsupportedOperator("a mean of another type than float32 has no Caffe2 form; make it float32 before")
     return _over(op.ReduceMean, x, dim, keepdim)
 
 
 def _sum(x: Any, dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    if dtype is not None:
+    if dtype is not None and {dtype, x.dtype} != {ir.DataType.FLOAT}:
         raise UnsupportedOperator("a sum of another type than its numbers has no Caffe2 form; cast them before")
     # As PyTorch counts: in int64.
     whole = x if x.dtype in (ir.DataType.FLOAT, ir.DataType.INT64) else op.Cast(x, to=ir.DataType.INT64)
@@ -70,6 +71,17 @@ def _largest_and_place(x: Any, dim: int, keepdim: bool = False) -> tuple[Any, An
 
 def _smallest_and_place(x: Any, dim: int, keepdim: bool = False) -> tuple[Any, Any]:
     return _smallest(x, dim, keepdim), op.ArgMin(x, axis=dim, keepdims=int(keepdim))
+
+
+def _vector_norm(x: Any, ord: float = 2, dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """Caffe2's ReduceL1 and ReduceL2 are the same parts, and it has none for infinity."""
+    if dtype not in (None, ir.DataType.FLOAT) or x.dtype != ir.DataType.FLOAT or ord not in (1, 2, float("inf")):
+        raise UnsupportedOperator(
+            f"a norm of order {ord} of {x.dtype} has no Caffe2 form; take 1, 2 or infinity, of float32"
+        )
+    if ord == 2:
+        return op.Sqrt(_over(op.ReduceSum, op.Mul(x, x), dim, keepdim, rank=len(x.shape)))
+    return _over(op.ReduceSum if ord == 1 else op.ReduceMax, op.Abs(x), dim, keepdim, rank=len(x.shape))
 
 
 def _corrected_variance(x: Any, dim: Axes = None, correction: float | None = None, keepdim: bool = False) -> Any:
