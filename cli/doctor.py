@@ -39,6 +39,12 @@ from roastery.registry.health import look_at_registry
 from roastery.spec import PLACE_VARIABLES, PipelineConfig, load_pipeline, over_pipeline
 
 _COLOURS = {"ok": "green", "missing": "dim", "warning": "yellow", "wrong": "red"}
+_IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "PGCONNECT_TIMEOUT": "10",
+}
+"""Whoever asks how things are is not to wait for what may come yet."""
 _SERVER_SECONDS = 30.0
 _DISK_SECONDS = 10.0
 
@@ -164,7 +170,9 @@ def _look_at_artifacts_disk(store: str) -> Finding:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What a command's Prefect and MLflow find, without the folder that they would make."""
+    """What a command's Prefect and MLflow find, without the folder that they would make and without their patience."""
+    for name, value in _IMPATIENT.items():
+        os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory() as empty:
         name_environment(HOME if (HOME / "prefect").is_dir() else Path(empty))
         yield

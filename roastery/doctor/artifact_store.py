@@ -8,7 +8,7 @@ from pathlib import Path
 from roastery.address import masked
 from roastery.doctor.finding import Finding
 from roastery.doctor.resources import nearest
-from roastery.errors import UserError
+from roastery.errors import StoreUnavailable, UserError
 from roastery.filesystem import create, faults, folders, is_local, kind_of, open_filesystem, read
 
 _NAME = "artifact store"
@@ -45,7 +45,11 @@ def look_at_store(url: str) -> Finding:
             with contextlib.suppress(FileNotFoundError):
                 filesystem.rm_file(probe)
     except faults(filesystem) as fault:
-        raise kind_of(fault, shown) from fault
+        told = kind_of(fault, shown)
+        if isinstance(told, StoreUnavailable):
+            way_out = "start it, or correct its address: `store` or ROASTERY_STORE, and AWS_ENDPOINT_URL"
+            return Finding(_NAME, "wrong", str(told), way_out)
+        raise told from fault
     if not kept:
         return Finding(_NAME, "wrong", f"{shown} does not keep what is written", "name another store")
     return Finding(_NAME, "ok", f"{shown}: readable and writable, {stages} {'stage' if stages == 1 else 'stages'}")

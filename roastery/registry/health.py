@@ -27,7 +27,7 @@ def look_at_registry(tracking_uri: str) -> Finding:
     """Whether a registry answers, and whether its tables are those of this MLflow.
 
     Raises:
-        RegistryRefused, RegistryUnavailable: it refuses, or does not answer.
+        RegistryRefused: it refuses.
     """
     if find_spec("mlflow") is None:
         return Finding(_NAME, "missing", "MLflow is not installed", "pip install -c constraints.txt -e '.[pipeline]'")
@@ -36,16 +36,19 @@ def look_at_registry(tracking_uri: str) -> Finding:
     database = sqlite_file(uri)
     if database is not None and not database.exists():
         return Finding(_NAME, "ok", f"{uri} is not there yet; the first run makes it")
-    if _DATABASE.match(uri):
-        return _look_at_tables(uri, database)
+    try:
+        return _look_at_tables(uri, database) if _DATABASE.match(uri) else _ask(uri)
+    except RegistryUnavailable as error:
+        mend = "start it (`roastery up` starts one)" if database is None else "restore it"
+        way_out = f"{mend}, or correct the address: tracking_uri or ROASTERY_TRACKING_URI"
+        return Finding(_NAME, "wrong", f"{masked(uri)} cannot be asked: {_reason(error)}", way_out)
+
+
+def _ask(uri: str) -> Finding:
     from mlflow import MlflowClient
 
-    try:
-        with registry_errors(masked(uri)):
-            MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
-    except RegistryUnavailable as error:
-        way_out = "start it (`roastery up` starts one), or correct the address: tracking_uri or ROASTERY_TRACKING_URI"
-        return Finding(_NAME, "wrong", str(error), way_out)
+    with registry_errors(masked(uri)):
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
     version = _server_version(uri) if _SERVER.match(uri) else ""
     return Finding(_NAME, "ok", f"{masked(uri)} answers{version}")
 
@@ -100,3 +103,11 @@ def _server_version(uri: str) -> str:
     except (OSError, ValueError):
         return ""
     return f": MLflow {said}" if _VERSION.fullmatch(said) else ""
+
+
+def _reason(error: BaseException) -> str:
+    """What it began with: the libraries between tell each other's words in one line."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    said = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return said[0][:300] if said else type(error).__name__

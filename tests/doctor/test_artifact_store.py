@@ -1,6 +1,7 @@
 """The store is really written and read, and nothing is left in it."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
@@ -62,3 +63,9 @@ def test_a_store_on_s3_is_written_and_read_and_left_as_it_was(s3: str) -> None:
 def test_a_bucket_that_is_not_there_is_wrong_with_the_way_out(s3: str) -> None:
     found = bounded(Check("artifact store", lambda: look_at_store(f"{s3}-that-is-not-there/prefix")))
     assert (found.state, found.way_out) == ("wrong", "create the bucket or name another store")
+
+
+def test_a_store_that_does_not_answer_is_wrong_with_the_way_out(free_port: Callable[[], int]) -> None:
+    found = look_at_store(f"http://127.0.0.1:{free_port()}/store")
+    assert (found.state, "the store did not answer" in found.found) == ("wrong", True)
+    assert "ROASTERY_STORE" in found.way_out

@@ -85,7 +85,7 @@ def test_a_database_of_something_else_is_wrong_and_an_empty_one_is_not(tmp_path:
 def test_a_file_that_is_no_database_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
     found = bounded(Check("MLflow store", lambda: look_at_registry(f"sqlite:///{tmp_path / 'mlflow.db'}")))
-    assert (found.state, "not a database" in found.found) == ("wrong", True)
+    assert (found.state, "not a database" in found.found, "restore it" in found.way_out) == ("wrong", True, True)
 
 
 def test_a_server_that_answers_is_told_with_its_version(
@@ -108,6 +108,15 @@ def test_a_server_that_wants_a_password_is_refused(server: Callable[[dict[str, t
         look_at_registry(address)
 
 
+def test_a_server_that_hangs_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        found = look_at_registry(f"http://127.0.0.1:{hanging.getsockname()[1]}")
+    assert (found.state, found.found.endswith("cannot be asked: timed out")) == ("wrong", True)
+    assert "ROASTERY_TRACKING_URI" in found.way_out
+
+
 def test_a_server_that_hangs_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as hanging:
@@ -122,3 +131,4 @@ def test_a_port_that_nobody_listens_on_is_wrong_with_the_way_out(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = look_at_registry(f"http://127.0.0.1:{free_port}")
     assert (found.state, "ROASTERY_TRACKING_URI" in found.way_out) == ("wrong", True)
+    assert found.found == f"http://127.0.0.1:{free_port} cannot be asked: Connection refused"
