@@ -12,6 +12,7 @@ import roastery.tracer
 from roastery import Caffe2Model, Caffe2Tracer, load_config
 from roastery.data.preprocess import to_input
 from roastery.errors import GateFailed
+from roastery.evaluation.parity import compare_instances
 from roastery.results import ParitySummary
 
 
@@ -73,3 +74,35 @@ def test_a_net_that_differs_from_the_detector_on_a_sample_input_is_not_given(
     monkeypatch.setattr(roastery.tracer, "compare_on_sample", differs)
     with pytest.raises(GateFailed, match="bbox_nms: 1 pixel"):
         tracer.export_caffe2()
+
+
+@pytest.mark.detectron2
+def test_a_live_model_is_traced_as_detectron2s_tracer_takes_it_and_stays_as_it_is(
+    mask_model: Path, inputs: list[dict[str, Any]]
+) -> None:
+    from roastery.results import ModelSource
+    from roastery.sources.live.build import read_live_config
+    from roastery.sources.live.importing import detectron2
+    from roastery.sources.source import open_source
+
+    live = read_live_config(mask_model / "config.yaml", [])
+    model = detectron2("modeling").build_model(_on_cpu(live.own))
+    detectron2("checkpoint").DetectionCheckpointer(model).load(str(mask_model / "model_final.pkl"))
+    model.train()
+    sample_input = inputs[0]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exported = Caffe2Tracer(live.own, model, [sample_input]).export_caffe2()
+    assert all(module.training for module in model.modules())
+    assert any(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    source = open_source(ModelSource(kind="detectron2", config=str(mask_model / "config.yaml")))
+    (expected,) = source.load(mask_model / "model_final.pkl").original([sample_input])
+    (found,) = exported([sample_input])
+    assert compare_instances(expected["instances"], found["instances"]).passed
+    assert len(found["instances"]) > 0
+
+
+def _on_cpu(cfg: Any) -> Any:
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
