@@ -11,6 +11,7 @@ def told_settings(model: ModelSpec, pipeline: PipelineConfig) -> dict[str, str]:
     settings |= {f"sample/{name}": str(value) for name, value in pipeline.sample.model_dump(mode="json").items()}
     return settings | {
         "source": model.source,
+        "custom_modules": " ".join(model.custom_modules),
         "runtimes": model.runtimes,
         "shards": str(pipeline.shards),
         "overrides": " ".join(model.overrides),

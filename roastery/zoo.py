@@ -35,8 +35,8 @@ def find_config(config: Path | str) -> Path:
     path = at_home(config)
     if path.suffix == ".py":
         raise ConfigError(
-            f"{path}: is a LazyConfig, which is Python code and is not run; name a YAML config of the same "
-            "architecture, with what differs as KEY VALUE pairs, or the dump of one (cfg.dump())"
+            f"{path}: is a LazyConfig, which is Python code and is run with `--source detectron2` alone; add that, or "
+            "name a YAML config of the same architecture"
         )
     # What is there and is no file, such as a folder, is the reader's to refuse.
     if os.path.exists(path) or not _is_name(path):  # noqa: PTH110  (`Path.exists` fails where the name is too long)

@@ -122,7 +122,7 @@ def test_a_lazy_config_is_code_and_is_not_run(tmp_path: Path, there: bool) -> No
     name = "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py"
     if there:
         write(Path(name), f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    assert "is a LazyConfig, which is Python code and is not run; name a YAML config" in refusal(name)
+    assert "is a LazyConfig, which is Python code and is run with `--source detectron2` alone" in refusal(name)
     assert not (tmp_path / "ran").exists()
 
 

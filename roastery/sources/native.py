@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from roastery.checkpoint import load_checkpoint, load_into
@@ -30,16 +29,6 @@ def build_detector(config: CfgNode, decode: bool = False) -> Detector:
     if decode and isinstance(detector, RetinaNet):
         detector.give_detections()
     return detector.eval()
-
-
-def require_convertible(config: CfgNode) -> None:
-    """Make sure that the config describes a detector that can be built, without making its weights.
-
-    Raises:
-        ConfigError: as `build_detector`.
-    """
-    with torch.device("meta"):
-        build_detector(config)
 
 
 def load_detector(config: CfgNode, weights: Path | str, sha256: str | None = None, *, decode: bool = False) -> Detector:

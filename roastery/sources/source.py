@@ -87,8 +87,11 @@ class NativeSource(Source):
 
     original_kind: OriginalKind = "reference"
 
-    def __init__(self, config: CfgNode) -> None:
+    def __init__(self, config: CfgNode, extended: bool = False) -> None:
+        """Of a config whose parts are all ours, or not."""
         self._config = config
+        # A user's part may ask its numbers for their values while it is built, which those of "meta" have none of.
+        self._device = "cpu" if extended else "meta"
 
     @property
     def config(self) -> CfgNode:
@@ -99,11 +102,15 @@ class NativeSource(Source):
         return str(self._config.MODEL.WEIGHTS)
 
     def require_convertible(self) -> None:
-        native.require_convertible(self._config)
+        self._empty()
 
     def size_divisibility(self) -> int:
-        with torch.device("meta"):
-            return native.build_detector(self._config).size_divisibility
+        return self._empty().size_divisibility
+
+    def _empty(self) -> Detector:
+        """Without weights, and without their memory where it can do without."""
+        with torch.device(self._device):
+            return native.build_detector(self._config)
 
     def load(self, weights: Path | str, sha256: str | None = None, *, decode: bool = False) -> Loaded:
         detector = native.load_detector(self._config, weights, sha256, decode=decode)
@@ -152,4 +159,5 @@ def open_source(said: ModelSource) -> Source:
     if said.kind == "detectron2":
         new_keys = bool(said.custom_modules)
         return LiveSource(read_live_config(Path(said.config), said.overrides, hooks, new_keys=new_keys))
-    return NativeSource(load_config(said.config, said.overrides, hooks=hooks))
+    config = load_config(said.config, said.overrides, hooks=hooks)
+    return NativeSource(config, extended=bool(said.custom_modules))
