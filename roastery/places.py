@@ -46,3 +46,9 @@ def known_place(found: object) -> str:
 def named(module: str, place: str) -> str:
     """How an error begins: the dotted name of a module ("" is the detector itself), and the place where it is known."""
     return f"module {module or '(top)'!r}" + (f" ({place})" if place else "")
+
+
+def named_node(node: torch.fx.Node) -> str:
+    """How an error about a node of a traced program begins: see `named`."""
+    scopes = [scope for scope, _ in node.meta.get("nn_module_stack", {}).values()]
+    return named(scopes[-1] if scopes else "", known_place(node.meta.get("stack_trace")))

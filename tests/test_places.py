@@ -10,13 +10,14 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import roastery
 from roastery.caffe2.convert import convert
-from roastery.detectors.backbone import Backbone
+from roastery.detectors.backbone import Backbone, ShapeSpec
 from roastery.detectors.detector import Detector
 from roastery.errors import UnsupportedOperator
 from roastery.export.onnx import export_onnx, load_onnx, save_onnx
@@ -28,8 +29,8 @@ from roastery.places import called_from, known_place, place_of
 class Pixels(Backbone):
     """The image as its own map, whatever its size."""
 
-    def __init__(self) -> None:
-        super().__init__({"pixels": 3}, {"pixels": 1}, size_divisibility=0)
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"pixels": ShapeSpec(channels=3, stride=1)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"pixels": x}
@@ -83,6 +84,15 @@ class WholeNumbers(nn.Module):
         return y * 2
 
 
+class ToAnySize(nn.Module):
+    """By a factor that is another one for every image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 1
+        y = F.interpolate(x, size=(7, 7))
+        return y * 2
+
+
 def _place_of_y(module: type[nn.Module]) -> str:
     lines, first = inspect.getsourcelines(module)
     (found,) = (number for number, line in enumerate(lines, first) if "y = " in line)
@@ -107,6 +117,7 @@ def test_an_operator_without_a_caffe2_form_is_named_with_its_module_and_line(tmp
     ("head", "said"),
     [
         (Factorials, "the operator 'prims.lgamma.default' has no ONNX form: No ONNX function found"),
+        (ToAnySize, "a map of "),
         (WholeNumbers, "the operator 'aten.clamp.Tensor' has no ONNX form: whole numbers cannot be clamped"),
     ],
 )

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from roastery.places import known_place, named
 # The name that the original's nets have: a C++ program may run its net by that name.
 NET_NAME = "torch-jit-export_predict"
 INIT_NET_NAME = "torch-jit-export_init"
+_Found = TypeVar("_Found")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _FILLS = {
     np.dtype(np.float32): "GivenTensorFill",
@@ -52,14 +54,11 @@ def convert(model: ir.Model) -> Nets:
     initial = caffe2_pb2.NetDef(name=INIT_NET_NAME)
     predict.external_input.extend(_name(value) for value in graph.inputs)
     filled: set[str] = set()
-    for node in graph:
-        module = node.metadata_props.get(MODULE_KEY, "")
-        try:
-            operator = look_up(node)(node)
-        except UnsupportedOperator as error:
-            place = known_place(node.metadata_props.get(PLACE_KEY))
-            raise UnsupportedOperator(f"{named(module, place)}: {error}") from error
-        predict.op.append(_operator_def(operator, module))
+    # All first: of what Caffe2 lacks the shape is not known, and then what reads it would be named in its place.
+    entries = [_at_place(node, look_up) for node in graph]
+    for node, entry in zip(graph, entries, strict=True):
+        operator = _at_place(node, entry)
+        predict.op.append(_operator_def(operator, node.metadata_props.get(MODULE_KEY, "")))
         for value in node.inputs:
             name = _name(value) if value is not None else ""
             array = constant_value(value) if name in operator.inputs and name not in filled else None
@@ -75,6 +74,16 @@ def convert(model: ir.Model) -> Nets:
     if net_arguments.get("device") == CUDA_DEVICE:
         place_on_cuda(nets)
     return nets
+
+
+def _at_place(node: ir.Node, function: Callable[[ir.Node], _Found]) -> _Found:
+    """What a function gives of a node; where it refuses, the module and the line of the user's source are said too."""
+    try:
+        return function(node)
+    except UnsupportedOperator as error:
+        module = node.metadata_props.get(MODULE_KEY, "")
+        place = known_place(node.metadata_props.get(PLACE_KEY))
+        raise UnsupportedOperator(f"{named(module, place)}: {error}") from error
 
 
 def _name(value: ir.Value) -> str:

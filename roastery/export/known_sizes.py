@@ -16,6 +16,7 @@ from torch.fx import Node
 from torch.utils._sympy.functions import FloorDiv, ToFloat, TruncToInt
 
 from roastery.errors import UnsupportedOperator
+from roastery.places import named_node
 
 aten = torch.ops.aten
 _SCALED = (
@@ -90,7 +91,7 @@ def _scale(node: Any) -> None:
     factors = [_constant(new / old) for old, new in zip(before, after, strict=True)]
     if not all(factor is not None and _scales_exactly(factor) for factor in factors):
         raise UnsupportedOperator(
-            f"{_module(node)}: a map of {_text(before)} scaled to {_text(after)} is another factor for every image, "
+            f"{named_node(node)}: a map of {_text(before)} scaled to {_text(after)} is another factor for every image, "
             "and Caffe2 scales by constants; use scale_factor, or maps whose sizes are multiples of one another"
         )
     node.args = (x, None, *others[:-1], [float(factor) for factor in factors])
@@ -124,7 +125,7 @@ def _pool_with_ceiling(node: Any) -> None:
         node.args = (*node.args[:place], False, *node.args[place + 1 :])
     elif not fits:
         raise UnsupportedOperator(
-            f"{_module(node)}: pooling by {given['kernel']} with ceil_mode=True, whose last window may begin in the "
+            f"{named_node(node)}: pooling by {given['kernel']} with ceil_mode=True, whose last window may begin in the "
             "padding, has no Caffe2 form; use ceil_mode=False, or a kernel of at least padding and stride together"
         )
 
@@ -151,8 +152,8 @@ def _pool_to_a_size(node: Any) -> None:
         sides = [_constant(old / new) for old, new in zip(before, after, strict=True)]
         if any(side is None or not side.is_integer for side in sides):
             raise UnsupportedOperator(
-                f"{_module(node)}: adaptive pooling of {_text(before)} to {_text(after)} has no windows of one size; "
-                "pool to 1, or to a whole part of a size that is known"
+                f"{named_node(node)}: adaptive pooling of {_text(before)} to {_text(after)} has no windows of one "
+                "size; pool to 1, or to a whole part of a size that is known"
             )
         whole = [int(side) for side in sides]
         _replace(node, aten.avg_pool2d.default, (x, whole, whole))
@@ -235,7 +236,7 @@ def _parts(node: Any) -> None:
         return
     if any(_constant(size - along[0]) != 0 for size in along):
         raise UnsupportedOperator(
-            f"{_module(node)}: parts of {_text(along)} along an axis that depends on the image are not equal for "
+            f"{named_node(node)}: parts of {_text(along)} along an axis that depends on the image are not equal for "
             "every image; cut at constant places"
         )
     with node.graph.inserting_before(node):
@@ -243,11 +244,6 @@ def _parts(node: Any) -> None:
         part = node.graph.call_function(operator.floordiv, (whole, len(along)))
     whole.meta["val"], part.meta["val"] = x.meta["val"].shape[axis], node.meta["val"][0].shape[axis]
     _replace(node, aten.split_with_sizes.default, (x, [part] * len(along), axis))
-
-
-def _module(node: Any) -> str:
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return f"module {(stack[-1][0] if stack else '') or '(top)'!r}"
 
 
 def _text(sizes: Sequence[Any]) -> str:

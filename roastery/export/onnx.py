@@ -24,7 +24,7 @@ from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
 from roastery.ops.definition import translations
-from roastery.places import known_place, named
+from roastery.places import known_place, named_node
 from roastery.regular_file import require_regular
 
 OPSET = 21
@@ -182,9 +182,7 @@ def _refused(error: BaseException) -> str:
             node = handled if isinstance(handled, torch.fx.Node) else node
     if node is None:
         return "the traced program"
-    scopes = [scope for scope, _ in node.meta.get("nn_module_stack", {}).values()]
-    place = known_place(node.meta.get("stack_trace"))
-    return f"{named(scopes[-1] if scopes else '', place)}: the operator '{node.target}'"
+    return f"{named_node(node)}: the operator '{node.target}'"
 
 
 def _innermost(error: BaseException) -> str:
