@@ -124,7 +124,10 @@ def convert(
     from roastery.spec import ExportSpec
 
     console = Console(soft_wrap=True, highlight=False)
+    code = Code(source.value, tuple(custom_modules or ()), Path.cwd() if custom_modules else None)
     console.print(f"Converting [bold]{plain(str(config_file))}[/bold]")
+    for name in code.run_with(config_file):
+        console.print(f"[yellow]runs[/yellow] {plain(name)}: it is code, with all that it may do")
     outcome = convert_to_directory(
         config_file,
         output,
@@ -134,7 +137,7 @@ def convert(
         sample_images=sample_images or (),
         datasets=datasets,
         export=ExportSpec(batch=batch, decode=decode),
-        code=Code(source.value, tuple(custom_modules or ()), Path.cwd() if custom_modules else None),
+        code=code,
         progress=_Told(console),
     )
     _print_parity(console, outcome)

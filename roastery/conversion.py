@@ -83,6 +83,10 @@ class Code:
     custom_modules: tuple[str, ...] = ()
     modules_from: Path | None = None
 
+    def run_with(self, config_file: Path) -> tuple[str, ...]:
+        """What of the user's is run: the config where it is a LazyConfig, and the modules."""
+        return (*((config_file.name,) if is_lazy(config_file) else ()), *self.custom_modules)
+
     def source(self, config_file: Path, overrides: Sequence[str]) -> ModelSource:
         """With the config that they are for."""
         folder = str(self.modules_from) if self.modules_from else None
@@ -199,7 +203,7 @@ def convert_to_directory(
             )
         operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
         digest, size = file_sha256(weights), weights.stat().st_size
-        read = ReadFrom(config, weights.name, digest, size, code.kind, code.custom_modules)
+        read = ReadFrom(config, weights.name, digest, size, code.kind, code.run_with(config_file))
         device = net_argument(nets.predict_net, "device", "cpu")
         sizes = write_manifest(staging, nets, read, operators, parity, evaluation)
     return ConversionOutcome(

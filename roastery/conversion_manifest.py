@@ -40,7 +40,8 @@ class ReadFrom:
     weights_sha256: str
     weights_bytes: int
     kind: SourceKind = "native"
-    custom_modules: tuple[str, ...] = ()
+    runs_code: tuple[str, ...] = ()
+    """What of the user's was run to build it: a LazyConfig, custom modules."""
 
     @property
     def config_sha256(self) -> str:
@@ -70,7 +71,7 @@ def write_manifest(
         "meta_architecture": family(source.config),
         "source": {
             "kind": source.kind,
-            "custom_modules": list(source.custom_modules),
+            "runs_code": list(source.runs_code),
             "config_sha256": source.config_sha256,
             "weights": source.weights_file,
             "weights_bytes": source.weights_bytes,

@@ -10,7 +10,7 @@ import roastery.conversion
 from cli.main import app
 from roastery.config import load_config
 from roastery.export.onnx import export_onnx
-from roastery.export.trace import trace
+from roastery.export.trace import load_program, save_program, trace
 from roastery.sources.native import load_detector, net_arguments
 
 
@@ -61,17 +61,21 @@ def small_datasets(shapes, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def traced_mask_model(mask_model):
-    """The example with masks, traced and exported once: that takes seconds."""
+def traced_mask_model(mask_model, tmp_path_factory):
+    """The example with masks, traced and exported once, which takes seconds: its model.pt2, and its ONNX."""
     config = load_config(mask_model / "config.yaml")
     detector = load_detector(config, mask_model / "model_final.pkl")
     traced = trace(detector, net_arguments(config, detector))
-    return traced, ir.to_proto(export_onnx(traced))
+    program = tmp_path_factory.mktemp("traced") / "model.pt2"
+    # Before it is used up by the export.
+    save_program(traced, program)
+    return program, ir.to_proto(export_onnx(traced))
 
 
 @pytest.fixture
 def already_traced(traced_mask_model, monkeypatch):
     """`roastery convert` of the example with masks takes its trace and its ONNX from `traced_mask_model`."""
-    traced, proto = traced_mask_model
+    program, proto = traced_mask_model
+    traced = load_program(program)
     monkeypatch.setattr(roastery.conversion, "trace", lambda detector, arguments, batch: traced)
     monkeypatch.setattr(roastery.conversion, "export_onnx", lambda traced: ir.from_proto(proto))

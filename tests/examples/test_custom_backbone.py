@@ -54,7 +54,7 @@ def test_the_example_converts_with_the_module_that_registers_it(
     monkeypatch.chdir(ROOT)
     manifest = _convert(tmp_path / "out", weights, "--runtime", runtime, "--custom-module", NATIVE)
     assert manifest["verdict"]["passed"]
-    assert manifest["source"]["custom_modules"] == [NATIVE]
+    assert manifest["source"]["runs_code"] == [NATIVE]
     operators = manifest["net"]["operators"]
     # Gates, SiLU and depthwise convolutions are operators of the net.
     assert {"HardSigmoid", "LeakyRelu", "Sigmoid", "AveragePool", "ResizeNearest"} <= set(operators)
