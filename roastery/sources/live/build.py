@@ -1,6 +1,6 @@
 """A live model from detectron2's config: YAML, which is read as data, or a LazyConfig, which is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from roastery.config import read_layers
+from roastery.config_defaults import DEFAULTS
 from roastery.errors import ConfigError
 from roastery.extensions import Hook
 from roastery.sources.live.importing import detectron2
@@ -77,7 +78,7 @@ def read_live_config(
     cfg.set_new_allowed(new_keys)
     try:
         for _, layer in read_layers(file):
-            cfg.merge_from_other_cfg(type(cfg)(layer))
+            cfg.merge_from_other_cfg(type(cfg)(known_to(cfg, layer, DEFAULTS)))
         cfg.set_new_allowed(False)
         cfg.merge_from_list(list(overrides))
     except (KeyError, ValueError, AssertionError) as error:
@@ -86,6 +87,29 @@ def read_live_config(
     own, weights = cfg.clone(), str(cfg.MODEL.WEIGHTS)
     cfg.MODEL.DEVICE = "cpu"
     return LiveConfig(own, weights, lambda: build_model(cfg))
+
+
+def known_to(cfg: Mapping[str, Any], layer: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer without keys of another version of detectron2 that say what is usual: a dumped config has them all."""
+    kept: dict[str, Any] = {}
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            inner = known_to(_section(cfg, key), value, _section(usual, key))
+            if inner or key in cfg:
+                kept[key] = inner
+        elif key in cfg or key not in usual or _plain(value) != _plain(usual[key]):
+            kept[key] = value
+    return kept
+
+
+def _section(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _plain(value: Any) -> Any:
+    """A value for comparison: whether it is a list or a tuple says nothing."""
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def build_model(cfg: Any) -> nn.Module:
