@@ -54,6 +54,9 @@ def test_a_yaml_that_asks_for_code_runs_none(tmp_path: Path) -> None:
 def test_what_detectron2_does_not_build_is_refused_in_its_words(
     box_model: Path, key: str, value: str, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    def build() -> None:
         said = ModelSource(kind="detectron2", config=str(box_model / "config.yaml"), overrides=(key, value))
         open_source(said).require_convertible()
+
+    with pytest.raises(ConfigError, match=message):
+        build()
