@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,13 +149,19 @@ def pinned_text(spec: ModelSpec) -> str:
 
         said["config"] = lazy_sha256(spec.config)
     else:
-        layers = [(_without_places(layer)) for _, layer in read_layers(spec.config)]
+        layers = [_without_places(layer) for _, layer in read_layers(spec.config)]
         said["config"] = hashlib.sha256(repr(layers).encode()).hexdigest()
     if spec.source == "detectron2":
-        from roastery.sources.live.importing import detectron2_folder
-
-        said["detectron2"] = sources_sha256(detectron2_folder())
+        said["detectron2"] = _detectron2_sha256()
     return canonical_json(said)
+
+
+@cache
+def _detectron2_sha256() -> str:
+    """Of the installed detectron2's sources: its head calls itself as its last release. Once for all models."""
+    from roastery.sources.live.importing import detectron2_folder
+
+    return sources_sha256(detectron2_folder())
 
 
 def _without_places(layer: dict[str, Any]) -> dict[str, Any]:

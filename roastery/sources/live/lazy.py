@@ -39,7 +39,11 @@ def run_lazy(file: Path, overrides: Sequence[str]) -> Any:
     if len(overrides) % 2:
         raise ConfigError(f"overrides: {overrides[-1]!r} has no partner; give pairs of KEY VALUE, such as train.seed 1")
     pairs = [f"{key}={value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True)]
-    return lazy.apply_overrides(config, pairs) if pairs else config
+    try:
+        return lazy.apply_overrides(config, pairs) if pairs else config
+    # What omegaconf's own errors derive from.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"overrides: {' '.join(str(error).split())[:300]}; mend the key or its value") from None
 
 
 def weights_of(config: Any) -> str:
