@@ -5,6 +5,7 @@ Source: detectron2 0.6, config/lazy.py, for what relative imports of a config me
 
 import ast
 import hashlib
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def run_lazy(file: Path, overrides: Sequence[str]) -> Any:
     if len(overrides) % 2:
         raise ConfigError(f"overrides: {overrides[-1]!r} has no partner; give pairs of KEY VALUE, such as train.seed 1")
     pairs = [f"{key}={value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True)]
+    # Whatever hydra cannot parse, and what omegaconf's own errors derive from.
+    unparsed = importlib.import_module("hydra.errors").HydraException
     try:
         return lazy.apply_overrides(config, pairs) if pairs else config
-    # What omegaconf's own errors derive from.
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (unparsed, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"overrides: {' '.join(str(error).split())[:300]}; mend the key or its value") from None
 
 
