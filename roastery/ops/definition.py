@@ -149,14 +149,18 @@ def operator(
     return define
 
 
-def new_count() -> Any:
-    """For a fake kernel: how many there are, which only the values say."""
-    return torch.library.get_ctx().new_dynamic_size(min=_least_count.get())
+def new_count(*, part: bool = False) -> Any:
+    """For a fake kernel: how many there are, which only the values say.
+
+    Args:
+        part: they are some of others, and may be none where there are others.
+    """
+    return torch.library.get_ctx().new_dynamic_size(min=0 if part else _least_count.get())
 
 
 @contextmanager
 def some_of_each() -> Iterator[None]:
-    """For as long, `new_count` gives 1 or more, so that modules that ask whether there is any get an answer."""
+    """For as long, `new_count` gives 1 or more, but of parts: modules that ask whether there is any get an answer."""
     before = _least_count.set(1)
     try:
         yield

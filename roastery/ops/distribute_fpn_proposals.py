@@ -14,7 +14,9 @@ def _output_count(*, roi_max_level: int, roi_min_level: int, **_: object) -> int
 
 
 def _fake(rois: Tensor, *, roi_max_level: int = 5, roi_min_level: int = 2, **_: object) -> tuple[Tensor, ...]:
-    levels = [rois.new_empty(new_count(), 5) for _ in range(roi_min_level, roi_max_level + 1)]
+    # Where there is a RoI, there is one on a level: on which makes no difference.
+    counts = [new_count(), *(new_count(part=True) for _ in range(roi_min_level, roi_max_level))]
+    levels = [rois.new_empty(count, 5) for count in counts]
     return *levels, rois.new_empty(rois.shape[0], dtype=torch.int32)
 
 

@@ -156,9 +156,7 @@ def test_without_graphviz_the_rest_goes_on_and_is_the_same_to_the_byte(
 
 def test_a_value_may_be_negative_and_an_override_reaches_the_net(convert, mask_model, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(
-        roastery.conversion, "load_config", lambda path, overrides: seen.append(list(overrides)) or 1 / 0
-    )
+    monkeypatch.setattr(roastery.conversion, "open_source", lambda said: seen.append(list(said.overrides)) or 1 / 0)
 
     convert(mask_model / "config.yaml", "MODEL.RPN.BOUNDARY_THRESH", "-1", "TEST.DETECTIONS_PER_IMAGE", "--run-eval")
 
