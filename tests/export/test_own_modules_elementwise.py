@@ -141,6 +141,8 @@ ARITHMETIC: dict[str, Part] = {
     "** -0.5": lambda x: (x.abs() + 0.1) ** -0.5,
     "** 1.7": lambda x: x.abs() ** 1.7,
     "** y": lambda x: (x.abs() + 0.1) ** x.tanh(),
+    "** y of each row": lambda x: (x.abs() + 0.1) ** x.tanh().mean(-1, keepdim=True),
+    "row ** y": lambda x: (x.abs().mean(-1, keepdim=True) + 0.1) ** x.tanh(),
     "2 ** x": lambda x: 2 ** x.clamp(-5, 5),
     "sqrt": lambda x: x.abs().sqrt(),
     "rsqrt": lambda x: torch.rsqrt(x.abs() + 0.1),

@@ -123,7 +123,24 @@ def _power(x: Any, exponent: float) -> Any:
 def _power_of_tensors(x: Any, exponent: Any) -> Any:
     if {x.dtype, exponent.dtype} != {ir.DataType.FLOAT}:
         raise UnsupportedOperator("a power of whole numbers has no Caffe2 form; make both float32 before")
+    if list(x.shape) != list(exponent.shape):
+        # Caffe2's Pow broadcasts nothing, its Add does: each gets the other's sizes with nothing added.
+        both = _broadcast(x.shape, exponent.shape)
+        x, exponent = op.Add(x, _nothing(exponent)), op.Add(exponent, _nothing(x))
+        x.shape = exponent.shape = both
     return op.Pow(x, exponent)
+
+
+def _nothing(x: Any) -> Any:
+    """Zeros of the tensor's shape, whatever is in it."""
+    return op.Clip(x, _number(0.0), _number(0.0))
+
+
+def _broadcast(*shapes: Any) -> ir.Shape:
+    """numpy's rule; of sizes that depend on the image the first that is there."""
+    rank = max(len(shape) for shape in shapes)
+    aligned = [[1] * (rank - len(shape)) + list(shape) for shape in shapes]
+    return ir.Shape([next((size for size in sizes if size != 1), 1) for sizes in zip(*aligned, strict=True)])
 
 
 def _power_of_number(base: float, exponent: Any) -> Any:
