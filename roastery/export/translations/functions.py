@@ -123,7 +123,8 @@ def _power(x: Any, exponent: float) -> Any:
 def _power_of_tensors(x: Any, exponent: Any) -> Any:
     if {x.dtype, exponent.dtype} != {ir.DataType.FLOAT}:
         raise UnsupportedOperator("a power of whole numbers has no Caffe2 form; make both float32 before")
-    if list(x.shape) != list(exponent.shape):
+    one = set(exponent.shape) <= {1} and len(exponent.shape) <= len(x.shape)
+    if not one and list(x.shape) != list(exponent.shape):
         # Caffe2's Pow broadcasts nothing, its Add does: each gets the other's sizes with nothing added.
         both = _broadcast(x.shape, exponent.shape)
         x, exponent = op.Add(x, _nothing(exponent)), op.Add(exponent, _nothing(x))
