@@ -6,6 +6,7 @@ from yacs.config import CfgNode
 
 from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.pooled_head import build_pooled_head
 from roastery.detectors.registries import ROI_BOX_HEAD_REGISTRY
 from roastery.errors import ConfigError
 
@@ -57,10 +58,7 @@ def build_box_branch(config: CfgNode, channels: int, class_agnostic: bool) -> tu
     Raises:
         ConfigError: there is no such head, or it cannot be built.
     """
-    node = config.MODEL.ROI_BOX_HEAD
-    build = ROI_BOX_HEAD_REGISTRY.look_up("MODEL.ROI_BOX_HEAD.NAME", node.NAME or "FastRCNNConvFCHead")
-    size = node.POOLER_RESOLUTION
-    head = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    head = build_pooled_head(ROI_BOX_HEAD_REGISTRY, config, "ROI_BOX_HEAD", channels, usual="FastRCNNConvFCHead")
     shape = head.output_shape
     features = shape.channels * (shape.height or 1) * (shape.width or 1)
     return head, FastRCNNOutputLayers(features, config.MODEL.ROI_HEADS.NUM_CLASSES, class_agnostic)

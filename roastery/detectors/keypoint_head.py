@@ -6,6 +6,7 @@ from yacs.config import CfgNode
 
 from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution
+from roastery.detectors.pooled_head import build_pooled_head
 from roastery.detectors.registries import ROI_KEYPOINT_HEAD_REGISTRY
 
 UP_SCALE = 2.0
@@ -38,10 +39,7 @@ def build_keypoint_head(config: CfgNode, channels: int) -> nn.Module:
     Raises:
         ConfigError: there is no such head, or it cannot be built.
     """
-    node = config.MODEL.ROI_KEYPOINT_HEAD
-    build = ROI_KEYPOINT_HEAD_REGISTRY.look_up("MODEL.ROI_KEYPOINT_HEAD.NAME", node.NAME)
-    size = node.POOLER_RESOLUTION
-    built: nn.Module = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    built: nn.Module = build_pooled_head(ROI_KEYPOINT_HEAD_REGISTRY, config, "ROI_KEYPOINT_HEAD", channels)
     return built
 
 

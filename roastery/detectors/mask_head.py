@@ -6,6 +6,7 @@ from yacs.config import CfgNode
 
 from roastery.detectors.backbone import ShapeSpec
 from roastery.detectors.convolution import Convolution, build_norm
+from roastery.detectors.pooled_head import build_pooled_head
 from roastery.detectors.registries import ROI_MASK_HEAD_REGISTRY
 
 
@@ -39,10 +40,7 @@ def build_mask_head(config: CfgNode, channels: int) -> nn.Module:
     Raises:
         ConfigError: there is no such head, or it cannot be built.
     """
-    node = config.MODEL.ROI_MASK_HEAD
-    build = ROI_MASK_HEAD_REGISTRY.look_up("MODEL.ROI_MASK_HEAD.NAME", node.NAME)
-    size = node.POOLER_RESOLUTION
-    built: nn.Module = build(config, ShapeSpec(channels=channels, height=size, width=size))
+    built: nn.Module = build_pooled_head(ROI_MASK_HEAD_REGISTRY, config, "ROI_MASK_HEAD", channels)
     return built
 
 
