@@ -9,6 +9,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def functions() -> dict[Any, Callable[..., Any]]:
@@ -54,8 +55,7 @@ def _prelu(x: Any, weight: Any) -> Any:
     count = weight.shape[0]
     if count == 1:
         return op.PRelu(x, weight)
-    shape: Any = op.Constant(value_ints=[count, *[1] * (len(x.shape) - 2)])
-    return op.PRelu(x, op.Reshape(weight, shape))
+    return op.PRelu(x, op.Reshape(weight, whole_numbers([count, *[1] * (len(x.shape) - 2)])))
 
 
 def _hardswish(x: Any) -> Any:
@@ -108,7 +108,7 @@ def _square(x: Any) -> Any:
 def _power(x: Any, exponent: float) -> Any:
     """The common ones by what Caffe2 has: its Pow is slower, and another at minus infinity."""
     if exponent == 2:
-        return op.Mul(x, x)
+        return _square(x)
     if x.dtype != ir.DataType.FLOAT:
         raise UnsupportedOperator(f"a power of {x.dtype} has no Caffe2 form but the square; make it float32 before")
     simple: dict[float, Callable[[Any], Any]] = {

@@ -31,9 +31,9 @@ def _conv2d(
 ) -> Any:
     return op.Conv(
         *([x, weight] if bias is None else [x, weight, bias]),
-        strides=_pair(stride),
-        pads=_pair(padding) * 2,
-        dilations=_pair(dilation),
+        strides=pair(stride),
+        pads=pair(padding) * 2,
+        dilations=pair(dilation),
         group=groups,
         kernel_shape=[int(size) for size in weight.shape[2:]],
     )
@@ -50,12 +50,12 @@ def _conv2d_by_rule(
 ) -> Any:
     """`padding="same"`: where it is odd, one more at the end."""
     sizes = [int(size) for size in weight.shape[2:]]
-    total = [0, 0] if padding == "valid" else [d * (k - 1) for d, k in zip(_pair(dilation), sizes, strict=True)]
+    total = [0, 0] if padding == "valid" else [d * (k - 1) for d, k in zip(pair(dilation), sizes, strict=True)]
     return op.Conv(
         *([x, weight] if bias is None else [x, weight, bias]),
-        strides=_pair(stride),
+        strides=pair(stride),
         pads=[each // 2 for each in total] + [each - each // 2 for each in total],
-        dilations=_pair(dilation),
+        dilations=pair(dilation),
         group=groups,
         kernel_shape=sizes,
     )
@@ -86,7 +86,8 @@ def _conv1d(
     return op.Squeeze(y, axis)
 
 
-def _pair(value: int | Sequence[int]) -> list[int]:
+def pair(value: int | Sequence[int]) -> list[int]:
+    """Of height and width: one number for both, or for each."""
     if isinstance(value, int):
         return [value, value]
     return list(value) * (2 // len(value))

@@ -5,11 +5,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import tensor
 
 
 def norms() -> dict[Any, Callable[..., Any]]:
@@ -23,16 +23,10 @@ def norms() -> dict[Any, Callable[..., Any]]:
     }
 
 
-def _filled(value: float, *sizes: int) -> Any:
-    # The exporter takes tensors of the IR; onnxscript's own signature does not say so.
-    tensor: Any = ir.tensor(np.full(sizes, value, np.float32))
-    return op.Constant(value=tensor)
-
-
 def _affine(weight: Any, bias: Any, *sizes: int) -> tuple[Any, Any]:
     return (
-        _filled(1.0, *sizes) if weight is None else weight,
-        _filled(0.0, *sizes) if bias is None else bias,
+        tensor(np.ones(sizes, np.float32)) if weight is None else weight,
+        tensor(np.zeros(sizes, np.float32)) if bias is None else bias,
     )
 
 

@@ -12,6 +12,7 @@ from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
 from roastery.export.translations.constants import whole_numbers
+from roastery.export.translations.maps import pair
 
 
 def pooling() -> dict[Any, Callable[..., Any]]:
@@ -33,14 +34,14 @@ def _max_pool(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
 ) -> Any:
-    kernel, pads = _pair(kernel_size), _pair(padding)
-    strides = _pair(stride or kernel)
+    kernel, pads = pair(kernel_size), pair(padding)
+    strides = pair(stride or kernel)
     y, _ = op.MaxPool(
         x,
         kernel_shape=kernel,
         strides=strides,
         pads=[*pads, *_at_the_end(strides, pads, ceil_mode)],
-        dilations=_pair(dilation),
+        dilations=pair(dilation),
     )
     return y
 
@@ -56,8 +57,8 @@ def _average_pool(
 ) -> Any:
     if divisor_override is not None:
         raise UnsupportedOperator("an average over another number than the window's has no Caffe2 form; multiply it")
-    kernel, pads = _pair(kernel_size), _pair(padding)
-    strides = _pair(stride or kernel)
+    kernel, pads = pair(kernel_size), pair(padding)
+    strides = pair(stride or kernel)
     end = _at_the_end(strides, pads, ceil_mode)
     if end != pads and count_include_pad and any(pads):
         # PyTorch counts its own padding, and not what a window reaches beyond it.
@@ -83,7 +84,3 @@ def _whole_map(x: Any, size: Sequence[Any]) -> Any:
     if any(not isinstance(side, int) or side != 1 for side in size):
         raise UnsupportedOperator(f"adaptive pooling to {list(size)} has no Caffe2 form; pool to 1, or by a kernel")
     return x
-
-
-def _pair(value: int | Sequence[int]) -> list[int]:
-    return [value] * 2 if isinstance(value, int) else list(value) * (2 // len(value))

@@ -9,6 +9,7 @@ import torch
 from onnxscript import opset21 as op
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.translations.constants import whole_numbers
 
 
 def reductions() -> dict[Any, Callable[..., Any]]:
@@ -38,8 +39,8 @@ Axes = int | Sequence[int] | None
 
 def _over(reduce: Callable[..., Any], x: Any, dim: Axes, keepdim: bool, rank: int | None = None) -> Any:
     named = [dim] if isinstance(dim, int) else list(dim or [])
-    constant: Any = op.Constant(value_ints=named or list(range(len(x.shape) if rank is None else rank)))
-    return reduce(x, constant, keepdims=int(keepdim))
+    axes = whole_numbers(named or range(len(x.shape) if rank is None else rank))
+    return reduce(x, axes, keepdims=int(keepdim))
 
 
 def _mean(x: Any, dim: Axes = None, keepdim: bool = False, dtype: Any = None) -> Any:

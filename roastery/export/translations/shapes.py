@@ -39,8 +39,7 @@ def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int =
         raise UnsupportedOperator(f"a slice from {start} to {end} by {step} has no Caffe2 form; cut at constant places")
     if step != 1:
         return _every(x, dim % len(x.shape), start, end, step)
-    places: list[Any] = [op.Constant(value_ints=[value]) for value in (start, end, dim)]
-    return op.Slice(x, *places)
+    return op.Slice(x, *(whole_numbers([value]) for value in (start, end, dim)))
 
 
 def _every(x: Any, axis: int, start: int, end: int, step: int) -> Any:
