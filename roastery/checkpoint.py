@@ -130,9 +130,14 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
             wanted[name].copy_(given[name])
             if not torch.isfinite(wanted[name]).all():
                 not_finite.append(name)
-    if not_finite:
+    require_finite(not_finite, source)
+
+
+def require_finite(broken: list[str], source: Path | str) -> None:
+    """Raise CheckpointError where there are names of tensors that hold NaN or infinities."""
+    if broken:
         raise CheckpointError(
-            f"{source}: NaN or infinite values in {_some(not_finite)}; the training went wrong or the file is damaged: "
+            f"{source}: NaN or infinite values in {some_of(broken)}; the training went wrong or the file is damaged: "
             "use an earlier checkpoint"
         )
 
@@ -273,7 +278,7 @@ def _fits(given: torch.dtype, wanted: torch.dtype) -> bool:
 
 
 def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: Sequence[str]) -> str:
-    found = "; ".join(f"{len(names)} {problem}: {_some(names)}" for problem, names in problems.items() if names)
+    found = "; ".join(f"{len(names)} {problem}: {some_of(names)}" for problem, names in problems.items() if names)
     way_out = "use the checkpoint that was trained with this config, or the config it was trained with"
     if not shared:
         way_out = "it has no tensor of this model: give a trained detector's checkpoint, not a backbone's"
@@ -282,7 +287,8 @@ def _misfit(source: Path | str, problems: Mapping[str, list[str]], shared: Seque
     return f"{source}: does not fit the config: {found}; {way_out}"
 
 
-def _some(names: list[str]) -> str:
+def some_of(names: list[str]) -> str:
+    """A few names out of a file in one short line, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(_printable(name) for name in names[:_NAMED]) + more
 

@@ -130,18 +130,22 @@ class LiveSource(Source):
         return self._live.build()
 
     @functools.cached_property
+    def _detector(self) -> Detector:
+        return detector_of(self._model)
+
+    @functools.cached_property
     def config(self) -> CfgNode:
-        return roastery_config(self._live.own, self._model, detector_of(self._model))
+        return roastery_config(self._live.own, self._model, self._detector)
 
     @property
     def weights(self) -> str:
         return self._live.weights
 
     def require_convertible(self) -> None:
-        detector_of(self._model)
+        _ = self._detector
 
     def size_divisibility(self) -> int:
-        return detector_of(self._model).size_divisibility
+        return self._detector.size_divisibility
 
     def load(self, weights: Path | str, sha256: str | None = None, *, decode: bool = False) -> Loaded:
         load_weights(self._model, Path(weights), sha256)

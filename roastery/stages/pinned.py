@@ -24,7 +24,7 @@ def open_pinned(resolved: ResolvedModel, store: Store) -> "Source":
     return open_source(resolved.source or ModelSource(kind="native", config=str(config_file)))
 
 
-def pinned_config(resolved: ResolvedModel, store: Store) -> "CfgNode":
+def read_pinned_config(resolved: ResolvedModel, store: Store) -> "CfgNode":
     """The keys that Roastery reads of a pinned model's config; none of its code is run."""
     from roastery.config import load_config
 

@@ -95,9 +95,9 @@ def run(request: PredictRequest, store: Store, directory: Path) -> PredictFacts:
         Caffe2Unavailable: genuine Caffe2 is wanted and is not there.
     """
     from roastery.evaluation.predict import detect
-    from roastery.stages.pinned import pinned_config
+    from roastery.stages.pinned import read_pinned_config
 
-    config = pinned_config(request.resolved, store)
+    config = read_pinned_config(request.resolved, store)
     dataset = load_evaluated(request.dataset, request.pinned)
     image_ids = [record.id for record in dataset.images][request.shard - 1 :: request.shards]
     model = _model(request, store)

@@ -86,7 +86,7 @@ def read_live_config(
         raise ConfigError(f"{file}: detectron2 does not take it: {' '.join(reason.split())[:300]}") from None
     own, weights = cfg.clone(), str(cfg.MODEL.WEIGHTS)
     cfg.MODEL.DEVICE = "cpu"
-    return LiveConfig(own, weights, lambda: build_model(cfg))
+    return LiveConfig(own, weights, lambda: detectron2("modeling").build_model(cfg))
 
 
 def known_to(cfg: Mapping[str, Any], layer: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,9 +110,3 @@ def _section(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _plain(value: Any) -> Any:
     """A value for comparison: whether it is a list or a tuple says nothing."""
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def build_model(cfg: Any) -> nn.Module:
-    """What detectron2 builds of a config of its own."""
-    model: nn.Module = detectron2("modeling").build_model(cfg)
-    return model

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from roastery.checkpoint import NOT_WEIGHTS, load_checkpoint
+from roastery.checkpoint import NOT_WEIGHTS, load_checkpoint, require_finite, some_of
 from roastery.errors import CheckpointError
 from roastery.loose_names import LooselyNamed
 from roastery.sources.live.importing import detectron2
-
-_NAMED = 5
 
 
 def load_weights(model: nn.Module, weights: Path, sha256: str | None = None) -> None:
@@ -39,16 +37,12 @@ def load_weights(model: nn.Module, weights: Path, sha256: str | None = None) -> 
         "of another shape": [name for name, *_ in checkpointer.found.incorrect_shapes],
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {problem}: {_some(names)}" for problem, names in problems.items() if names)
+        told = "; ".join(f"{len(names)} {problem}: {some_of(names)}" for problem, names in problems.items() if names)
         raise CheckpointError(
             f"{weights}: does not fit the model: {told}; use the checkpoint that was trained with this config"
         )
     broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise CheckpointError(
-            f"{weights}: NaN or infinite values in {_some(broken)}; the training went wrong or the file is damaged: "
-            "use an earlier checkpoint"
-        )
+    require_finite(broken, weights)
 
 
 def _weights(names: Iterable[str]) -> list[str]:
@@ -74,8 +68,3 @@ def _safe_checkpointer(model: nn.Module, tensors: dict[str, Any]) -> Any:
     logging.getLogger("fvcore.common.checkpoint").setLevel(logging.ERROR)
     logging.getLogger("detectron2.checkpoint.c2_model_loading").setLevel(logging.ERROR)
     return SafeCheckpointer(model)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
