@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from roastery.config import load_config, measures
-from roastery.results import ArtifactRef, ParitySummary, StageResult, Target
+from roastery.results import ArtifactRef, Finder, ParitySummary, StageResult
 from roastery.spec import DatasetSpec, ExportSpec, GateSpec, ModelSpec, SampleSpec
 from roastery.stages.evaluate import EvaluateRequest, EvaluateResult
 from roastery.stages.predict import DETECTIONS_FILE, LATENCIES_FILE, PredictFacts
@@ -37,14 +37,14 @@ from roastery.stages.stage import FACTS_FILE
 from roastery.store import Store
 
 MOST_MIB = 4096.0
-TARGETS: tuple[Target, ...] = ("original", "torch", "caffe2")
+TARGETS: tuple[Finder, ...] = ("original", "torch", "caffe2")
 _MODEL = "simulated"
 _HOUR = 3600.0
 
 
-def fill(store: Store, dataset: simulated_coco.Simulated, each: int, shards: int) -> dict[Target, list[ArtifactRef]]:
+def fill(store: Store, dataset: simulated_coco.Simulated, each: int, shards: int) -> dict[Finder, list[ArtifactRef]]:
     """Leave in the store what the predict stage would. All targets find the same, but for a score's sixth digit."""
-    artifacts: dict[Target, list[ArtifactRef]] = {target: [] for target in TARGETS}
+    artifacts: dict[Finder, list[ArtifactRef]] = {target: [] for target in TARGETS}
     for shard in range(shards):
         ids = sorted(dataset.objects)[shard::shards]
         part = simulated_coco.Simulated(
@@ -82,7 +82,7 @@ def run(folder: Path, images: int, annotations: int, each: int, shards: int) -> 
     store = Store(str(folder / "store"))
     shards_of = fill(store, simulated, each, shards)
     spec = ModelSpec(name=_MODEL, config=config, weights=str(folder / "model_final.pkl"), dataset=dataset.name)
-    net = _artifact(store, "convert_caffe2", "simulated", {"model.pb": "no net"})
+    net = _artifact(store, "convert", "simulated", {"model.pb": "no net"})
     done: dict[str, StageResult] = {}
     with StageWorker(_MODEL) as worker:
         resolved = worker.perform(ResolveRequest(model=_MODEL, spec=spec, dataset=dataset), ResolveResult, store, _HOUR)

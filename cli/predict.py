@@ -103,13 +103,12 @@ def predict(
     from roastery.prediction.images import find_images
     from roastery.prediction.predict import Wanted
     from roastery.prediction.predict import predict as predict_images
-    from roastery.prediction.preparation import preparation
 
     vocabulary = _vocabulary(annotations, class_names)
     found = find_images(images)
     console = Console(soft_wrap=True, highlight=False)
     with Caffe2Model.load_protobuf(model, runtime.value) as net, _Told(console, len(found)) as told:
-        config = preparation(net.predict_net, min_size, max_size, None if format is None else format.value)
+        config = net.preparation(min_size, max_size, None if format is None else format.value)
         predict_images(net, found, config, vocabulary, Wanted(output, json, threshold), told)
     done = len(found) - told.unread
     if done:

@@ -11,17 +11,19 @@ from cli import FAILED, MISTAKE
 from cli.environment import HOME, prepare_environment
 from cli.plain import plain
 from cli.prefect_server import prefect_server
+from cli.targets import TargetChoice
 from roastery.project import Project
 from roastery.provenance import source_digest
 from roastery.reference_uri import is_reference
 from roastery.registry.asked_sources import with_registered
 from roastery.registry.catalog import Catalog
 from roastery.report.files import PAGE_FILE
-from roastery.results import FleetSummary, ModelSummary
+from roastery.results import FleetSummary, ModelSummary, TargetSummary
 from roastery.selection import Only, Selection, select
 from roastery.spec import (
     PipelineConfig,
     Runtimes,
+    each_once,
     load_datasets,
     load_models,
     load_pipeline,
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
 MODELS = Path("configs/models")
 _COLUMNS = {
     "model": False,
+    "target": False,
     "AP": False,
     "original": True,
-    "Caffe2": True,
+    "converted": True,
     "difference": True,
     "verdict": False,
     "seconds": True,
@@ -73,8 +76,12 @@ def run(
     pipeline: Annotated[Path | None, typer.Option(help="pipeline.yaml.  [default: beside --models]")] = None,
     store: Annotated[str | None, typer.Option(help="Folder or URL of the artifacts, over pipeline.yaml's.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI, over pipeline.yaml's.")] = None,
+    targets: Annotated[
+        list[TargetChoice] | None,
+        typer.Option("--target", help="What to convert to, over the configs'; given twice, both.", show_default=False),
+    ] = None,
     runtime: Annotated[
-        Runtimes | None, typer.Option(help="Which runtimes judge the converted models, over the models' own.")
+        Runtimes | None, typer.Option(help="Which runtimes judge the Caffe2 models, over the models' own.")
     ] = None,
 ) -> None:
     """Convert registered models, measure them beside their originals, and file them.
@@ -89,6 +96,8 @@ def run(
 
     roastery run 'mask_*' --tag team=vision --only "new or changed"
 
+    roastery run mask_rcnn_fpn --target caffe2 --target onnxruntime
+
     roastery run models:/street_signs/3
 
     roastery run --models /srv/configs/models --store /srv/store --tracking-uri http://127.0.0.1:5000
@@ -102,7 +111,12 @@ def run(
     project, asked = with_registered(project, names or (), lambda: _catalog(project.pipeline))
     selection = Selection(names=asked, tags=tuple(tag or ()), only=only)
     # Before anything is started, which takes seconds.
-    chosen = select(project.models, selection, lambda: _catalog(project.pipeline).converted())
+    asked_targets = each_once(targets or ())
+    if asked_targets:
+        project = project.model_copy(
+            update={"models": {n: m.model_copy(update={"targets": asked_targets}) for n, m in project.models.items()}}
+        )
+    chosen = select(project.models, selection, lambda: _catalog(project.pipeline).converted(), project.pipeline.targets)
     if not chosen:
         typer.echo(f"nothing to convert: no model is {only}")
         return
@@ -189,20 +203,29 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
 
 def _rows(model: ModelSummary) -> list[list[str]]:
     seconds = "unchanged" if model.unchanged else f"{model.seconds:.1f}"
-    if not model.figures:
+    rows = [row for target in model.targets for row in _target_rows(target)]
+    if not rows or model.failure is not None:
         ended = f"failed in {model.failure.stage}" if model.ended == "failed" and model.failure else model.ended
-        return [[model.model, "", "", "", "", f"[red]{ended}[/red]", seconds, ""]]
-    verdict = "[green]passed[/green]" if model.passed else "[red]FAILED[/red]"
-    version = str(model.registered.version) if model.registered else ""
+        rows.append(["", "", "", "", "", f"[red]{ended}[/red]", ""])
+    return [
+        [model.model if first else "", *row[:-1], seconds if first else "", row[-1]]
+        for first, row in zip((True, *(False for _ in rows[1:])), rows, strict=True)
+    ]
+
+
+def _target_rows(target: TargetSummary) -> list[list[str]]:
+    """A row for each figure, the first of which says what holds for all; without the model's own columns."""
+    verdict = "[green]passed[/green]" if target.passed else "[red]FAILED[/red]"
+    version = str(target.registered.version) if target.registered else ""
     rows: list[list[str]] = []
-    for figure in model.figures:
+    for figure in target.figures:
         difference = "-" if figure.difference is None else f"{figure.difference:+.2f}"
         name = figure.iou_type if figure.metric == "AP" else figure.metric
         figures = [_figure(figure.original), _figure(figure.converted), difference]
         if rows:
-            rows.append(["", name, *figures, "", "", ""])
+            rows.append(["", name, *figures, "", ""])
         else:
-            rows.append([model.model, name, *figures, f"{verdict} ({model.judged_by})", seconds, version])
+            rows.append([target.target, name, *figures, f"{verdict} ({target.judged_by})", version])
     return rows
 
 
@@ -214,17 +237,17 @@ def _explain(console: "Console", model: ModelSummary) -> None:
         if failure.look and failure.command:
             console.print(f"  look here:  {failure.look}", markup=False, soft_wrap=True)
             console.print(f"  try alone:  {failure.command}", markup=False, soft_wrap=True)
-    for reason in model.reasons:
-        console.print(plain(f"{model.model}: {reason}"), style="red", soft_wrap=True)
-    if model.report is None:
-        return
-    console.print(f"{model.model}", markup=False)
-    if model.registered is not None:
-        registered = model.registered
-        alias = f", {registered.alias}" if registered.alias else ""
-        console.print(f"  registered: {registered.name} version {registered.version}{alias}", markup=False)
-    console.print(f"  report:     {model.report}/{PAGE_FILE}", markup=False, soft_wrap=True)
-    console.print(f"  artifacts:  {model.artifacts}", markup=False, soft_wrap=True)
+    for target in model.targets:
+        for reason in target.reasons:
+            console.print(plain(f"{model.model}: {reason}"), style="red", soft_wrap=True)
+        console.print(model.model, markup=False)
+        if target.registered is not None:
+            registered = target.registered
+            alias = f", {registered.alias}" if registered.alias else ""
+            console.print(f"  registered: {registered.name} version {registered.version}{alias}", markup=False)
+        if target.report is not None:
+            console.print(f"  report:     {target.report}/{PAGE_FILE}", markup=False, soft_wrap=True)
+        console.print(f"  artifacts:  {target.artifacts}", markup=False, soft_wrap=True)
 
 
 def _figure(value: float | None) -> str:

@@ -5,7 +5,7 @@ spec, an address or a secret: each machine reads those from its own configs and 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,7 +20,8 @@ from roastery.project import Project, load_project
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.registry.catalog import Catalog
 from roastery.registry.sources import source_spec
-from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
+from roastery.spec import SAFE_NAME, ModelSpec, Runtimes, each_once
+from roastery.targets import TargetName
 
 AS_REGISTERED: Literal["as registered"] = "as registered"
 CONFIGS_VARIABLE = "ROASTERY_CONFIGS"
@@ -31,6 +32,7 @@ ModelName = Annotated[str, Field(pattern=f"{SAFE_NAME}|^{REFERENCE}$", max_lengt
 RuntimesChoice = Literal["as registered", "auto", "torch", "caffe2", "both"]
 ApPoints = Annotated[float, Field(ge=0, le=100)]
 SampleImages = Annotated[int, Field(ge=1, le=1000)]
+TargetsChoice = list[TargetName]
 Folder = Annotated[str, Field(max_length=4000)]
 
 _project: ContextVar[Project] = ContextVar("project")
@@ -51,6 +53,7 @@ def asked_project(
     runtimes: RuntimesChoice = AS_REGISTERED,
     max_ap_delta: float | None = None,
     sample_images: int | None = None,
+    targets: Sequence[str] = (),
 ) -> Project:
     """The project, with what was asked for over what is registered.
 
@@ -64,14 +67,18 @@ def asked_project(
         sample = pipeline.sample.model_copy(update={"n": sample_images})
         pipeline = pipeline.model_copy(update={"sample": sample})
     models = {
-        name: _asked(model, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
+        name: _asked(model, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta, targets)
         for name, model in project.models.items()
     }
     return Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
 
 
 def asked_model(
-    project: Project, name: str, runtimes: RuntimesChoice = AS_REGISTERED, max_ap_delta: float | None = None
+    project: Project,
+    name: str,
+    runtimes: RuntimesChoice = AS_REGISTERED,
+    max_ap_delta: float | None = None,
+    targets: Sequence[str] = (),
 ) -> ModelSpec:
     """A model of the project, or a source in the registry that is named by its reference.
 
@@ -83,7 +90,7 @@ def asked_model(
         return project.model(name)
     catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
     spec = source_spec(catalog, name)
-    return _asked(spec, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
+    return _asked(spec, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta, targets)
 
 
 def _folder(configs: str) -> Path:
@@ -94,12 +101,18 @@ def _folder(configs: str) -> Path:
     return Path(configs or said or DEFAULT_CONFIGS).absolute()
 
 
-def _asked(model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None) -> ModelSpec:
+def _asked(
+    model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None, targets: Sequence[str]
+) -> ModelSpec:
     over: dict[str, Any] = {}
+    if targets:
+        over["targets"] = each_once(targets)
     if runtimes is not None:
         over["runtimes"] = runtimes
     if max_ap_delta is not None:
-        over["gate"] = (model.gate or project.pipeline.gate).model_copy(update={"max_ap_delta": max_ap_delta})
+        asked = {"max_ap_delta": max_ap_delta}
+        over["gate"] = (model.gate or project.pipeline.gate).model_copy(update=asked)
+        over["int8"] = model.int8.model_copy(update={"gate": model.int8.gate.model_copy(update=asked)})
     return model.model_copy(update=over) if over else model
 
 

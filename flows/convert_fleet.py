@@ -6,7 +6,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.asked import AS_REGISTERED, ApPoints, Folder, RuntimesChoice, SampleImages, asked_project, run_name
+from flows.asked import (
+    AS_REGISTERED,
+    ApPoints,
+    Folder,
+    RuntimesChoice,
+    SampleImages,
+    TargetsChoice,
+    asked_project,
+    run_name,
+)
 from flows.convert_model import convert_model
 from flows.fleet import Where, Words, dispatching, run_fleet
 from flows.unchanged import unchanged
@@ -20,7 +29,7 @@ MODEL_DEPLOYMENT = "convert_model/convert-model"
 
 @flow(
     name="convert_fleet",
-    flow_run_name=run_name("{only} models to Caffe2"),
+    flow_run_name=run_name("convert {only} models"),
     persist_result=True,
     result_serializer="json",
     validate_parameters=True,
@@ -32,6 +41,7 @@ def convert_fleet(
     runtimes: RuntimesChoice = AS_REGISTERED,
     max_ap_delta: ApPoints | None = None,
     sample_images: SampleImages | None = None,
+    targets: TargetsChoice = [],  # noqa: B006
     where: Where = "auto",
     configs: Folder = "",
 ) -> State[Any]:
@@ -47,24 +57,27 @@ def convert_fleet(
             models:/NAME/VERSION, models:/NAME@ALIAS, or models:/mask_* for the newest of each. None: all names.
         tags: Models that carry all of these tags.
         only: `new` have no converted version in the registry; `changed` have one of other weights, config or export.
-        runtimes: Which runtimes judge the converted models. `auto`: genuine Caffe2 too, where it is installed.
+        runtimes: Which runtimes judge the Caffe2 models. `auto`: genuine Caffe2 too, where it is installed.
         max_ap_delta: How many AP points (0..100) a converted model may differ by. Empty: as its gate says.
         sample_images: On how many images the outputs are compared one by one. Empty: as pipeline.yaml says.
+        targets: What they are converted to. None: what a model's own config or pipeline.yaml says.
         where: By the workers of the deployment convert_model/convert-model, or by processes of this machine. `auto`: by
             workers where there are any.
         configs: The folder of models/, datasets/ and pipeline.yaml, on the machines that run this. Empty: what
             ROASTERY_CONFIGS says there, else configs.
     """
-    project = asked_project(configs, runtimes, max_ap_delta, sample_images)
+    project = asked_project(configs, runtimes, max_ap_delta, sample_images, targets)
     catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
     project, names = with_registered(project, models, lambda: catalog)
-    chosen = select(project.models, Selection(names=names, tags=tuple(tags), only=only), catalog.converted)
+    selection = Selection(names=names, tags=tuple(tags), only=only)
+    chosen = select(project.models, selection, catalog.converted, project.pipeline.targets)
     if not chosen:
         return Completed(message="nothing to convert", data=FleetSummary(models=()))
     parameters = {
         "runtimes": runtimes,
         "max_ap_delta": max_ap_delta,
         "sample_images": sample_images,
+        "targets": targets,
         "configs": configs,
     }
     return run_fleet(

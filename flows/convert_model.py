@@ -1,6 +1,8 @@
 """The flow of one model, from its registered spec to its registered conversion: the stages in their order."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
@@ -15,6 +17,7 @@ from flows.asked import (
     ModelName,
     RuntimesChoice,
     SampleImages,
+    TargetsChoice,
     asked_model,
     asked_project,
     run_name,
@@ -22,24 +25,25 @@ from flows.asked import (
 from flows.fleet_ties import tell_fleet
 from flows.judged import judged
 from flows.shown import show_failure, show_outcome, showing_progress
-from flows.stage_runs import Runs, StageRuns, failure_in
+from flows.stage_runs import NOTHING, Runs, Spent, StageRuns, failure_in
 from roastery.errors import ArtifactMissing
 from roastery.outcome import gate_reasons, summarised
 from roastery.project import Project
 from roastery.reference_uri import named
-from roastery.results import Conversion, ModelOutcome, Registered
+from roastery.results import Conversion, Filed, ModelOutcome, StageFailure, StageResult
 from roastery.settings import told_settings
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
-from roastery.stages.convert_caffe2 import ConvertCaffe2Request
+from roastery.stages.convert import ConvertRequest
 from roastery.stages.export_onnx import ExportOnnxRequest
-from roastery.stages.genuine import chosen_runtimes
 from roastery.stages.report import ReportRequest
-from roastery.stages.resolve import ResolveRequest
+from roastery.stages.resolve import ResolveRequest, ResolveResult
 from roastery.stages.sample import SampleRequest
 from roastery.stages.trace import TraceRequest
+from roastery.targets import target_of
+from roastery.targets.target import Target
 from roastery.versions import versions
 from roastery.weights.address import is_address
-from tasks.convert_caffe2 import convert_caffe2
+from tasks.convert import convert
 from tasks.export_onnx import export_onnx
 from tasks.fetch_weights import FetchWeightsRequest, fetch_weights
 from tasks.log import LogRequest, log
@@ -58,7 +62,7 @@ _ATTEMPTS = 3
 
 @flow(
     name="convert_model",
-    flow_run_name=run_name("{model} to Caffe2"),
+    flow_run_name=run_name("convert {model}"),
     persist_result=True,
     result_serializer="json",
     validate_parameters=True,
@@ -68,9 +72,10 @@ def convert_model(
     runtimes: RuntimesChoice = AS_REGISTERED,
     max_ap_delta: ApPoints | None = None,
     sample_images: SampleImages | None = None,
+    targets: TargetsChoice = [],  # noqa: B006  (a form's default is a value)
     configs: Folder = "",
 ) -> State[Any]:
-    """Convert a registered model to Caffe2, measure it beside its original, and file it in the MLflow registry.
+    """Convert a registered model to its targets, measure each beside the original, and file it in the MLflow registry.
 
     What an earlier run left whole in the store is not done again. Called from Python with `return_state=True`, the
     state's data is a ModelOutcome. The state is failed where the model was not converted or did not pass its gate; a
@@ -79,46 +84,52 @@ def convert_model(
     Args:
         model: A registered model's name: that of a YAML in `<configs>/models`. Or a source in the MLflow registry:
             models:/NAME/VERSION or models:/NAME@ALIAS.
-        runtimes: Which runtimes judge the converted model. `auto`: genuine Caffe2 too, where it is installed.
+        runtimes: Which runtimes judge the Caffe2 model. `auto`: genuine Caffe2 too, where it is installed.
         max_ap_delta: How many AP points (0..100) the converted model may differ by. Empty: as its gate says.
         sample_images: On how many images its outputs are compared one by one. Empty: as pipeline.yaml says.
+        targets: What it is converted to. None: what its own config or pipeline.yaml says.
         configs: The folder of models/, datasets/ and pipeline.yaml, on the machine that runs this. Empty: what
             ROASTERY_CONFIGS says there, else configs.
     """
     started = time.perf_counter()
     asked, model = model, named(model)
-    project = asked_project(configs, runtimes, max_ap_delta, sample_images)
-    conversion = registered = failure = None
+    project = asked_project(configs, runtimes, max_ap_delta, sample_images, targets)
     runs = StageRuns(model, project.pipeline)
+    filed: list[Filed] = []
+    failure = None
     try:
-        spec = asked_model(project, asked, runtimes, max_ap_delta)
+        spec = asked_model(project, asked, runtimes, max_ap_delta, targets)
         dataset = project.dataset_of(spec)
-        with own_worker(model), showing_progress(model), noting_uses(model, project.pipeline.store):
+        roads = chosen_roads(spec, project.pipeline)
+        with (
+            own_worker(model),
+            showing_progress(model, steps_of(roads)),
+            noting_uses(model, project.pipeline.store),
+        ):
             if spec.is_registered:
                 spec = runs.call(obtain, obtaining(spec, project.pipeline))
             fetch_first(spec, runs)
-            conversion, registered = convert_and_file(spec, dataset, project.pipeline, runs)
+            failure = convert_and_file(spec, dataset, project.pipeline, runs, roads, filed)
     # The boundary of one model: whatever it was, it is this model's failure, told with its stage.
     except Exception as error:  # noqa: BLE001
         failure = failure_in(runs, error)
     seconds = time.perf_counter() - started
-    outcome = ModelOutcome(model=model, conversion=conversion, registered=registered, failure=failure, seconds=seconds)
-    return _ended(outcome, project)
+    return _ended(ModelOutcome(model=model, filed=tuple(filed), failure=failure, seconds=seconds), project)
 
 
 def _ended(outcome: ModelOutcome, project: Project) -> State[Any]:
     """Show it, tell a fleet that waits for it, and give the run's state."""
     tell_fleet(summarised(outcome), project.pipeline.store)
-    if outcome.conversion is None or outcome.registered is None:
-        assert outcome.failure is not None
+    if outcome.filed:
+        show_outcome(outcome, open_store(project.pipeline.store))
+    if outcome.failure is not None:
         show_failure(outcome)
         return Failed(message=f"{outcome.failure.stage}: {outcome.failure.reason}", data=outcome)
-    show_outcome(outcome, open_store(project.pipeline.store))
     if not outcome.passed:
-        reasons = "; ".join(gate_reasons(outcome.conversion.evaluation))
+        reasons = "; ".join(reason for each in outcome.filed for reason in gate_reasons(each.conversion.evaluation))
         return Failed(message=f"the gate failed: {reasons}", data=outcome)
-    registered = outcome.registered
-    return Completed(message=f"version {registered.version} of {registered.name}", data=outcome)
+    names = ", ".join(f"version {each.registered.version} of {each.registered.name}" for each in outcome.filed)
+    return Completed(message=names, data=outcome)
 
 
 def fetch_first(model: ModelSpec, runs: Runs) -> None:
@@ -131,72 +142,175 @@ def fetch_first(model: ModelSpec, runs: Runs) -> None:
         runs.call(fetch_weights, FetchWeightsRequest(model=model.name, spec=model))
 
 
-@retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
-def convert_and_file(
-    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs
-) -> tuple[Conversion, Registered]:
-    """Every stage. What an earlier run, or an earlier attempt, left whole in the store is not done again.
+@dataclass(frozen=True)
+class Road:
+    """A target that a model is converted to, and the runtimes that judge it."""
+
+    target: Target
+    runtimes: tuple[str, ...]
+
+
+def chosen_roads(model: ModelSpec, pipeline: PipelineConfig) -> list[Road]:
+    """Where a model goes, in the order in which its targets were asked for.
 
     Raises:
-        RoasteryError: a stage that failed, after its retries.
+        UserError: what a target needs is not installed.
     """
-    # What was found whole may have been damaged since.
-    forget_stores()
-    runs.restart()
-    conversion = convert(model, dataset, pipeline, runs)
-    request = LogRequest(
-        model=model.name, conversion=conversion, tracking_uri=pipeline.tracking_uri, experiment=pipeline.experiment
-    )
-    return conversion, runs.call(log, request)
+    targets = [target_of(name) for name in model.targets or pipeline.targets]
+    return [Road(target, target.chosen(model)) for target in targets]
 
 
-def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs) -> Conversion:
-    """The stages up to the verdict, each a task.
+def steps_of(roads: Sequence[Road]) -> list[str]:
+    """What is done for them, in its order, as progress tells it."""
+    steps = ["resolve", "sample", "trace", "export_onnx"]
+    for road in roads:
+        predicted = [f"predict {finder}" for finder in ("original", *road.runtimes)]
+        steps += [f"convert {road.target.name}", *predicted, "evaluate", "report", "log"]
+    return steps
+
+
+def convert_and_file(
+    model: ModelSpec,
+    dataset: DatasetSpec,
+    pipeline: PipelineConfig,
+    runs: StageRuns,
+    roads: Sequence[Road],
+    filed: list[Filed],
+) -> StageFailure | None:
+    """Every stage, for every target. What an earlier run, or an earlier attempt, left whole in the store is not done
+    again. A target that fails keeps no other from being filed; the first failure is given.
+
+    Args:
+        filed: what was filed is added here, also where a later target fails.
+
+    Raises:
+        RoasteryError: what all targets need failed, after its retries.
+    """
+    failure, shared = None, _Shared()
+    for road in roads:
+        try:
+            filed.append(_convert_and_file(model, dataset, pipeline, runs, road, shared))
+        except _OfOneTargetError as error:
+            failure = failure or failure_in(runs, error.cause)
+    return failure
+
+
+@dataclass
+class _Shared:
+    """What the first target's way left for the others: what was exported, and what it had cost until then."""
+
+    exported: "Exported | None" = None
+    spent: Spent = NOTHING
+
+
+class _OfOneTargetError(Exception):
+    """What failed after the way that all targets share."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
+def _convert_and_file(
+    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs, road: Road, shared: _Shared
+) -> Filed:
+    if shared.exported is None:
+        # What was found whole may have been damaged since.
+        forget_stores()
+        runs.restart()
+        shared.exported = export(model, dataset, pipeline, runs)
+        shared.spent = runs.spent()
+    else:
+        runs.restart(shared.spent)
+    try:
+        conversion = convert_to(road, shared.exported, model, dataset, pipeline, runs)
+        request = LogRequest(
+            model=model.name, conversion=conversion, tracking_uri=pipeline.tracking_uri, experiment=pipeline.experiment
+        )
+        return Filed(conversion=conversion, registered=runs.call(log, request))
+    except ArtifactMissing:
+        shared.exported = None
+        raise
+    # The boundary of one target: the others go on, and this failure is told after them.
+    except Exception as error:
+        raise _OfOneTargetError(error) from error
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The way that all targets share: the inputs pinned, the sample, the trace, and the ONNX made of it."""
+
+    pinned: ResolveResult
+    sampled: StageResult
+    traced: StageResult
+    exported: StageResult
+
+
+def export(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs) -> Exported:
+    """The stages up to ONNX, each a task.
 
     Raises:
         RoasteryError: a stage that failed, after its retries.
     """
     name = model.name
-    runtimes = chosen_runtimes(model.runtimes)
     pinned = runs.run(resolve, ResolveRequest(model=name, spec=model, dataset=dataset))
-    resolved, data = pinned.model(model), pinned.facts.dataset
+    resolved = pinned.model(model)
     sampled = runs.run(
         sample,
         SampleRequest(
             model=name,
             resolved=resolved,
             dataset=dataset,
-            pinned=data,
+            pinned=pinned.facts.dataset,
             sample=pipeline.sample,
             batch=model.export.batch,
         ),
     )
     traced = runs.run(trace, TraceRequest(model=name, resolved=resolved, sample=sampled.artifact, export=model.export))
     exported = runs.run(export_onnx, ExportOnnxRequest(model=name, program=traced.artifact))
+    return Exported(pinned, sampled, traced, exported)
+
+
+def convert_to(
+    road: Road, shared: Exported, model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs
+) -> Conversion:
+    """The stages from ONNX to a target's verdict, each a task.
+
+    Raises:
+        RoasteryError: a stage that failed, after its retries.
+    """
+    name, target, pinned = model.name, road.target, shared.pinned
     converted = runs.run(
-        convert_caffe2,
-        ConvertCaffe2Request(
+        convert,
+        ConvertRequest(
             model=name,
-            onnx=exported.artifact,
-            sample=sampled.artifact,
-            traced=traced.artifact,
-            runtimes=runtimes,
+            target=target.name,
+            onnx=shared.exported.artifact,
+            sample=shared.sampled.artifact,
+            traced=shared.traced.artifact,
+            runtimes=road.runtimes,
+            settings=target.settings(model),
         ),
     )
-    evaluated = judged(model, dataset, pipeline, runs, pinned, converted.artifact, converted.facts.parity, runtimes)
+    evaluated = judged(
+        model, dataset, pipeline, runs, pinned, converted.artifact, converted.facts.parity, target, road.runtimes
+    )
     reported = runs.run(
         report,
         ReportRequest(
             model=name,
             evaluated=evaluated.artifact,
-            resolved=resolved,
+            resolved=pinned.model(model),
             dataset=dataset,
-            pinned=data,
+            pinned=pinned.facts.dataset,
+            target=target.name,
             converted=converted.artifact,
-            onnx=exported.artifact,
+            onnx=shared.exported.artifact,
             operators=converted.facts.operators,
+            layers=converted.facts.layers,
             export=model.export,
-            gate=model.gate or pipeline.gate,
+            gate=target.gate(model, pipeline),
             timings=tuple(runs.timings),
             versions=versions(),
         ),
@@ -204,16 +318,17 @@ def convert(model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, ru
     return Conversion(
         # It covers the keys of all stages before. The report only tells of them.
         key=evaluated.artifact.key,
-        resolved=resolved,
+        resolved=pinned.model(model),
         evaluation=evaluated.facts.evaluation,
+        target=target.name,
         converted=converted.artifact,
-        onnx=exported.artifact,
-        program=traced.artifact,
+        onnx=shared.exported.artifact,
+        program=shared.traced.artifact,
         evaluated=evaluated.artifact,
         report=reported.artifact,
         timings=tuple(runs.timings),
         export=model.export,
-        settings=told_settings(model, pipeline),
+        settings=told_settings(model, pipeline, target),
         versions=versions(),
         artifacts=tuple(runs.artifacts),
     )

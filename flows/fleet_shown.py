@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows.shown import unimportant
-from roastery.results import Figure, FleetSummary, ModelSummary
+from roastery.results import Figure, FleetSummary, ModelSummary, TargetSummary
 
 _TOLD_SECONDS = 1.0
 _NO_FIGURE = Figure(iou_type="", metric="AP", original=None, converted=None)
@@ -48,24 +48,30 @@ def show_fleet(summary: FleetSummary, key: str) -> None:
 
 
 def _rows(summary: ModelSummary) -> list[dict[str, Any]]:
-    """A row for each kind of figure; of a model without figures, one."""
-    return [_row(summary, figure) for figure in summary.figures or (_NO_FIGURE,)]
+    """A row for each kind of figure of each target; and one of what failed, or of a model that nothing is known of."""
+    rows = [_row(summary, target, figure) for target in summary.targets for figure in target.figures or (_NO_FIGURE,)]
+    return rows if rows and summary.failure is None else [*rows, _row(summary, None, _NO_FIGURE)]
 
 
-def _row(summary: ModelSummary, figure: Figure) -> dict[str, Any]:
-    registered, failure = summary.registered, summary.failure
-    verdict = summary.ended if failure is None or summary.ended != "failed" else f"failed in {failure.stage}"
+def _row(summary: ModelSummary, target: TargetSummary | None, figure: Figure) -> dict[str, Any]:
+    registered = None if target is None else target.registered
+    failure = summary.failure if target is None else None
+    if target is not None:
+        verdict = f"{'passed' if target.passed else 'failed its gate'} ({target.judged_by})"
+    else:
+        verdict = summary.ended if failure is None or summary.ended != "failed" else f"failed in {failure.stage}"
     return {
         "model": summary.model,
+        "target": None if target is None else target.target,
         "figure": figure.iou_type if figure.metric == "AP" else f"{figure.iou_type} {figure.metric}",
         "AP original": _rounded(figure.original),
         "AP converted": _rounded(figure.converted),
         "difference": _rounded(figure.difference),
-        "verdict": f"{verdict} ({summary.judged_by})" if summary.judged_by else verdict,
+        "verdict": verdict,
         "seconds": "unchanged" if summary.unchanged else round(summary.seconds, 1),
         "version": registered.version if registered else None,
         "link": f"[in MLflow]({registered.run_url})" if registered else _code(failure.look if failure else None),
-        "reason": _code("; ".join(summary.reasons) or (failure.reason if failure else None)),
+        "reason": _code("; ".join(() if target is None else target.reasons) or (failure.reason if failure else None)),
     }
 
 

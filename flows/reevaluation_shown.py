@@ -11,25 +11,26 @@ from prefect.events import emit_event
 
 from flows.shown import slug, unimportant
 from roastery.registry.filed import Refiled
-from roastery.results import ModelSummary
+from roastery.results import ModelSummary, TargetSummary
 
 EVENT = "roastery.reevaluation"
 
 
 def show_reevaluation(summary: ModelSummary) -> None:
     """The figures of the original and of the converted model, or why there are none."""
-    key = f"reevaluation-{slug(summary.model)}"
+    key, failure = f"reevaluation-{slug(summary.model)}", summary.failure
     with unimportant():
-        if summary.figures:
-            create_table_artifact(_rows(summary), key=key, description=_description(summary))
-        else:
-            failure = summary.failure
+        for each in summary.targets:
+            other = "" if each.target == "caffe2" else f"-{each.target}"
+            create_table_artifact(_rows(each), key=key + other, description=_description(each))
+        if failure is not None:
             # Indented: code, and nothing else to Markdown.
-            reason = f"\n\n    {failure.stage}: {failure.reason}" if failure else ""
-            create_markdown_artifact(f"# {summary.model}.caffe2 again: {summary.ended}{reason}", key)
+            create_markdown_artifact(
+                f"# {summary.model} again: {summary.ended}\n\n    {failure.stage}: {failure.reason}", key
+            )
 
 
-def tell_reevaluation(summary: ModelSummary, filed: Refiled) -> None:
+def tell_reevaluation(model: str, summary: TargetSummary, filed: Refiled) -> None:
     """The event. It is sent when the verdict is on record, and the aliases are where they belong."""
     registered = filed.registered
     payload: dict[str, Any] = {
@@ -47,32 +48,36 @@ def tell_reevaluation(summary: ModelSummary, filed: Refiled) -> None:
         emit_event(
             f"{EVENT}.{'passed' if summary.passed else 'failed'}",
             resource={
-                "prefect.resource.id": f"roastery.model.{summary.model}",
-                "prefect.resource.name": summary.model,
+                "prefect.resource.id": f"roastery.model.{model}",
+                "prefect.resource.name": model,
                 "roastery.version": str(registered.version),
             },
             payload=payload,
         )
 
 
-def _rows(summary: ModelSummary) -> list[dict[str, Any]]:
+def _rows(summary: TargetSummary) -> list[dict[str, Any]]:
     return [
         {
             "figure": f"{figure.iou_type} {figure.metric}",
             "original": _shown(figure.original),
             "converted": _shown(figure.converted),
             "difference": _shown(figure.difference),
-            "verdict": summary.ended,
+            "verdict": _ended(summary),
         }
         for figure in summary.figures
     ]
 
 
-def _description(summary: ModelSummary) -> str:
-    lines = [f"# {summary.model}.caffe2 again: {summary.ended}", *(f"    {reason}" for reason in summary.reasons)]
+def _ended(summary: TargetSummary) -> str:
+    return "passed" if summary.passed else "failed its gate"
+
+
+def _description(summary: TargetSummary) -> str:
     filed = summary.registered
-    if filed is not None:
-        lines.append(f"[Version {filed.version} of {filed.name}]({filed.run_url})")
+    assert filed is not None
+    lines = [f"# {filed.name} again: {_ended(summary)}", *(f"    {reason}" for reason in summary.reasons)]
+    lines.append(f"[Version {filed.version} of {filed.name}]({filed.run_url})")
     return "\n\n".join(lines)
 
 

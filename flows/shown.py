@@ -7,12 +7,14 @@
 | `report-<model>` | the report without its pictures; of a run that failed, where and why |
 | `mlflow-<model>` | a link to the run in MLflow |
 
+What was converted to another target than Caffe2 has the last three under keys that end with `-<target>`.
+
 Nothing of it decides anything: where the server does not take an artifact, that is logged, and the run goes on.
 """
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 from uuid import UUID
@@ -30,12 +32,9 @@ from prefect.exceptions import PrefectException
 
 from flows.progress import Progress, listening
 from roastery.report.files import MARKDOWN_FILE
-from roastery.results import Evaluation, ModelOutcome, StageFailure
-from roastery.stages import STAGES
+from roastery.results import Evaluation, Filed, ModelOutcome, StageFailure
 from roastery.store import Store
 
-_PREDICTS = ("predict original", "predict torch", "predict caffe2")
-_STEPS = (*(step for stage in STAGES for step in (_PREDICTS if stage == "predict" else (stage,))), "log")
 _PLAIN = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 # They lie where the UI cannot reach them.
 _PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
@@ -50,10 +49,11 @@ def slug(name: str) -> str:
 
 
 @contextmanager
-def showing_progress(model: str, kind: str = "") -> Iterator[None]:
+def showing_progress(model: str, steps: Sequence[str], kind: str = "") -> Iterator[None]:
     """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request.
 
     Args:
+        steps: what is done, in its order.
         kind: of another run than a conversion; the key is `progress-<model>-<kind>` then.
     """
     key = "-".join(filter(None, ("progress", slug(model), kind)))
@@ -61,15 +61,23 @@ def showing_progress(model: str, kind: str = "") -> Iterator[None]:
     with unimportant():
         shown.append(cast(UUID, create_progress_artifact(0.0, key, f"{model}: begins")))
 
+    ended = 0
+
     def show(progress: Progress) -> None:
+        nonlocal ended
         tell_before(progress)
-        if not shown or progress.cached or progress.stage not in _STEPS:
+        # A step comes once for each target. What is built again, because it was lost, is behind.
+        place = next((place for place in range(ended, len(steps)) if steps[place] == progress.stage), None)
+        if place is None:
             return
-        if progress.event == "begins" and progress.stage != _STEPS[0]:
+        if progress.event == "done":
+            ended = place + 1
+        if not shown or progress.cached or (progress.event == "begins" and place > 0):
             return
         with unimportant():
-            done = 100.0 * (_STEPS.index(progress.stage) + (progress.event == "done")) / len(_STEPS)
-            update_progress_artifact(shown[0], done, f"{model}: {progress.stage} {progress.event}")
+            update_progress_artifact(
+                shown[0], 100.0 * ended / len(steps), f"{model}: {progress.stage} {progress.event}"
+            )
 
     try:
         with listening(show) as tell_before:
@@ -81,26 +89,31 @@ def showing_progress(model: str, kind: str = "") -> Iterator[None]:
 
 
 def show_outcome(outcome: ModelOutcome, store: Store) -> None:
-    """The table, the report and the link of a conversion that was filed."""
-    assert outcome.conversion is not None
-    assert outcome.registered is not None
-    key, evaluation = slug(outcome.model), outcome.conversion.evaluation
-    registered = outcome.registered
-    report = (store.fetch(outcome.conversion.report) / MARKDOWN_FILE).read_text(encoding="utf-8")
+    """The table, the report and the link of each conversion that was filed."""
+    for each in outcome.filed:
+        _show_filed(outcome.model, each, store)
+
+
+def _show_filed(model: str, filed: Filed, store: Store) -> None:
+    registered, evaluation = filed.registered, filed.conversion.evaluation
+    # Caffe2's keep the name that they had when there was no other target.
+    other = "" if filed.conversion.target == "caffe2" else f"-{filed.conversion.target}"
+    key = slug(model) + other
+    report = (store.fetch(filed.conversion.report) / MARKDOWN_FILE).read_text(encoding="utf-8")
     with unimportant():
         create_table_artifact(
-            _rows(evaluation), key=f"evaluation-{key}", description=f"{outcome.model}: {_verdict(evaluation)}"
+            _rows(evaluation), key=f"evaluation-{key}", description=f"{registered.name}: {_verdict(evaluation)}"
         )
         create_link_artifact(
             registered.run_url,
             link_text=f"{registered.name} version {registered.version} in MLflow",
             key=f"mlflow-{key}",
-            description=f"{outcome.model}: {_verdict(evaluation)}",
+            description=f"{registered.name}: {_verdict(evaluation)}",
         )
         create_markdown_artifact(
             f"[In MLflow, with its pictures]({registered.run_url})\n\n{_PICTURE.sub('', report)}",
             key=f"report-{key}",
-            description=f"{outcome.model}: {_verdict(evaluation)}",
+            description=f"{registered.name}: {_verdict(evaluation)}",
         )
 
 

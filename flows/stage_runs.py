@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
 from prefect import Task, get_run_logger
@@ -20,13 +21,26 @@ ResultT = TypeVar("ResultT", bound=StageResult)
 AnyT = TypeVar("AnyT")
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What stages cost, and the artifacts that they gave."""
+
+    timings: tuple[StageTiming, ...] = ()
+    artifacts: tuple[str, ...] = ()
+
+
+NOTHING = Spent()
+
+
 class Runs(Protocol):
     """Who is asked for the stages of a model, in their order."""
 
     timings: list[StageTiming]
     artifacts: list[str]
 
-    def restart(self) -> None: ...
+    def restart(self, spent: Spent = ...) -> None: ...
+
+    def spent(self) -> Spent: ...
 
     def run(self, task: Task[..., ResultT], request: Request) -> ResultT: ...
 
@@ -47,11 +61,15 @@ class StageRuns:
         self.pipeline = pipeline
         self.restart()
 
-    def restart(self) -> None:
-        """Begin again with the first stage."""
-        self.timings: list[StageTiming] = []
-        self.artifacts: list[str] = []
+    def restart(self, spent: Spent = NOTHING) -> None:
+        """Begin again with the first stage, or with the one after those that are spent."""
+        self.timings: list[StageTiming] = list(spent.timings)
+        self.artifacts: list[str] = list(spent.artifacts)
         self.failure: StageFailure | None = None
+
+    def spent(self) -> Spent:
+        """What was done so far."""
+        return Spent(tuple(self.timings), tuple(self.artifacts))
 
     def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
         """Run a stage and wait for it.
@@ -59,11 +77,11 @@ class StageRuns:
         Raises:
             What the stage raises, after its retries.
         """
-        started = self._begin(request.stage)
+        started = self._begin(request.step)
         with self._explained(request):
             prepared = configured(task, request.stage, self.pipeline)
             done = cast("State[ResultT]", prepared(request, self.pipeline, return_state=True)).result()
-        self._end(request.stage, started, [done])
+        self._end(request.step, started, [done])
         return done
 
     def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:

@@ -1,23 +1,23 @@
 """Whether a model's whole conversion is in the store and filed, found out without running anything.
 
-It goes the flow's own way (`convert`), with somebody in the place of the stages who only looks. So no input of any
-stage can change unseen: weights, config, dataset, parameters, sources and packages are all in the keys.
+It goes the flow's own way (`export`, `convert_to`), with somebody in the place of the stages who only looks. So no
+input of any stage can change unseen: weights, config, dataset, parameters, sources and packages are all in the keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar, cast
 
 from prefect import Task
 
-from flows.convert_model import convert
-from flows.stage_runs import timed
+from flows.convert_model import chosen_roads, convert_to, export
+from flows.stage_runs import NOTHING, Spent, timed
 from roastery.errors import RoasteryError
-from roastery.outcome import summary_of
+from roastery.outcome import summarised
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
 from roastery.registry.sources import source_spec
-from roastery.results import ModelSummary, StageResult, StageTiming
-from roastery.spec import ModelSpec
+from roastery.results import Filed, ModelOutcome, ModelSummary, StageResult, StageTiming
+from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
 from roastery.store import Store
@@ -40,20 +40,26 @@ def unchanged(model: ModelSpec, project: Project, catalog: Catalog) -> ModelSumm
             if source is None:
                 return None
             model = local(model, registered, source, store)
-        conversion = convert(model, dataset, pipeline, _Recalled(store))
-        filed = catalog.find(conversion)
+        filed = list(_filed(model, dataset, pipeline, _Recalled(store), catalog))
     except (_NotThereError, RoasteryError):
         return None
-    if filed is None:
-        return None
-    return summary_of(
-        model.name,
-        conversion.evaluation,
-        filed,
-        report=conversion.report.uri,
-        artifacts=conversion.converted.uri,
-        unchanged=True,
-    )
+    whole = ModelOutcome(model=model.name, filed=tuple(filed), seconds=0.0)
+    return summarised(whole).model_copy(update={"unchanged": True})
+
+
+def _filed(
+    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: "_Recalled", catalog: Catalog
+) -> Iterator[Filed]:
+    """The conversion of each target."""
+    shared = export(model, dataset, pipeline, runs)
+    spent = runs.spent()
+    for road in chosen_roads(model, pipeline):
+        runs.restart(spent)
+        conversion = convert_to(road, shared, model, dataset, pipeline, runs)
+        registered = catalog.find(conversion)
+        if registered is None:
+            raise _NotThereError
+        yield Filed(conversion=conversion, registered=registered)
 
 
 class _NotThereError(Exception):
@@ -68,12 +74,14 @@ class _Recalled:
         self.timings: list[StageTiming] = []
         self.artifacts: list[str] = []
 
-    def restart(self) -> None:
-        self.timings.clear()
-        self.artifacts.clear()
+    def restart(self, spent: Spent = NOTHING) -> None:
+        self.timings, self.artifacts = list(spent.timings), list(spent.artifacts)
+
+    def spent(self) -> Spent:
+        return Spent(tuple(self.timings), tuple(self.artifacts))
 
     def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
-        return self.run_all(task, [request], request.stage)[0]
+        return self.run_all(task, [request], request.step)[0]
 
     def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
         done = [cast(ResultT, self._recalled(request)) for request in requests]

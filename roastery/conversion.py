@@ -36,7 +36,7 @@ from roastery.evaluation.side_by_side import evaluate_side_by_side
 from roastery.export.onnx import export_onnx, load_onnx, save_onnx
 from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
-from roastery.results import Evaluation, ModelSource, ParitySummary, Target
+from roastery.results import Evaluation, Finder, ModelSource, ParitySummary
 from roastery.sources.live.lazy import is_lazy
 from roastery.sources.native import net_arguments
 from roastery.sources.source import Original, Source, open_source
@@ -280,7 +280,7 @@ def _evaluate(
     steps: _Steps,
 ) -> Evaluation:
     converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
-    models: dict[Target, Model] = {"original": original, **converted}
+    models: dict[Finder, Model] = {"original": original, **converted}
     batch = next(iter(converted.values())).batch if converted else 1
     name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem
     try:

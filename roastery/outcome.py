@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from roastery.evaluation.gate import main_metric
 from roastery.filesystem import faults, make_folder, open_filesystem, read
-from roastery.results import Evaluation, Figure, ModelOutcome, ModelSummary, Registered
+from roastery.results import Ending, Evaluation, Figure, Filed, ModelOutcome, ModelSummary, Registered, TargetSummary
 from roastery.store import Store
 
 FOLDER = "outcomes"
@@ -16,29 +16,34 @@ _logger = logging.getLogger(__name__)
 
 def summarised(outcome: ModelOutcome) -> ModelSummary:
     """What a fleet keeps of it."""
-    conversion = outcome.conversion
-    if conversion is None:
-        return ModelSummary(model=outcome.model, ended="failed", failure=outcome.failure, seconds=outcome.seconds)
-    return summary_of(
-        outcome.model,
-        conversion.evaluation,
-        outcome.registered,
-        report=conversion.report.uri,
-        artifacts=conversion.converted.uri,
+    if outcome.failure is not None:
+        ended: Ending = "failed"
+    else:
+        ended = "passed" if outcome.passed else "failed its gate"
+    return ModelSummary(
+        model=outcome.model,
+        ended=ended,
+        targets=tuple(map(summary_of_filed, outcome.filed)),
+        failure=outcome.failure,
         seconds=outcome.seconds,
     )
 
 
+def summary_of_filed(filed: Filed) -> TargetSummary:
+    """Of a conversion that was filed."""
+    conversion = filed.conversion
+    return summary_of(
+        conversion.target,
+        conversion.evaluation,
+        filed.registered,
+        report=conversion.report.uri,
+        artifacts=conversion.converted.uri,
+    )
+
+
 def summary_of(
-    model: str,
-    evaluation: Evaluation,
-    registered: Registered | None,
-    *,
-    artifacts: str,
-    report: str | None = None,
-    seconds: float = 0.0,
-    unchanged: bool = False,
-) -> ModelSummary:
+    target: str, evaluation: Evaluation, registered: Registered | None, *, artifacts: str, report: str | None = None
+) -> TargetSummary:
     """Of a model that went through to its verdict."""
     figures = []
     for iou_type, original in evaluation.metrics["original"].items():
@@ -47,17 +52,15 @@ def summary_of(
         figures.append(
             Figure(iou_type=iou_type, metric=main, original=original.get(main), converted=converted.get(main))
         )
-    return ModelSummary(
-        model=model,
-        ended="passed" if evaluation.passed else "failed its gate",
-        unchanged=unchanged,
+    return TargetSummary(
+        target=target,
+        passed=evaluation.passed,
         figures=tuple(figures),
         judged_by=evaluation.judged_by,
         reasons=gate_reasons(evaluation),
         registered=registered,
         report=report,
         artifacts=artifacts,
-        seconds=seconds,
     )
 
 

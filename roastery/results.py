@@ -1,13 +1,14 @@
 """What passes between the stages: small, frozen, JSON. Tensors and modules lie in the store, never here."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from roastery.spec import ExportSpec, SourceKind
+from roastery.targets import TargetName
 
-Target = Literal["original", "torch", "caffe2"]
-"""Whose detections: the original model's, or the converted model's in one of its runtimes."""
+Finder = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""Who found detections: "original", or of the converted model the runtime that did ("torch", "caffe2", ...)."""
 
 Metrics = dict[str, dict[str, float | None]]
 """IoU type to metric ("AP", "AP50", "AP-circle", ...) to 0..100; None where COCO defines none.
@@ -98,7 +99,17 @@ class ParitySummary(_Frozen):
     images: int
     differences: tuple[str, ...]
     largest: dict[str, float]
-    runtime: Target
+    runtime: Finder
+
+
+class LayerError(_Frozen):
+    """How far a layer's values are, after rounding, from the same layer's without it."""
+
+    layer: str
+    """The detector's module, as its checkpoint names it."""
+    operator: str
+    error: float
+    """Root mean square of the difference over that of the values, on the sample: 0 for none."""
 
 
 class LatencySummary(_Frozen):
@@ -127,13 +138,13 @@ class Evaluation(_Frozen):
     dataset_sha256: str
     images: int
     failed_images: tuple[str, ...]
-    metrics: dict[Target, Metrics]
-    latency: dict[Target, LatencySummary]
+    metrics: dict[Finder, Metrics]
+    latency: dict[Finder, LatencySummary]
     parity: tuple[ParitySummary, ...]
-    verdicts: dict[Target, VerdictSummary]
-    """One for each runtime that ran: "torch", "caffe2"."""
+    verdicts: dict[Finder, VerdictSummary]
+    """One for each runtime that ran: "torch", "caffe2", ..."""
     passed: bool
-    judged_by: Literal["torch", "caffe2"]
+    judged_by: Finder
     """The most genuine runtime that judged."""
 
 
@@ -160,8 +171,9 @@ class Conversion(_Frozen):
     """Covers every input of every stage: one key, one registered version."""
     resolved: ResolvedModel
     evaluation: Evaluation
+    target: TargetName = "caffe2"
     converted: ArtifactRef
-    """`model.pb`, `model_init.pb`, `model.pbtxt`, `model.svg` where graphviz is."""
+    """The target's files: of Caffe2 `model.pb`, `model_init.pb`, `model.pbtxt`, `model.svg` where graphviz is."""
     onnx: ArtifactRef
     program: ArtifactRef
     evaluated: ArtifactRef
@@ -224,20 +236,37 @@ class StageFailure(_Frozen):
     """What runs that stage alone."""
 
 
+class Filed(_Frozen):
+    """A conversion to one target, and where it was filed."""
+
+    conversion: Conversion
+    registered: Registered
+
+
 class ModelOutcome(_Frozen):
-    """How a model's run through the pipeline ended: converted and filed, or where it failed."""
+    """How a model's run through the pipeline ended: what it was converted to and filed as, and where it failed."""
 
     model: str
-    conversion: Conversion | None = None
-    registered: Registered | None = None
+    filed: tuple[Filed, ...] = ()
+    """A conversion for each target that was reached, in the order in which they were asked for."""
     failure: StageFailure | None = None
-    """None where the model was converted (its gate may have failed all the same)."""
+    """None where the model was converted to every target (a gate may have failed all the same)."""
     seconds: float
 
     @property
+    def conversion(self) -> Conversion | None:
+        """The first target's."""
+        return self.filed[0].conversion if self.filed else None
+
+    @property
+    def registered(self) -> Registered | None:
+        """The first target's."""
+        return self.filed[0].registered if self.filed else None
+
+    @property
     def passed(self) -> bool:
-        """Whether the model was converted and its gate passed."""
-        return self.conversion is not None and self.conversion.evaluation.passed
+        """Whether the model was converted to every target, and every gate passed."""
+        return self.failure is None and all(each.conversion.evaluation.passed for each in self.filed)
 
 
 class Figure(_Frozen):
@@ -258,24 +287,39 @@ Ending = Literal["passed", "failed its gate", "failed", "crashed", "timed out", 
 """How a model's run ended. `failed`: a stage did; `crashed`: its process died, and no stage could say why."""
 
 
+class TargetSummary(_Frozen):
+    """What became of a model in one target."""
+
+    target: TargetName
+    passed: bool
+    """Whether its gate passed."""
+    figures: tuple[Figure, ...]
+    judged_by: Finder
+    reasons: tuple[str, ...] = ()
+    """Why its gate failed."""
+    registered: Registered | None = None
+    report: str | None = None
+    """Where the report's artifact lies."""
+    artifacts: str
+    """Where the converted model lies."""
+
+
 class ModelSummary(_Frozen):
     """How a model's run ended, in a few kilobytes: what a fleet keeps of each of its models."""
 
     model: str
     ended: Ending
     unchanged: bool = False
-    """Whether its conversion was found whole in the store and filed, so that nothing was run."""
-    figures: tuple[Figure, ...] = ()
-    judged_by: Literal["torch", "caffe2"] | None = None
-    reasons: tuple[str, ...] = ()
-    """Why its gate failed."""
+    """Whether its conversions were found whole in the store and filed, so that nothing was run."""
+    targets: tuple[TargetSummary, ...] = ()
+    """Those that were reached, in the order in which they were asked for."""
     failure: StageFailure | None = None
-    registered: Registered | None = None
-    report: str | None = None
-    """Where the report's artifact lies."""
-    artifacts: str | None = None
-    """Where the converted model lies."""
     seconds: float = 0.0
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why gates failed."""
+        return tuple(reason for each in self.targets for reason in each.reasons)
 
     @property
     def passed(self) -> bool:

@@ -13,9 +13,10 @@ from roastery.reference_uri import is_reference
 from roastery.results import ConvertedSource
 from roastery.spec import ModelSpec
 from roastery.stages.resolve import config_sha256, weights_sha256
+from roastery.targets import target_of
 
 Only = Literal["all", "new", "changed", "new or changed"]
-"""`new`: no converted version is filed. `changed`: the newest one is of other weights, config or export."""
+"""`new`: a target has no version. `changed`: a target's newest version is of other weights, config or export."""
 
 _GLOB = frozenset("*?[")
 
@@ -31,14 +32,18 @@ class Selection(BaseModel):
 
 
 def select(
-    models: Mapping[str, ModelSpec], selection: Selection, converted: Callable[[], Mapping[str, ConvertedSource]]
+    models: Mapping[str, ModelSpec],
+    selection: Selection,
+    converted: Callable[[], Mapping[str, ConvertedSource]],
+    targets: Sequence[str] = ("caffe2",),
 ) -> dict[str, ModelSpec]:
     """The models that are taken, by name: in the order in which they were asked for, each once; a glob's by name.
 
     Args:
         models: all that are registered, by name.
-        converted: asks the registry for the newest converted version of each. Called at most once, and only where
-            that matters.
+        converted: asks the registry for the newest version of each converted model, by its registered name. Called at
+            most once, and only where that matters.
+        targets: what a model is converted to that does not say it itself.
 
     Raises:
         ConfigError: a name, a glob or tags that no registered model has. That `only` leaves none is no error.
@@ -55,7 +60,7 @@ def select(
         return chosen
     filed = converted()
     states = selection.only.split(" or ")
-    return {name: model for name, model in chosen.items() if _state(model, filed.get(model.name)) in states}
+    return {name: model for name, model in chosen.items() if _state_of_all(model, filed, targets) in states}
 
 
 def _require_apart(chosen: Mapping[str, ModelSpec]) -> None:
@@ -88,6 +93,13 @@ def _named(asked: str, models: Mapping[str, ModelSpec]) -> Iterator[str]:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return ", ".join(names[:20]) + more
+
+
+def _state_of_all(model: ModelSpec, filed: Mapping[str, ConvertedSource], targets: Sequence[str]) -> str:
+    """Of all its targets: `new` where one has no version yet, `changed` where one is of something else."""
+    names = [target_of(target).registered(model.name) for target in model.targets or targets]
+    states = {_state(model, filed.get(name)) for name in names}
+    return next(state for state in ("new", "changed", "unchanged") if state in states)
 
 
 def _state(model: ModelSpec, filed: ConvertedSource | None) -> str:

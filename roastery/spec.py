@@ -8,12 +8,12 @@ places in PipelineConfig (store, registry) start at the folder that a run is sta
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from roastery.address import SECRET_ERROR, Address
 from roastery.errors import CheckpointError, ConfigError
@@ -21,11 +21,12 @@ from roastery.extensions import ENTRY
 from roastery.home import at_home
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.safe_yaml import read_yaml
+from roastery.targets import TargetName
 from roastery.weights.address import check_address, is_address
 from roastery.zoo import find_in_zoo
 
 Runtimes = Literal["torch", "caffe2", "both", "auto"]
-"""Which runtimes judge a converted model. `auto`: both where genuine Caffe2 is installed, else torch."""
+"""Which runtimes judge a Caffe2 model. `auto`: both where genuine Caffe2 is installed, else torch."""
 
 SourceKind = Literal["native", "detectron2"]
 """Who builds a detector: Roastery's own parts, or the installed detectron2."""
@@ -75,6 +76,33 @@ class ExportSpec(_Spec):
     )
 
 
+def each_once(targets: Sequence[str]) -> tuple[str, ...]:
+    """The same targets.
+
+    Raises:
+        ConfigError, ValueError: one is there twice.
+    """
+    if len(set(targets)) != len(targets):
+        raise ValueError(f"{', '.join(targets)}: a target is there twice; name each once")
+    return tuple(targets)
+
+
+Targets = Annotated[tuple[TargetName, ...], Field(min_length=1), AfterValidator(each_once)]
+LayerPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?\[\]!-]{1,200}$")]
+
+
+class Int8Spec(_Spec):
+    """How a model of whole numbers of 8 bits is made."""
+
+    float_layers: tuple[LayerPattern, ...] = Field(
+        (), description="layers that stay float32: names of the detector's modules, or globs such as `backbone.fpn_*`"
+    )
+    gate: GateSpec = Field(
+        GateSpec(max_ap_delta=1.0, two_sided=True, require_parity=False),
+        description="its own gate; its outputs are not the detector's, so that parity is not asked for",
+    )
+
+
 Extension = Annotated[str, Field(pattern=ENTRY)]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:=/-]{0,63}$")]
 
@@ -82,7 +110,10 @@ Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:=/-]{0,63}$")]
 class ModelSpec(_Spec):
     """A registered model: where its config, weights and data are, and how it is judged."""
 
-    name: str = Field(pattern=SAFE_NAME, description="its name in the registry; the converted one is `<name>.caffe2`")
+    name: str = Field(
+        pattern=SAFE_NAME,
+        description="its name in the registry; the converted one is `<name>.caffe2`, or as its target has it",
+    )
     config: Path | None = Field(
         None,
         description="detectron2's YAML: dumped whole, with `_BASE_`, or its name in the model zoo; with `source: "
@@ -114,8 +145,10 @@ class ModelSpec(_Spec):
         None,
         description="folder in which custom modules are found beside what is installed; default: the project's root",
     )
-    runtimes: Runtimes = Field("auto", description="which runtimes judge the converted model")
+    targets: Targets | None = Field(None, description="what it is converted to, instead of the pipeline's targets")
+    runtimes: Runtimes = Field("auto", description="which runtimes judge the Caffe2 model")
     export: ExportSpec = Field(ExportSpec(), description="what kind of net is made")
+    int8: Int8Spec = Field(Int8Spec(), description="of target onnxruntime-int8: how it is quantized and judged")
     tags: tuple[Tag, ...] = Field((), description="words of the team's own, by which fleets are selected")
     gate: GateSpec | None = Field(None, description="a gate of its own, instead of the pipeline's")
 
@@ -204,7 +237,12 @@ class Timeouts(_Spec):
     sample: float = Field(300, gt=0, description="reading the sampled images")
     trace: float = Field(900, gt=0, description="`torch.export`, and the detector's outputs on the sample")
     export_onnx: float = Field(900, gt=0, description="the program to ONNX")
-    convert_caffe2: float = Field(900, gt=0, description="ONNX to a NetDef, drawn, and parity in every runtime")
+    convert: float = Field(
+        900,
+        gt=0,
+        validation_alias=AliasChoices("convert", "convert_caffe2"),
+        description="ONNX to one target, and parity in every runtime of it",
+    )
     predict: float = Field(3600, gt=0, description="one shard of one target")
     evaluate: float = Field(1800, gt=0, description="COCO's figures and the verdict")
     report: float = Field(600, gt=0, description="pictures, curves and pages")
@@ -235,6 +273,7 @@ class PipelineConfig(_Spec):
     store: Address = Field(DEFAULT_STORE, min_length=1, description="folder or fsspec URL of the artifacts")
     tracking_uri: Address = Field(DEFAULT_TRACKING_URI, min_length=1, description="MLflow's tracking URI")
     experiment: str = Field("roastery", pattern=_EXPERIMENT, description="MLflow's experiment")
+    targets: Targets = Field(("caffe2",), description="what models are converted to")
     shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
     processes: int | None = Field(
         None,

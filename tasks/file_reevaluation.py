@@ -21,6 +21,8 @@ class FileReevaluationRequest(Request):
     stage = "log"
     packages = ()
 
+    name: str
+    """The registered name of the converted model."""
     version: int
     evaluation: Evaluation
     evaluated: str
@@ -35,4 +37,4 @@ class FileReevaluationRequest(Request):
 def file_reevaluation(request: FileReevaluationRequest, pipeline: PipelineConfig) -> Refiled:
     """File a re-evaluation as a run, and its verdict with the version."""
     catalog = Catalog(request.tracking_uri, request.experiment)
-    return file(catalog, request.model, request.version, request.evaluated, request.evaluation, prefect_links())
+    return file(catalog, request.name, request.version, request.evaluated, request.evaluation, prefect_links())

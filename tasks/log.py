@@ -15,6 +15,7 @@ from roastery.stages.failure import explained
 from roastery.stages.report import read_classes
 from roastery.stages.stage import Request
 from roastery.store import Store
+from roastery.targets import target_of
 from tasks.links import prefect_links
 from tasks.policy import TASK_OPTIONS, open_store
 
@@ -53,9 +54,8 @@ def file_conversion(request: LogRequest, store: Store, links: Mapping[str, str] 
     """
     conversion = request.conversion
     files: dict[str, Path] = {EVALUATION_FILE: store.fetch(conversion.evaluated) / EVALUATION_FILE}
-    for artifact in (conversion.converted, conversion.onnx):
-        folder = store.fetch(artifact)
-        files |= {name: folder / name for name in artifact.files if name.startswith("model")}
+    for name, artifact in target_of(conversion.target).origins(conversion.converted, conversion.onnx).items():
+        files[name] = store.fetch(artifact) / name
     reported = store.fetch(conversion.report)
     catalog = Catalog(request.tracking_uri, request.experiment)
     return catalog.log(conversion, files, reported / MARKDOWN_FILE, read_classes(reported), links)

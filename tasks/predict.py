@@ -10,7 +10,7 @@ from tasks.staged import staged
 
 @task(
     name="predict",
-    task_run_name="predict {request.target} {request.shard}/{request.shards} {request.model}",
+    task_run_name="predict {request.finder} {request.shard}/{request.shards} {request.model}",
     **TASK_OPTIONS,
 )
 def predict(request: PredictRequest, pipeline: PipelineConfig) -> PredictResult:

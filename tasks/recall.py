@@ -12,9 +12,9 @@ from roastery.registry.catalog import Catalog
 from roastery.registry.filed import fetched
 from roastery.results import ArtifactRef, Conversion
 from roastery.spec import PipelineConfig
-from roastery.stages.predict import NET_FILES
 from roastery.stages.stage import Request
 from roastery.store import Store
+from roastery.targets import TargetName, target_of
 from tasks.policy import TASK_OPTIONS, open_store
 from tasks.used import note_use
 
@@ -25,11 +25,12 @@ class RecallRequest(Request):
     stage = "recall"
     packages = ()
 
+    target: TargetName = "caffe2"
     tracking_uri: str
     experiment: str
 
     def inputs(self) -> Mapping[str, JSON]:
-        return {"model": self.model, "registry": [self.tracking_uri, self.experiment]}
+        return {"model": self.model, "target": self.target, "registry": [self.tracking_uri, self.experiment]}
 
 
 class Recalled(BaseModel):
@@ -56,18 +57,20 @@ def recall_version(request: RecallRequest, store: Store) -> Recalled:
         RegistryDamaged: the registry's files are not those that were filed.
         RegistryRefused, RegistryUnavailable: see `roastery.registry.catalog.Catalog`.
     """
-    with fetched(Catalog(request.tracking_uri, request.experiment), request.model) as filed:
+    target = target_of(request.target)
+    catalog = Catalog(request.tracking_uri, request.experiment)
+    with fetched(catalog, target.registered(request.model)) as filed:
         said = filed.conversion.converted.files
-        for name in NET_FILES:
+        for name in target.files:
             if filed.digests.get(name) != said.get(name):
                 raise RegistryDamaged(
                     f"{request.model}: {name} of version {filed.version} in the registry is not the file that was "
                     "filed; convert the model again"
                 )
-        key = json_sha256({name: filed.digests[name] for name in NET_FILES})
+        key = json_sha256({name: filed.digests[name] for name in target.files})
         note_use("recall", key)
         with store.build("recall", key) as build:
             if build.found is None:
-                for name in NET_FILES:
+                for name in target.files:
                     shutil.copyfile(filed.folder / name, build.directory / name)
         return Recalled(version=filed.version, conversion=filed.conversion, net=build.ref)

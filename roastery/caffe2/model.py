@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from numpy.typing import NDArray
+from yacs.config import CfgNode
 
 from roastery.caffe2 import caffe2_pb2
 from roastery.caffe2.caffe2_runtime import Caffe2Runtime
@@ -21,6 +22,7 @@ from roastery.postprocess.instances import assemble_instances, resize_to_origina
 from roastery.postprocess.panoptic import panoptic_answer, resize_logits
 from roastery.postprocess.proposals import assemble_proposals
 from roastery.postprocess.retinanet import decode_maps
+from roastery.prediction.preparation import preparation
 
 RuntimeName = Literal["torch", "caffe2"]
 
@@ -44,6 +46,8 @@ class Caffe2Model:
         >>> model = Caffe2Model.load_protobuf("out")                                            # doctest: +SKIP
         >>> model([{"image": chw_bgr, "height": 480, "width": 640}])[0]["instances"].pred_boxes  # doctest: +SKIP
     """
+
+    target = "caffe2"
 
     def __init__(self, nets: Nets, runtime: RuntimeName = "torch") -> None:
         self.nets = nets
@@ -70,6 +74,16 @@ class Caffe2Model:
     def save_protobuf(self, directory: str | Path) -> None:
         """Write `model.pb`, `model_init.pb` and `model.pbtxt`."""
         save_nets(self.nets, Path(directory))
+
+    def save(self, directory: str | Path) -> None:
+        """As `save_protobuf`: what every target's model has."""
+        self.save_protobuf(directory)
+
+    def preparation(
+        self, min_size: int | None = None, max_size: int | None = None, format: str | None = None
+    ) -> CfgNode:
+        """How an image is prepared for it; see `roastery.prediction.preparation`."""
+        return preparation(self.predict_net, min_size, max_size, format)
 
     def save_graph(self, file: str | Path) -> None:
         """Draw the predict net as SVG (needs graphviz's `dot`)."""

@@ -18,7 +18,7 @@ from roastery.data.coco import CocoDataset, Content
 from roastery.data.lvis import FREQUENCIES
 from roastery.errors import DatasetError
 from roastery.evaluation.by_category import precisions
-from roastery.results import Target
+from roastery.results import Finder
 from roastery.structures import Instances
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -46,7 +46,7 @@ class PrecisionRecall:
     precision: Mapping[str, tuple[float, ...]]
 
 
-CurvesByTarget = Mapping[Target, Mapping[str, PrecisionRecall]]
+CurvesByTarget = Mapping[Finder, Mapping[str, PrecisionRecall]]
 """Whose detections, and IoU type, to precision over recall."""
 
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from roastery.errors import OperatorError
 from roastery.evaluation.parity import compare_detections
-from roastery.results import ParitySummary, Target
+from roastery.results import Finder, ParitySummary
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 def compare_on_sample(
-    run: Callable[[Arrays], Arrays], sample: Iterable[tuple[Arrays, Arrays]], runtime: Target
+    run: Callable[[Arrays], Arrays], sample: Iterable[tuple[Arrays, Arrays]], runtime: Finder
 ) -> ParitySummary:
     """Compare on every image of a sample, and tell all that differs.
 

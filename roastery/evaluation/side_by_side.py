@@ -16,7 +16,7 @@ from roastery.evaluation.latency import summarise
 from roastery.evaluation.panoptic import measure_labels, measure_panoptic
 from roastery.evaluation.predict import Model, detect
 from roastery.evaluation.proposals import measure_proposals
-from roastery.results import Evaluation, Measures, Metrics, OriginalKind, ParitySummary, Target, VerdictSummary
+from roastery.results import Evaluation, Finder, Measures, Metrics, OriginalKind, ParitySummary, VerdictSummary
 
 SEGMENT_TYPES = ("panoptic_seg", "sem_seg")
 """What is measured of segments, not of instances."""
@@ -59,7 +59,7 @@ def evaluate_side_by_side(
     name: str,
     dataset: CocoDataset,
     config: CfgNode,
-    models: Mapping[Target, Model],
+    models: Mapping[Finder, Model],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
     on_image: Callable[[ImageRecord], None] | None = None,
@@ -82,7 +82,7 @@ def evaluate_side_by_side(
     """
     ids = [record.id for record in dataset.images]
 
-    def found() -> Iterator[tuple[Target, Found]]:
+    def found() -> Iterator[tuple[Finder, Found]]:
         for target, model in models.items():
             together = 1 if target == "original" else batch
             detected = detect(model, dataset, ids, config, dataset.category_ids, on_image, together)
@@ -97,7 +97,7 @@ def judge_side_by_side(
     name: str,
     dataset: CocoDataset,
     measured: Measures,
-    found: Iterable[tuple[Target, Found]],
+    found: Iterable[tuple[Finder, Found]],
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
     original_kind: OriginalKind = "reference",
@@ -112,8 +112,8 @@ def judge_side_by_side(
         DatasetError: detections that do not fit the dataset.
     """
     images = len(dataset.images)
-    figures: dict[Target, CocoFigures] = {}
-    done: dict[Target, Found] = {}
+    figures: dict[Finder, CocoFigures] = {}
+    done: dict[Finder, Found] = {}
     for target, each in found:
         figures[target] = measure_found(dataset, each.detections, each.segments, measured)
         done[target] = replace(each, detections=(), segments=())
@@ -121,7 +121,7 @@ def judge_side_by_side(
     metrics = {target: _metrics(each.metrics) for target, each in figures.items()}
     failures = {target: [f"{target}: {failure}" for failure in each.failures] for target, each in done.items()}
     parities = {summary.runtime: summary for summary in parity}
-    verdicts: dict[Target, VerdictSummary] = {}
+    verdicts: dict[Finder, VerdictSummary] = {}
     for target in (target for target in done if target != "original"):
         # An image that a target was never asked for is as good as one that failed.
         seen = min(images, done["original"].images, done[target].images)
@@ -142,7 +142,8 @@ def judge_side_by_side(
         parity=tuple(parity),
         verdicts=verdicts,
         passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
-        judged_by="caffe2" if "caffe2" in verdicts else "torch",
+        # The most genuine runtime comes last.
+        judged_by=list(verdicts)[-1] if verdicts else "torch",
     )
     return Judged(evaluation, {target: each.curves for target, each in figures.items()})
 

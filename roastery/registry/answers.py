@@ -18,6 +18,8 @@ class ModelAnswer(_Answer):
     model: str
     source_version: int | None = None
     """Of the newest registered source; None where it was converted from files that were never registered."""
+    target: str | None = None
+    """What it was converted to; a model of several targets has an answer for each."""
     converted_version: int | None = None
     verdict: Literal["passed", "failed"] | None = None
     judged_by: str | None = None
@@ -57,7 +59,7 @@ class VersionAnswer(_Answer):
     files: dict[str, int | None]
     """Name to bytes; None where that is not on record."""
     operators: dict[str, int]
-    """Type to count, of the predict net."""
+    """Type to count, of the converted model's graph."""
     run_url: str
     command: str
     """What makes the same files again."""

@@ -6,7 +6,7 @@ Writers on one machine take turns; writers on several machines agree afterwards 
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,6 @@ from roastery.registry.logged_model import (
 )
 from roastery.registry.place import MlflowPlace, highest, with_key
 from roastery.registry.record import (
-    CONVERTED_SUFFIX,
     EXPORT_TAG,
     costs,
     earned_aliases,
@@ -48,7 +47,6 @@ from roastery.registry.record import (
 from roastery.registry.run_files import (
     CONVERSION_FILE,
     DRAWING_FILE,
-    MODEL_FILES,
     NOTE_TAG,
     REPORT_FOLDER,
     note,
@@ -56,6 +54,7 @@ from roastery.registry.run_files import (
     texts,
 )
 from roastery.results import Conversion, ConvertedSource, Evaluation, Registered
+from roastery.targets import suffixes, target_of
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Metric, Run
@@ -90,8 +89,8 @@ class Catalog(MlflowPlace):
         """File a conversion. Doing so again, from whatever process, gives the version that the first time made.
 
         Args:
-            files: name to path. `MODEL_FILES` and JSON files are filed; a pickle or an archive of pickles (`model.pt2`)
-                never is, and is left out.
+            files: name to path. The target's files and JSON files are filed; a pickle or an archive of pickles
+                (`model.pt2`) never is, and is left out.
             report: the Markdown form of a report; its page, its pictures and its config lie beside it, and are filed
                 with it.
             vocabulary: the names of the model's classes, which its answers are given in.
@@ -138,25 +137,21 @@ class Catalog(MlflowPlace):
                 return None
             return self._registered(version, highest(earned, held, number), created=False)
 
-    def converted(self, model: str | None = None) -> dict[str, ConvertedSource]:
-        """The newest converted version of each model, by the model's name: what a fleet selects by.
+    def converted(self, name: str | None = None) -> dict[str, ConvertedSource]:
+        """The newest version of each converted model, by its registered name: what a fleet selects by.
 
         Args:
-            model: ask of this one alone.
+            name: ask of this registered name alone.
 
         Raises:
             RegistryRefused, RegistryUnavailable: as `log`.
         """
         newest: dict[str, ConvertedSource] = {}
         with registry_errors(self.tracking_uri):
-            for version in (
-                self.search_versions(f"name LIKE '%{CONVERTED_SUFFIX}'")
-                if model is None
-                else self.versions_of(model + CONVERTED_SUFFIX)
-            ):
-                name, number = version.name.removesuffix(CONVERTED_SUFFIX), int(version.version)
-                if name not in newest or newest[name].version < number:
-                    newest[name] = ConvertedSource(
+            for version in self._converted_versions() if name is None else self.versions_of(name):
+                number = int(version.version)
+                if version.name not in newest or newest[version.name].version < number:
+                    newest[version.name] = ConvertedSource(
                         version=number,
                         source_sha256=version.tags.get("source_sha256"),
                         config_sha256=version.tags.get("config_sha256"),
@@ -178,8 +173,12 @@ class Catalog(MlflowPlace):
             # Of the page's entities little is kept: there may be many.
             return [
                 ConvertedVersion(version.name, int(version.version), str(version.run_id))
-                for version in self.search_versions(f"name LIKE '%{CONVERTED_SUFFIX}'")
+                for version in self._converted_versions()
             ]
+
+    def _converted_versions(self) -> Iterator["ModelVersion"]:
+        for suffix in suffixes():
+            yield from self.search_versions(f"name LIKE '%{suffix}'")
 
     def conversion(self, version: ConvertedVersion) -> Conversion:
         """A version's conversion, as it was told when it was filed.
@@ -356,12 +355,12 @@ class Catalog(MlflowPlace):
         with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
             net, saved = Path(folder, "net"), Path(folder, "model")
             net.mkdir()
-            for name in MODEL_FILES & files.keys():
+            for name in target_of(conversion.target).kept & files.keys():
                 link_or_copy(files[name], net / name)
             mlflow_model = Model(
                 artifact_path=model.artifact_location, run_id=model.source_run_id, model_id=model.model_id
             )
-            save_model(net, saved, vocabulary=vocabulary, mlflow_model=mlflow_model)
+            save_model(net, saved, target=conversion.target, vocabulary=vocabulary, mlflow_model=mlflow_model)
             fill(self.client, model, saved)
 
 

@@ -19,7 +19,6 @@ from roastery.registry.catalog import Catalog, ConvertedVersion, measured
 from roastery.registry.lineage import dataset_input
 from roastery.registry.logged_model import MODEL_ID_TAG
 from roastery.registry.record import (
-    CONVERTED_SUFFIX,
     REEVALUATED_TAG,
     REEVALUATES_TAG,
     REEVALUATION_TAG,
@@ -61,10 +60,11 @@ class FiledVersion:
 
 
 @contextmanager
-def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterator[FiledVersion]:
-    """A converted version of a model.
+def fetched(catalog: Catalog, name: str, version: int | None = None) -> Iterator[FiledVersion]:
+    """A version of a converted model.
 
     Args:
+        name: its registered name.
         version: the newest one, unless another is named.
 
     Raises:
@@ -74,7 +74,7 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
     """
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
         with registry_errors(catalog.tracking_uri):
-            filed = _version(catalog, model, version)
+            filed = _version(catalog, name, version)
             run = str(filed.run_id)
             files = download(catalog, filed, Path(folder, "model"))
         conversion = catalog.conversion(ConvertedVersion(filed.name, int(filed.version), run))
@@ -83,7 +83,7 @@ def fetched(catalog: Catalog, model: str, version: int | None = None) -> Iterato
 
 
 def file_reevaluation(
-    catalog: Catalog, model: str, version: int, key: str, evaluation: Evaluation, links: Mapping[str, str] | None = None
+    catalog: Catalog, name: str, version: int, key: str, evaluation: Evaluation, links: Mapping[str, str] | None = None
 ) -> Refiled:
     """File what an evaluation of a version found: a run of its own, and two tags of the version. May be done again.
 
@@ -98,11 +98,11 @@ def file_reevaluation(
     """
     from mlflow.entities import LoggedModelInput, RunTag
 
-    name, client = model + CONVERTED_SUFFIX, catalog.client
+    client = catalog.client
     with sole_writer(catalog.tracking_uri, name), registry_errors(catalog.tracking_uri):
         filed = client.get_model_version(name, str(version))
         mark = {"reevaluation_of": f"{name} version {version}", REEVALUATES_TAG: name_mark(name)}
-        run = catalog.keyed_run(key, f"{model} again", mark | dict(links or {}))
+        run = catalog.keyed_run(key, f"{name} again", mark | dict(links or {}))
         run_id, model_id = run.info.run_id, filed.tags.get(MODEL_ID_TAG)
         model_of = client.get_logged_model(model_id) if model_id else None
         inputs = [LoggedModelInput(model_id)] if model_id else []
@@ -149,10 +149,10 @@ def download(catalog: Catalog, version: "ModelVersion", folder: Path) -> Path:
     return Path(mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=catalog.tracking_uri))
 
 
-def _version(catalog: Catalog, model: str, version: int | None) -> "ModelVersion":
+def _version(catalog: Catalog, name: str, version: int | None) -> "ModelVersion":
     if version is None:
-        newest = catalog.converted(model).get(model)
+        newest = catalog.converted(name).get(name)
         if newest is None:
-            raise ConfigError(f"model {model!r} has no converted version in {catalog.tracking_uri}; convert it first")
+            raise ConfigError(f"model {name!r} has no converted version in {catalog.tracking_uri}; convert it first")
         version = newest.version
-    return catalog.client.get_model_version(model + CONVERTED_SUFFIX, str(version))
+    return catalog.client.get_model_version(name, str(version))

@@ -5,12 +5,11 @@ A saved model is the converted model's own files beside MLflow's. MLflow waits u
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import roastery
-from roastery.caffe2.nets import PREDICT_FILE, batch_size, load_net, net_argument
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import ConfigError, ModelFileError
 from roastery.registry.address import quiet_mlflow
@@ -31,24 +30,26 @@ from roastery.registry.flavor_files import (
 )
 from roastery.registry.interface import input_example as usual_example
 from roastery.registry.interface import signature as usual_signature
-from roastery.stages.genuine import RuntimeName
+from roastery.targets import TARGETS, target_of
+from roastery.targets.target import Target
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelInputExample, ModelSignature
     from mlflow.models.model import ModelInfo
 
-    from roastery.caffe2.model import Caffe2Model
     from roastery.registry.pyfunc import Detector
+    from roastery.targets.target import ConvertedModel
 
 __all__ = ["FLAVOR_NAME", "get_default_conda_env", "get_default_pip_requirements", "load_model", "log_model"]
 __all__ += ["save_model"]
 
 
 def save_model(
-    caffe2_model: "Caffe2Model | Path",
+    converted_model: "ConvertedModel | Path",
     path: str | Path,
     *,
-    runtime: RuntimeName = "torch",
+    target: str | None = None,
+    runtime: str | None = None,
     vocabulary: Vocabulary | None = None,
     conda_env: Mapping[str, Any] | str | None = None,
     pip_requirements: Sequence[str] | str | None = None,
@@ -64,9 +65,10 @@ def save_model(
     """Save a converted model in MLflow's format. The model is not run, and nothing is asked of the network.
 
     Args:
-        caffe2_model: a model, or the folder of one, whose files become hard links or copies, byte for byte the same.
+        converted_model: a model, or the folder of one, whose files become hard links or copies, byte for byte the same.
         path: a folder that is empty, or not there.
-        runtime: what runs the net where nothing else is asked for: "torch" or "caffe2".
+        target: what the model in a folder was converted to: "caffe2", unless another is named.
+        runtime: what runs it where nothing else is asked for: of Caffe2 "torch", unless it is "caffe2".
         vocabulary: names of classes; without it they are called "class 0" and so on.
         code_paths: kept beside the model, for MLflow's pyfunc; `load_model` does not look at them.
         signature: in place of the flavor's own, which says what `Detector.predict` takes and gives.
@@ -92,18 +94,21 @@ def save_model(
         _validate_and_prepare_target_save_path,
     )
 
-    runtime = _runtime(runtime)
-    _validate_env_arguments(conda_env, pip_requirements, extra_pip_requirements)
     # By what it is not: a folder is saved without PyTorch, which a pipeline's run has no need of.
-    source = Path(caffe2_model) if isinstance(caffe2_model, str | os.PathLike) else caffe2_model
-    # Of a folder the graph alone is read: the parameters are most of it.
-    net = load_net(source / PREDICT_FILE) if isinstance(source, Path) else source.predict_net
+    source = Path(converted_model) if isinstance(converted_model, str | os.PathLike) else converted_model
+    kind = _target((target or "caffe2") if isinstance(source, Path) else source.target)
+    runtime = _runtime(kind, runtime)
+    _validate_env_arguments(conda_env, pip_requirements, extra_pip_requirements)
+    if isinstance(source, Path):
+        # What is no model is refused before anything is written.
+        kind.describe(source)
     folder = Path(path).absolute()
     _validate_and_prepare_target_save_path(str(folder))
     if isinstance(source, Path):
-        place_files(source, folder)
+        place_files(source, folder, kind)
     else:
-        source.save_protobuf(folder)
+        source.save(folder)
+    described = kind.describe(folder)
     write_vocabulary(vocabulary or Vocabulary(), folder)
 
     model = Model() if mlflow_model is None else mlflow_model
@@ -123,21 +128,22 @@ def save_model(
     model.add_flavor(
         FLAVOR_NAME,
         roastery_version=roastery.__version__,
-        meta_architecture=net_argument(net, "meta_architecture", "unknown"),
-        batch=batch_size(net),
+        target=kind.name,
+        meta_architecture=described.meta_architecture,
+        batch=described.batch,
         runtime=runtime,
-        files=digests(folder),
+        files=digests(folder, kind),
         **_copy_extra_files(list(extra_files), str(folder)),
     )
     model.model_size_bytes = get_total_file_size(str(folder))
     model.save(str(folder / MODEL_FILE))
     # What cannot be read again is refused here, not where it is needed.
     read_entry(folder)
-    write_environment(folder, conda_env, pip_requirements, extra_pip_requirements)
+    write_environment(folder, kind.needs, conda_env, pip_requirements, extra_pip_requirements)
 
 
 def log_model(
-    caffe2_model: "Caffe2Model | Path",
+    converted_model: "ConvertedModel | Path",
     name: str = "model",
     registered_model_name: str | None = None,
     *,
@@ -179,20 +185,22 @@ def log_model(
         model_type=model_type,
         step=step,
         model_id=model_id,
-        caffe2_model=caffe2_model,
+        converted_model=converted_model,
         validate_serving_input=validate_serving_input,
         **saving,
     )
     return info
 
 
-def load_model(model_uri: str | Path, dst_path: str | Path | None = None, runtime: str | None = None) -> "Caffe2Model":
+def load_model(
+    model_uri: str | Path, dst_path: str | Path | None = None, runtime: str | None = None
+) -> "ConvertedModel":
     """Load a model that this flavor saved. Its files are checked against the digests in MLmodel.
 
     Args:
         model_uri: a folder, or an address of MLflow's: `runs:/RUN/NAME`, `models:/NAME@ALIAS`, `models:/NAME/VERSION`.
         dst_path: a folder that is there, to download to; otherwise MLflow chooses one.
-        runtime: "torch" or "caffe2", in place of the one that the model was saved with.
+        runtime: one of its target's, in place of the one that the model was saved with.
 
     Raises:
         ModelFileError: a model of another flavor; a file that is missing, malformed or not the one that was saved.
@@ -202,21 +210,20 @@ def load_model(model_uri: str | Path, dst_path: str | Path | None = None, runtim
     quiet_mlflow()
     from mlflow.tracking.artifact_utils import _download_artifact_from_uri
 
-    chosen = None if runtime is None else _runtime(runtime)
     output = None if dst_path is None else str(dst_path)
     folder = Path(_download_artifact_from_uri(artifact_uri=str(model_uri), output_path=output))
     entry = read_entry(folder)
+    target = target_of(entry.target)
+    chosen = _runtime(target, runtime or entry.runtime)
     check_files(folder, entry)
-    from roastery.caffe2.model import Caffe2Model
-
-    return Caffe2Model.load_protobuf(folder, chosen or entry.runtime)
+    return target.load(folder, chosen)
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "Detector":
     """What `mlflow.pyfunc.load_model` calls.
 
     Args:
-        model_config: `runtime`, "torch" or "caffe2"; `paths`, whether images may be named by a path.
+        model_config: `runtime`, one of the target's; `paths`, whether images may be named by a path.
 
     Raises:
         ModelFileError: as `load_model`, or a value of `model_config` that is none of these.
@@ -226,19 +233,31 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "D
     paths, runtime = settings.get("paths", True), settings.get("runtime", entry.runtime)
     if not isinstance(paths, bool):
         raise ModelFileError(f"{folder}: model_config: paths is {paths!r}; set it to true or false")
-    if runtime not in get_args(RuntimeName):
+    target = target_of(entry.target)
+    if runtime not in target.runtimes:
         raise ModelFileError(
-            f"{folder}: model_config: runtime {str(runtime)!r} is not known; set it to torch or caffe2"
+            f"{folder}: model_config: runtime {str(runtime)!r} is not known; set it to {_either(target.runtimes)}"
         )
     check_files(folder, entry)
-    from roastery.caffe2.model import Caffe2Model
     from roastery.registry.pyfunc import Detector
 
-    return Detector(Caffe2Model.load_protobuf(folder, runtime), read_vocabulary(folder, entry), paths)
+    return Detector(target.load(folder, runtime), read_vocabulary(folder, entry), paths)
 
 
-def _runtime(name: str) -> RuntimeName:
-    for known in get_args(RuntimeName):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise ConfigError(f"runtime {name!r} is not known; name torch or caffe2")
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise ConfigError(f"target {name!r} is not known; name {_either(TARGETS)}")
+    return target_of(name)
+
+
+def _runtime(target: Target, name: str | None) -> str:
+    """A runtime of the target; of None its first."""
+    if name is None:
+        return next(iter(target.runtimes))
+    if name not in target.runtimes:
+        raise ConfigError(f"runtime {name!r} is not known; name {_either(target.runtimes)}")
+    return name
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(names)

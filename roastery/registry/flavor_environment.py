@@ -10,13 +10,17 @@ import yaml
 import roastery
 from roastery.registry.address import quiet_mlflow
 
-PACKAGES = ("numpy", "pandas", "pillow", "protobuf", "pycocotools", "torch", "yacs")
+PACKAGES = ("numpy", "pandas", "pillow", "pycocotools", "torch", "yacs")
 """What a prediction is made with, beside MLflow and Roastery, which bring what else they need."""
 
 
-def get_default_pip_requirements() -> list[str]:
-    """MLflow, Roastery and what a prediction is made with, each of the version that is installed. No index is asked."""
-    installed = {name: importlib.metadata.version(name) for name in ("mlflow", *PACKAGES)}
+def get_default_pip_requirements(needs: Sequence[str] = ("protobuf",)) -> list[str]:
+    """MLflow, Roastery and what a prediction is made with, each of the version that is installed. No index is asked.
+
+    Args:
+        needs: what the model's target needs beside; by default, Caffe2's.
+    """
+    installed = {name: importlib.metadata.version(name) for name in ("mlflow", *sorted({*PACKAGES, *needs}))}
     installed["roastery"] = roastery.__version__
     # An index has no "+cpu"; without it, the version fits any build.
     return [f"{name}=={version.partition('+')[0]}" for name, version in installed.items()]
@@ -35,6 +39,7 @@ def get_default_conda_env() -> dict[str, Any]:
 
 def write_environment(
     folder: Path,
+    needs: Sequence[str],
     conda_env: Mapping[str, Any] | str | None,
     pip_requirements: Sequence[str] | str | None,
     extra_pip_requirements: Sequence[str] | str | None,
@@ -42,6 +47,7 @@ def write_environment(
     """Write `conda.yaml`, `python_env.yaml`, `requirements.txt` and, where there are any, the constraints.
 
     Args:
+        needs: as `get_default_pip_requirements` takes it.
         conda_env, pip_requirements, extra_pip_requirements: as MLflow's own flavors take them.
 
     Raises:
@@ -50,7 +56,7 @@ def write_environment(
     from mlflow.utils import environment
 
     if conda_env is None:
-        usual = get_default_pip_requirements() if pip_requirements is None else None
+        usual = get_default_pip_requirements(needs) if pip_requirements is None else None
         found = environment._process_pip_requirements(usual, pip_requirements, extra_pip_requirements)
     else:
         found = environment._process_conda_env(conda_env)

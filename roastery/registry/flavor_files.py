@@ -5,32 +5,28 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE
 from roastery.data.vocabulary import Vocabulary
 from roastery.digest import file_sha256
 from roastery.errors import ModelFileError
 from roastery.regular_file import require_regular
 from roastery.safe_yaml import read_yaml
-from roastery.stages.genuine import RuntimeName
+from roastery.targets import TargetName, target_of
+from roastery.targets.target import Target
 
 FLAVOR_NAME = "roastery"
 MODEL_FILE = "MLmodel"
 VOCABULARY_FILE = "vocabulary.json"
-NET_FILES = (PREDICT_FILE, INIT_FILE)
-FILES = (*NET_FILES, "model.pbtxt", "model.svg", "model.onnx")
-"""What a converted model's folder may have, the nets first."""
 
 _LONGEST_NAME = 256
 _MOST_CLASSES = 65_536
 _MOST_BYTES = 16 << 20
 """Of a vocabulary: more than its classes take."""
 
-_FileName = Literal["model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx", "vocabulary.json"]
 _Name = Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Id = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
@@ -46,16 +42,29 @@ class FlavorEntry(_Strict):
     """What MLmodel says of a model under `flavors: roastery`.
 
     Attributes:
-        batch: how many images the net takes at once.
-        runtime: what runs the net where nothing else is asked for.
+        target: what it was converted to; Caffe2, where an older Roastery saved it.
+        batch: how many images it takes at once.
+        runtime: what runs it where nothing else is asked for.
         files: name to sha256; `vocabulary.json` is among them where classes have names.
     """
 
     roastery_version: _Name
     meta_architecture: _Name
+    target: TargetName = "caffe2"
     batch: Annotated[int, Field(ge=1)]
-    runtime: RuntimeName
-    files: dict[_FileName, _Sha256]
+    runtime: _Name
+    files: dict[_Name, _Sha256]
+
+    @model_validator(mode="after")
+    def _is_of_its_target(self) -> "FlavorEntry":
+        target = target_of(self.target)
+        if self.runtime not in target.runtimes:
+            raise ValueError(f"runtime {self.runtime!r} is none of {target.title}")
+        if foreign := sorted(self.files.keys() - target.kept - {VOCABULARY_FILE}):
+            raise ValueError(f"{foreign[0]!r} is no file of a {target.title} model")
+        if missing := [name for name in target.files if name not in self.files]:
+            raise ValueError(f"names no {missing[0]}")
+        return self
 
 
 class _Classes(_Strict):
@@ -66,15 +75,15 @@ class _Classes(_Strict):
     category_ids: Annotated[list[_Id], Field(max_length=_MOST_CLASSES)]
 
 
-def place_files(source: Path, folder: Path) -> None:
+def place_files(source: Path, folder: Path, target: Target) -> None:
     """Put a converted model's files into a folder, byte for byte: as hard links, or as copies where that cannot be.
 
     Raises:
-        ModelFileError: a net that is missing, or a file that is no plain file.
+        ModelFileError: a file that is missing, or that is no plain file.
     """
-    for name in FILES:
+    for name in (*target.files, *target.extras):
         file = source / name
-        if name not in NET_FILES and not file.exists():
+        if name not in target.files and not file.exists():
             continue
         try:
             require_regular(file)
@@ -83,9 +92,10 @@ def place_files(source: Path, folder: Path) -> None:
             raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
 
 
-def digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path, target: Target) -> dict[str, str]:
     """The sha256 of each of the model's files that is there."""
-    return {name: file_sha256(folder / name) for name in (*FILES, VOCABULARY_FILE) if (folder / name).exists()}
+    names = (*target.files, *target.extras, VOCABULARY_FILE)
+    return {name: file_sha256(folder / name) for name in names if (folder / name).exists()}
 
 
 def write_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
@@ -138,20 +148,20 @@ def read_entry(folder: Path) -> FlavorEntry:
     flavors = said.get("flavors") if isinstance(said, dict) else None
     if not isinstance(flavors, dict) or FLAVOR_NAME not in flavors:
         raise ModelFileError(f"{file}: has no flavor {FLAVOR_NAME!r}; name a model that Roastery saved")
-    entry = _checked(FlavorEntry, flavors[FLAVOR_NAME], str(file))
-    if missing := [name for name in NET_FILES if name not in entry.files]:
-        raise ModelFileError(f"{file}: names no {missing[0]}; save the model again")
-    return entry
+    return _checked(FlavorEntry, flavors[FLAVOR_NAME], str(file))
 
 
-def check_files(folder: Path, entry: FlavorEntry, names: Sequence[str] = NET_FILES) -> None:
+def check_files(folder: Path, entry: FlavorEntry, names: Sequence[str] = ()) -> None:
     """Check that files are those that MLmodel names.
+
+    Args:
+        names: of the files; none: those that the model is loaded from.
 
     Raises:
         ModelFileError: one is missing, no plain file or another.
     """
     known: Mapping[Any, str] = entry.files
-    for name in names:
+    for name in names or target_of(entry.target).files:
         file = folder / name
         try:
             require_regular(file)

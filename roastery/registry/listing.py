@@ -12,7 +12,7 @@ from roastery.registry.answers import ModelAnswer
 from roastery.registry.catalog import Catalog
 from roastery.registry.logged_model import CONVERTED, KIND_TAG, MODEL_ID_TAG, NEWEST_TAG
 from roastery.registry.place import newest, paged
-from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG
+from roastery.registry.record import REEVALUATED_TAG, REEVALUATION_TAG, REMEASURED_TAG, split_name
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.registry.where import Condition
 
@@ -24,22 +24,31 @@ _PAGE = 100
 
 
 def list_models(catalog: Catalog) -> list[ModelAnswer]:
-    """Every model of which there is a source or a converted version, by name.
+    """Every model of which there is a source or a converted version, by name; of several targets each in turn.
 
     Raises:
         MlflowException, OSError: as MLflow does.
     """
     sources: dict[str, ModelVersion] = {}
-    converted: dict[str, RegisteredModel] = {}
+    converted: dict[str, list[RegisteredModel]] = {}
     for model in catalog.registered_models():
         latest_version = newest(model)
         if latest_version is None:
             continue
-        if model.name.endswith(CONVERTED_SUFFIX):
-            converted[model.name.removesuffix(CONVERTED_SUFFIX)] = model
+        named = split_name(model.name)
+        if named is not None:
+            converted.setdefault(named[0], []).append(model)
         elif CHECKPOINT_TAG in latest_version.tags:
             sources[model.name] = latest_version
-    return [answer(each, sources.get(each), converted.get(each)) for each in sorted(sources.keys() | converted.keys())]
+    return [
+        answer(each, sources.get(each), target)
+        for each in sorted(sources.keys() | converted.keys())
+        for target in _by_name(converted.get(each, [])) or (None,)
+    ]
+
+
+def _by_name(models: "list[RegisteredModel]") -> "tuple[RegisteredModel, ...]":
+    return tuple(sorted(models, key=lambda model: str(model.name)))
 
 
 def source_of(catalog: Catalog, name: str) -> "ModelVersion | None":
@@ -83,11 +92,13 @@ def answer(
 def version_facts(version: "ModelVersion", source: "ModelVersion | None") -> dict[str, object]:
     """What the tags of a converted version say of it, as it was measured last."""
     tags = version.tags
+    named = split_name(version.name)
     figures = _figures(tags)
     verdict = tags.get(REEVALUATION_TAG, tags.get("verdict"))
     again = tags.get(REEVALUATED_TAG)
     made = moment(version.creation_timestamp)
     return {
+        "target": None if named is None else named[1].name,
         "converted_version": int(version.version),
         "verdict": verdict if verdict in ("passed", "failed") else None,
         "judged_by": tags.get("judged_by"),

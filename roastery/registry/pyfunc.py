@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roastery.caffe2.model import Caffe2Model
 from roastery.data.preprocess import EncodedImage, to_input
 from roastery.data.vocabulary import Vocabulary
 from roastery.errors import ConfigError, DatasetError, OperatorError, RoasteryError, RuntimeFailed, UserError
 from roastery.evaluation.coco import to_coco_results
 from roastery.prediction.as_instances import as_instances
-from roastery.prediction.preparation import preparation
 from roastery.registry.interface import COLUMNS, THRESHOLD
 from roastery.regular_file import require_regular
 from roastery.structures import Instances
+from roastery.targets.target import ConvertedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,14 +47,14 @@ class Detector:
             have it read any file of its machine.
     """
 
-    def __init__(self, model: Caffe2Model, vocabulary: Vocabulary, paths: bool = True) -> None:
+    def __init__(self, model: ConvertedModel, vocabulary: Vocabulary, paths: bool = True) -> None:
         self._model = model
         self._vocabulary = vocabulary
         self._paths = paths
-        self._preparation = preparation(model.predict_net)
+        self._preparation = model.preparation()
         self._turn = threading.Lock()
 
-    def get_raw_model(self) -> Caffe2Model:
+    def get_raw_model(self) -> ConvertedModel:
         """What MLflow's `get_raw_model` gives."""
         return self._model
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from roastery.digest import canonical_json
 from roastery.evaluation.gate import main_metric
-from roastery.results import Conversion, Evaluation, Target
+from roastery.results import Conversion, Evaluation, Finder
+from roastery.targets import runtimes, suffixes, target_of
+from roastery.targets.target import Target
 
 Value = TypeVar("Value")
 
@@ -26,7 +28,6 @@ REMEASURED_TAG = "reevaluation_figures"
 """The main figures that it found then, as JSON."""
 REEVALUATES_TAG = "roastery.reevaluates"
 """Of a re-evaluation's run: the mark of the registered model's name."""
-CONVERTED_SUFFIX = ".caffe2"
 CANDIDATE = "candidate"
 VALIDATED = "validated"
 
@@ -38,21 +39,35 @@ _LONGEST_VALUE = 6000
 
 def registered_name(conversion: Conversion) -> str:
     """The registered model that a conversion becomes a version of."""
-    return conversion.resolved.name + CONVERTED_SUFFIX
+    return target_of(conversion.target).registered(conversion.resolved.name)
+
+
+def split_name(registered: str) -> tuple[str, Target] | None:
+    """The model and the target of a converted model's registered name; None of another name."""
+    model, dot, rest = registered.rpartition(".")
+    target = suffixes().get(dot + rest)
+    return (model, target) if model and target is not None else None
 
 
 def aliases(evaluation: Evaluation) -> tuple[str, ...]:
-    """What a version may be called: nothing after a failed gate, `validated` only by the word of genuine Caffe2."""
+    """What a version may be called: nothing after a failed gate, `validated` only by the word of the target's most
+    genuine runtime, of Caffe2 genuine Caffe2."""
     if not evaluation.passed:
         return ()
-    return (CANDIDATE, VALIDATED) if evaluation.judged_by == "caffe2" else (CANDIDATE,)
+    return _earned(evaluation.judged_by)
 
 
 def aliases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     """What a version with these tags may be called: as `aliases`, of its last evaluation."""
     if tags.get(REEVALUATION_TAG, tags.get("verdict")) != "passed":
         return ()
-    return (CANDIDATE, VALIDATED) if tags.get("judged_by") == "caffe2" else (CANDIDATE,)
+    return _earned(tags.get("judged_by", ""))
+
+
+def _earned(judge: str) -> tuple[str, ...]:
+    target = runtimes().get(judge)
+    genuine = target is not None and [*target.runtimes][-1] == judge
+    return (CANDIDATE, VALIDATED) if genuine else (CANDIDATE,)
 
 
 def earned_aliases(evaluation: Evaluation, tags: Mapping[str, str]) -> tuple[str, ...]:
@@ -66,6 +81,7 @@ def version_tags(conversion: Conversion) -> dict[str, str]:
     tags = {
         KEY_TAG: conversion.key,
         "verdict": "passed" if evaluation.passed else "failed",
+        "target": conversion.target,
         "judged_by": evaluation.judged_by,
         "source_sha256": resolved.source_sha256,
         "config_sha256": resolved.config_sha256,
@@ -191,5 +207,5 @@ def _flat(types: Mapping[str, Mapping[str, float | None]]) -> Iterable[tuple[str
     return ((iou_type, name, value) for iou_type, values in types.items() for name, value in values.items())
 
 
-def _latency(target: Target, median_ms: float, p90_ms: float) -> dict[str, float | None]:
+def _latency(target: Finder, median_ms: float, p90_ms: float) -> dict[str, float | None]:
     return {f"latency_ms/{target}/median": median_ms, f"latency_ms/{target}/p90": p90_ms}

@@ -8,6 +8,7 @@ from roastery.registry.record import main_figures
 from roastery.report.command import reproducing_command
 from roastery.report.files import CONFIG_FILE, PAGE_FILE, PICTURE_SUFFIXES, STEM
 from roastery.results import Conversion, Evaluation
+from roastery.targets import target_of
 
 REPORT_FOLDER = "report"
 CONVERSION_FILE = "conversion.json"
@@ -16,8 +17,6 @@ COMMAND_FILE = "reproduce.sh"
 DRAWING_FILE = "model.svg"
 NOTE_TAG = "mlflow.note.content"
 """A run's description in MLflow's pages."""
-NET_FILES = ("model.pb", "model_init.pb")
-MODEL_FILES = frozenset({*NET_FILES, "model.pbtxt", "model.svg", "model.onnx"})
 
 
 def texts(conversion: Conversion, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
@@ -29,11 +28,11 @@ def texts(conversion: Conversion, files: Mapping[str, Path]) -> Iterator[tuple[s
 
 def manifest(conversion: Conversion, files: Mapping[str, Path]) -> dict[str, object]:
     """What the model's files are: name to sha256 and bytes."""
-    digests = conversion.onnx.files | conversion.converted.files
-    held = sorted(name for name in files if name in MODEL_FILES)
+    origins = target_of(conversion.target).origins(conversion.converted, conversion.onnx)
+    held = {name: artifact.files[name] for name, artifact in sorted(origins.items()) if name in files}
     return {
         "key": conversion.key,
-        "files": {name: {"sha256": digests.get(name), "bytes": files[name].stat().st_size} for name in held},
+        "files": {name: {"sha256": digest, "bytes": files[name].stat().st_size} for name, digest in held.items()},
     }
 
 
@@ -46,6 +45,7 @@ def command(conversion: Conversion) -> str:
         tuple(evaluation.verdicts),
         conversion.export,
         conversion.resolved.source,
+        conversion.target,
     )
 
 

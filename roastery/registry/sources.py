@@ -23,7 +23,7 @@ from roastery.registry.catalog import Catalog
 from roastery.registry.filed import download
 from roastery.registry.lineage import source_key
 from roastery.registry.logged_model import KIND_TAG, MODEL_ID_TAG, SOURCE, fill, keyed_model, tell_version
-from roastery.registry.record import CONVERTED_SUFFIX, KEY_TAG, legal_names
+from roastery.registry.record import KEY_TAG, legal_names, split_name
 from roastery.spec import ModelSpec
 from roastery.stages.resolve import CONFIG_FILE, pinned_config, weights_sha256
 
@@ -66,8 +66,10 @@ def register_source(catalog: Catalog, spec: ModelSpec, metrics: Mapping[str, flo
         ConfigError, CheckpointError: a config or a checkpoint that cannot be read, or a name that is not to be had.
         RegistryRefused, RegistryUnavailable: as `Catalog.log`.
     """
-    if spec.name.endswith(CONVERTED_SUFFIX):
-        raise ConfigError(f"model {spec.name!r}: {CONVERTED_SUFFIX} is what converted models end with; rename it")
+    converted = split_name(spec.name)
+    if converted is not None:
+        suffix = converted[1].suffix
+        raise ConfigError(f"model {spec.name!r}: {suffix} is what converted models end with; rename it")
     if spec.has_code:
         raise ConfigError(
             f"model {spec.name!r}: is built by {'detectron2' if spec.source == 'detectron2' else 'custom modules'}, "
@@ -183,7 +185,7 @@ def newest_sources(catalog: Catalog) -> dict[str, SourceVersion]:
     with registry_errors(catalog.tracking_uri):
         for model in catalog.registered_models():
             for version in model.latest_versions:
-                if CHECKPOINT_TAG in version.tags and not model.name.endswith(CONVERTED_SUFFIX):
+                if CHECKPOINT_TAG in version.tags and split_name(model.name) is None:
                     newest[model.name] = _told_of(version)
     return newest
 

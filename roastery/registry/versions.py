@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,47 +18,68 @@ from roastery.registry.filed import fetched
 from roastery.registry.listing import answer, latest, moment, source_of
 from roastery.registry.logged_model import MODEL_ID_TAG
 from roastery.registry.place import newest
-from roastery.registry.record import CONVERTED_SUFFIX, REEVALUATES_TAG, name_mark
-from roastery.registry.run_files import COMMAND_FILE, MANIFEST_FILE, MODEL_FILES, NET_FILES, REPORT_FOLDER
+from roastery.registry.record import REEVALUATES_TAG, name_mark, split_name
+from roastery.registry.run_files import COMMAND_FILE, MANIFEST_FILE, REPORT_FOLDER
 from roastery.registry.sources import CHECKPOINT_TAG
 from roastery.report.files import PICTURE_SUFFIXES
+from roastery.targets import suffixes
+from roastery.targets.target import Target
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 Value = TypeVar("Value")
-FETCHED_FILES = frozenset({*MODEL_FILES, MANIFEST_FILE})
 _SHORT = 1000
 
 
 def find_version(catalog: Catalog, text: str) -> "ModelVersion":
-    """A converted version: `NAME` (the newest), `NAME/VERSION` or `NAME@ALIAS`, with or without `models:/`, `.caffe2`.
+    """A converted version: `NAME` (the newest), `NAME/VERSION` or `NAME@ALIAS`, with or without `models:/`.
+
+    NAME is a registered name, as `m.onnx`; or a model's, of which the first of its targets is taken, Caffe2 before
+    others.
 
     Raises:
         ConfigError: there is none.
     """
     plain = text.removeprefix(SCHEME)
     name, _, rest = plain.partition("@") if "@" in plain else plain.partition("/")
-    full = name if name.endswith(CONVERTED_SUFFIX) else name + CONVERTED_SUFFIX
-    model = catalog.registered_model(full)
-    if model is None or not model.latest_versions:
+    models = map(catalog.registered_model, _names(name))
+    model = next((each for each in models if each is not None and newest(each) is not None), None)
+    if model is None:
         raise ConfigError(f"{name}: has no converted version in {catalog.tracking_uri}; `roastery models` lists all")
-    found = newest(model)
+    found: ModelVersion | None = newest(model)
     if rest:
-        asked = parse_reference(f"{full}{plain[len(name) :]}")
-        found = catalog.version(full, asked.version, asked.alias)
+        asked = parse_reference(f"{model.name}{plain[len(name) :]}")
+        found = catalog.version(model.name, asked.version, asked.alias)
     if found is None:
         held = ", ".join(sorted(model.aliases)) or "none"
-        raise ConfigError(f"{text}: there is no such version; {full} has the aliases {held}")
+        raise ConfigError(f"{text}: there is no such version; {model.name} has the aliases {held}")
     return found
+
+
+def _names(name: str) -> list[str]:
+    """The registered names that a name may mean."""
+    return [name] if split_name(name) else [name + suffix for suffix in suffixes()]
+
+
+def _model_of(name: str) -> str:
+    """The model that a name is of."""
+    named = split_name(name)
+    return name if named is None else named[0]
+
+
+def _target_of(version: "ModelVersion") -> Target:
+    named = split_name(version.name)
+    assert named is not None
+    return named[1]
 
 
 def show(catalog: Catalog, version: "ModelVersion") -> VersionAnswer:
     """All that is known of a version."""
     client, run = catalog.client, catalog.client.get_run(str(version.run_id))
     model = catalog.registered_model(version.name)
-    name = version.name.removesuffix(CONVERTED_SUFFIX)
+    name = _model_of(version.name)
     summary = answer(name, source_of(catalog, name), model, version)
     metrics = dict(run.data.metrics)
     if MODEL_ID_TAG in version.tags:
@@ -105,18 +125,19 @@ def fetch(catalog: Catalog, version: "ModelVersion", folder: Path) -> Fetched:
         RegistryDamaged: the registry's files are not those that were filed.
         OutputError: a folder that holds something else, or cannot be written.
     """
-    model = version.name.removesuffix(CONVERTED_SUFFIX)
-    with fetched(catalog, model, int(version.version)) as filed:
-        said = filed.conversion.converted.files | filed.conversion.onnx.files
-        names = sorted(name for name in filed.digests if name in MODEL_FILES)
-        missing = sorted(({*NET_FILES} | said.keys() & MODEL_FILES) - {*names})
+    target = _target_of(version)
+    with fetched(catalog, version.name, int(version.version)) as filed:
+        origins = target.origins(filed.conversion.converted, filed.conversion.onnx)
+        said = {name: artifact.files[name] for name, artifact in origins.items()}
+        names = sorted(name for name in filed.digests if name in target.kept)
+        missing = sorted({*target.files, *said} - {*names})
         wrong = [name for name in names if said.get(name) != filed.digests[name]]
         if missing or wrong:
             raise RegistryDamaged(
                 f"{version.name} version {version.version}: {(missing + wrong)[0]} in the registry is not the file "
                 "that was filed; fetch another version, or convert the model again"
             )
-        with replaced_folder(folder, FETCHED_FILES) as staging:
+        with replaced_folder(folder, target.kept | {MANIFEST_FILE}) as staging:
             # Of MLflow's own files no digest is on record.
             for name in names:
                 shutil.move(filed.folder / name, staging / name)
@@ -134,12 +155,13 @@ def history(catalog: Catalog, name: str) -> list[Event]:
     Raises:
         ConfigError: there is no such model.
     """
-    name = name.removesuffix(CONVERTED_SUFFIX)
-    events = [*_versions_of(catalog, name, name), *_versions_of(catalog, name, name + CONVERTED_SUFFIX)]
+    source, converted = _model_of(name), _names(name)
+    events = [event for each in (source, *converted) for event in _versions_of(catalog, source, each)]
     if not events:
-        raise ConfigError(f"{name}: no such model in {catalog.tracking_uri}; `roastery models` lists all")
-    events += _measured_again(catalog, name + CONVERTED_SUFFIX)
-    for each in (name, name + CONVERTED_SUFFIX):
+        raise ConfigError(f"{source}: no such model in {catalog.tracking_uri}; `roastery models` lists all")
+    for each in converted:
+        events += _measured_again(catalog, each)
+    for each in (source, *converted):
         model = catalog.registered_model(each)
         events += (
             []
@@ -230,19 +252,18 @@ def _operators(catalog: Catalog, version: "ModelVersion") -> dict[str, int]:
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
-    from roastery.caffe2.nets import load_net
-
+    target = _target_of(version)
     place = catalog.client.get_model_version_download_uri(version.name, version.version)
     with tempfile.TemporaryDirectory(prefix="roastery-") as folder:
         try:
-            file = mlflow.artifacts.download_artifacts(
-                f"{place}/{NET_FILES[0]}", dst_path=folder, tracking_uri=catalog.tracking_uri
-            )
-            counted = Counter(operator.type for operator in load_net(Path(file)).op)
+            for name in target.graph:
+                mlflow.artifacts.download_artifacts(
+                    f"{place}/{name}", dst_path=folder, tracking_uri=catalog.tracking_uri
+                )
+            return dict(sorted(target.describe(Path(folder)).operators.items()))
         except (MlflowException, OSError, ModelFileError):
             # Gone, or damaged: the rest is told all the same.
             return {}
-    return dict(sorted(counted.items()))
 
 
 def _pictures(catalog: Catalog, run_id: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from roastery.report.curves import Curve
 from roastery.report.document import MARKS, Block, Cell, Column, Gallery, Heading, Picture, Prose, Section, Table
 from roastery.report.figures import NONE, difference_cell, distance, figure, number
 from roastery.report.names import METRIC_NAMES, RUNTIME_NAMES, in_words, iou_type_name, runtime_name
-from roastery.results import Evaluation, Target
+from roastery.results import Evaluation, Finder
 
 _OF_CLASSES = ("AP-", "IoU-", "ACC-")
 _FEW_CLASSES = 10
@@ -20,7 +20,7 @@ def judged(evaluation: Evaluation, gate: GatePolicy) -> Section:
         name = Cell(runtime_name(runtime))
         for iou_type in _iou_types(evaluation):
             main = main_metric(iou_type)
-            before, after = (_metric(evaluation, target, iou_type, main) for target in ("original", runtime))
+            before, after = (_metric(evaluation, finder, iou_type, main) for finder in ("original", runtime))
             delta = difference_cell(main, before, after, gate, 3)
             figures = [Cell(figure(before, 3)), Cell(figure(after, 3)), delta]
             rows.append([name, Cell(f"{iou_type_name(iou_type)} {main}"), _verdict(delta.tone == "good"), *figures])
@@ -39,7 +39,7 @@ def judged(evaluation: Evaluation, gate: GatePolicy) -> Section:
 
 def accuracy(evaluation: Evaluation, gate: GatePolicy) -> Section:
     """AP by IoU type, metric and class: the original beside each runtime."""
-    runtimes = [target for target in RUNTIME_NAMES if target in evaluation.metrics]
+    runtimes = [finder for finder in RUNTIME_NAMES if finder in evaluation.metrics]
     columns = [Column("metric", "text"), Column("original")]
     for runtime in runtimes:
         columns += [Column(runtime_name(runtime)), Column("difference")]
@@ -79,7 +79,7 @@ def curves(drawn: Sequence[Curve]) -> Section:
         Picture(
             path=curve.path,
             alt=f"Precision over recall of {iou_type_name(curve.iou_type)} detections at "
-            f"{', '.join(METRIC_NAMES.values())}: {', '.join(runtime_name(target) for target in curve.targets)}",
+            f"{', '.join(METRIC_NAMES.values())}: {', '.join(runtime_name(finder) for finder in curve.finders)}",
             caption=f"{iou_type_name(curve.iou_type).capitalize()} detections",
         )
         for curve in drawn
@@ -97,7 +97,7 @@ def headline(evaluation: Evaluation) -> str:
     figures = []
     for iou_type in _iou_types(evaluation):
         main = main_metric(iou_type)
-        before, after = (_metric(evaluation, target, iou_type, main) for target in ("original", evaluation.judged_by))
+        before, after = (_metric(evaluation, finder, iou_type, main) for finder in ("original", evaluation.judged_by))
         figures.append(f"{iou_type_name(iou_type)} {main} {figure(after)} beside {figure(before)}")
     return f"As good as its original in {in_words([evaluation.judged_by])}: {', '.join(figures)}."
 
@@ -119,7 +119,7 @@ def _verdict(passed: bool) -> Cell:
     return Cell("passed", "good") if passed else Cell("failed", "bad")
 
 
-def _row(name: str, evaluation: Evaluation, iou_type: str, runtimes: Sequence[Target], gate: GatePolicy) -> list[Cell]:
+def _row(name: str, evaluation: Evaluation, iou_type: str, runtimes: Sequence[Finder], gate: GatePolicy) -> list[Cell]:
     before = _metric(evaluation, "original", iou_type, name)
     row = [Cell(name.removeprefix("AP-")), Cell(figure(before))]
     for runtime in runtimes:
@@ -134,7 +134,7 @@ def _how_many_marked(rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def _worst_first(
-    classes: Sequence[str], evaluation: Evaluation, iou_type: str, runtimes: Sequence[Target]
+    classes: Sequence[str], evaluation: Evaluation, iou_type: str, runtimes: Sequence[Finder]
 ) -> list[str]:
     def furthest(name: str) -> float:
         before = _metric(evaluation, "original", iou_type, name)
@@ -153,5 +153,5 @@ def _metric_names(evaluation: Evaluation, iou_type: str) -> list[str]:
     return list(dict.fromkeys(name for types in evaluation.metrics.values() for name in types.get(iou_type, {})))
 
 
-def _metric(evaluation: Evaluation, target: Target, iou_type: str, name: str) -> float | None:
-    return number(evaluation.metrics.get(target, {}).get(iou_type, {}).get(name))
+def _metric(evaluation: Evaluation, finder: Finder, iou_type: str, name: str) -> float | None:
+    return number(evaluation.metrics.get(finder, {}).get(iou_type, {}).get(name))

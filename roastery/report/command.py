@@ -21,6 +21,7 @@ def reproducing_command(
     runtimes: Sequence[str],
     export: ExportSpec = _USUAL,
     source: ModelSource | None = None,
+    target: str = "caffe2",
 ) -> str:
     """The command line, for a shell, over two lines.
 
@@ -29,11 +30,15 @@ def reproducing_command(
         dataset: name of the registered dataset.
         runtimes: that judged: "torch", "caffe2".
         export: what kind of net was made.
+        target: what it was converted to.
         source: how the model was built, where that takes more than its config; its files' names alone are taken.
     """
-    runtime = runtimes[0] if len(runtimes) == 1 else "both"
     config = CONFIG_FILE if source is None else PurePath(source.config).name
-    options = ["--config-file", config, "--output", OUTPUT, "--run-eval", "--runtime", runtime]
+    options = ["--config-file", config, "--output", OUTPUT, "--run-eval"]
+    if target == "caffe2":
+        options += ["--runtime", runtimes[0] if len(runtimes) == 1 else "both"]
+    else:
+        options += ["--target", target]
     options += ["--batch", str(export.batch)] if export.batch > 1 else []
     options += ["--decode"] if export.decode else []
     checkpoint = _as_string(weights if is_address(weights) else PurePath(weights).name)

@@ -28,6 +28,7 @@ from roastery.report.files import CONFIG_FILE
 from roastery.report.names import in_words, runtime_name
 from roastery.report.pictures import SHOWN_SCORE, Comparison
 from roastery.results import Evaluation, StageTiming
+from roastery.targets import target_of
 from roastery.weights.address import is_address
 
 _LISTED = 10
@@ -51,6 +52,7 @@ def compose(
         _parity(evaluation),
         _latency(evaluation),
         _stages(facts.timings),
+        _layers(facts),
         _net(facts),
         _provenance(evaluation, facts),
         _reproduction(evaluation, facts),
@@ -73,8 +75,9 @@ def compose(
 def _lead(evaluation: Evaluation, facts: ReportFacts) -> str:
     original = "detectron2 itself" if evaluation.original_kind == "detectron2" else "Roastery's reference of detectron2"
     kind = f" ({facts.meta_architecture})" if facts.meta_architecture else ""
+    title = target_of(facts.target).title
     return (
-        f"The Caffe2 model{kind} beside its original, on the same {count(evaluation.images, 'image')} of "
+        f"The {title} model{kind} beside its original, on the same {count(evaluation.images, 'image')} of "
         f"{evaluation.dataset} in the same run. The original was {original}. The gate judged it in "
         f"{in_words(evaluation.verdicts) or 'no runtime'}."
     )
@@ -159,6 +162,18 @@ def _stages(timings: Sequence[StageTiming]) -> Section:
     return Section("Stages", "stages", [Prose(words), Table("Cost of the stages", columns, rows)] if rows else [])
 
 
+def _layers(facts: ReportFacts) -> Section:
+    rows = [[Cell(each.layer), Cell(each.operator), Cell(f"{each.error:.2%}")] for each in facts.layers]
+    words = (
+        "How far the values of a layer are, on the sample, from those of the same layer in float32: the root mean "
+        "square of the difference over that of the values. The worst first; a layer that is named in `float_layers` "
+        "stays float32."
+    )
+    columns = [Column("layer", "code"), Column("operator", "text"), Column("error")]
+    table = Table("The worst layers", columns, rows)
+    return Section("What rounding cost", "layers", [Prose(words), table] if rows else [])
+
+
 def _net(facts: ReportFacts) -> Section:
     blocks: list[Block] = []
     if facts.operators:
@@ -204,7 +219,9 @@ def _reproduction(evaluation: Evaluation, facts: ReportFacts) -> Section:
     )
     blocks: list[Block] = [
         Prose(words),
-        Command(reproducing_command(facts.weights, evaluation.dataset, runtimes, facts.export, facts.source)),
+        Command(
+            reproducing_command(facts.weights, evaluation.dataset, runtimes, facts.export, facts.source, facts.target)
+        ),
     ]
     if facts.gate != GatePolicy():
         blocks.append(Prose("Its verdict is that of the default gate, which is not the one that judged here."))

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from roastery.evaluation.coco import CurvesByTarget, PrecisionRecall
 from roastery.report.files import STEM
-from roastery.report.names import METRIC_NAMES, iou_type_name, runtime_name
-from roastery.results import Target
+from roastery.report.names import METRIC_NAMES, RUNTIME_NAMES, iou_type_name, runtime_name
+from roastery.results import Finder
 
 INK, MUTED, GRID, PAPER = "#1b2430", "#5a6675", "#d9dee5", "#ffffff"
 # Okabe and Ito's, which the colour-blind tell apart.
@@ -23,11 +23,11 @@ METRIC_COLOURS = {"AP50": "#0072b2", "AP75": "#009e73", "AP": "#d55e00"}
 
 _SIZE = (4.6, 4.7)
 """Inches of 72 points: as wide as a telephone's page, so that the writing is read there too."""
-_STYLES: Mapping[Target, dict[str, Any]] = {
+_STYLES: Mapping[Finder, dict[str, Any]] = {
     "original": {"linewidth": 5.0, "alpha": 0.35, "solid_capstyle": "butt"},
-    "torch": {"linewidth": 1.6},
     "caffe2": {"linewidth": 1.6, "linestyle": (0, (3, 1.5))},
 }
+_USUAL: Mapping[str, Any] = {"linewidth": 1.6}
 _LEAST_POINTS = 1.0
 """Differences are drawn on a scale of at least so many points, or noise would look like a loss."""
 
@@ -38,7 +38,7 @@ class Curve:
 
     path: Path
     iou_type: str
-    targets: tuple[Target, ...]
+    finders: tuple[Finder, ...]
 
 
 def draw_curves(directory: Path, curves: CurvesByTarget) -> list[Curve]:
@@ -51,14 +51,18 @@ def draw_curves(directory: Path, curves: CurvesByTarget) -> list[Curve]:
     """
     drawn = []
     for iou_type in curves.get("original", {}):
-        of_type = {target: curves[target][iou_type] for target in _STYLES if iou_type in curves.get(target, {})}
+        of_type = {
+            finder: curves[finder][iou_type]
+            for finder in ("original", *RUNTIME_NAMES)
+            if iou_type in curves.get(finder, {})
+        }
         path = directory / f"{STEM}-curves-{iou_type}.svg"
         path.write_text(_svg(iou_type, of_type), encoding="utf-8")
         drawn.append(Curve(path, iou_type, tuple(of_type)))
     return drawn
 
 
-def _svg(iou_type: str, curves: Mapping[Target, PrecisionRecall]) -> str:
+def _svg(iou_type: str, curves: Mapping[Finder, PrecisionRecall]) -> str:
     # Whatever matplotlibrc this machine has; and no ids by chance.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -82,16 +86,16 @@ def _svg(iou_type: str, curves: Mapping[Target, PrecisionRecall]) -> str:
     return written.getvalue()
 
 
-def _figure(iou_type: str, curves: Mapping[Target, PrecisionRecall]) -> Figure:
+def _figure(iou_type: str, curves: Mapping[Finder, PrecisionRecall]) -> Figure:
     figure = Figure(figsize=_SIZE, facecolor=PAPER, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     original = curves["original"]
     for metric, colour in METRIC_COLOURS.items():
-        for target, curve in curves.items():
-            above.plot(curve.recall, curve.precision[metric], color=colour, **_STYLES[target])
-            if target != "original":
+        for finder, curve in curves.items():
+            above.plot(curve.recall, curve.precision[metric], color=colour, **_style(finder))
+            if finder != "original":
                 points = 100 * (np.array(curve.precision[metric]) - np.array(original.precision[metric]))
-                below.plot(curve.recall, points, color=colour, **_STYLES[target])
+                below.plot(curve.recall, points, color=colour, **_style(finder))
     above.set_title(f"{iou_type_name(iou_type).capitalize()} detections", loc="left", fontsize=9, fontweight="bold")
     above.set(ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     furthest = max([_LEAST_POINTS, *(float(np.abs(line.get_ydata()).max()) for line in below.lines)])
@@ -106,17 +110,21 @@ def _figure(iou_type: str, curves: Mapping[Target, PrecisionRecall]) -> Figure:
     return figure
 
 
-def _keys(curves: Mapping[Target, PrecisionRecall]) -> list[Line2D]:
+def _keys(curves: Mapping[Finder, PrecisionRecall]) -> list[Line2D]:
     """Colours are IoU thresholds, each with the original's AP, and line styles are models: a row of each."""
     original = curves["original"]
     metrics = [
         Line2D([], [], color=colour, linewidth=3, label=f"{METRIC_NAMES[metric]} ({_ap(original, metric):.1f})")
         for metric, colour in METRIC_COLOURS.items()
     ]
-    models = [Line2D([], [], color=MUTED, label=runtime_name(target), **_STYLES[target]) for target in curves]
+    models = [Line2D([], [], color=MUTED, label=runtime_name(finder), **_style(finder)) for finder in curves]
     models += [Line2D([], [], linestyle="none", label=" ")] * (len(metrics) - len(models))
     # A legend fills one column after the other.
     return [key for column in zip(metrics, models, strict=True) for key in column]
+
+
+def _style(finder: Finder) -> Mapping[str, Any]:
+    return _STYLES.get(finder, _USUAL)
 
 
 def _ap(curve: PrecisionRecall, metric: str) -> float:

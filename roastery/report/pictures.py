@@ -19,7 +19,7 @@ from roastery.drawing.labels import label_text
 from roastery.drawing.scale import fitted_size, pens
 from roastery.report.files import STEM
 from roastery.report.names import RUNTIME_NAMES, runtime_name
-from roastery.results import Target
+from roastery.results import Finder
 
 Results = Sequence[Mapping[str, Any]]
 """Detections in COCO's result format: image_id, category_id, bbox (xywh, pixels), score and perhaps
@@ -52,7 +52,7 @@ def draw_comparisons(
     directory: Path,
     dataset: CocoDataset,
     image_ids: Sequence[int],
-    results: Mapping[Target, Results],
+    results: Mapping[Finder, Results],
     count: int = 4,
 ) -> list[Comparison]:
     """Draw the images in which the models disagree most as `report-1.png`, `report-2.png`, ... in a folder.
@@ -62,32 +62,32 @@ def draw_comparisons(
         results: detections of "original" and of the converted model by runtime ("torch", "caffe2"). They may be read
             when they are asked for: the original's and one runtime's are in memory at a time.
     """
-    everyone: tuple[Target, ...] = ("original", *RUNTIME_NAMES)
-    targets = [target for target in everyone if target in [*results]]
-    original = _by_image(results[targets[0]])
+    everyone: tuple[Finder, ...] = ("original", *RUNTIME_NAMES)
+    finders = [finder for finder in everyone if finder in [*results]]
+    original = _by_image(results[finders[0]])
     worst = dict.fromkeys(image_ids, 0.0)
-    for target in targets[1:]:
-        found = _by_image(results[target])
+    for finder in finders[1:]:
+        found = _by_image(results[finder])
         for image_id in image_ids:
             apart = disagreement(original.get(image_id, []), found.get(image_id, []))
             worst[image_id] = max(worst[image_id], apart)
-        del found  # Before the next target's come.
+        del found  # Before the next finder's come.
     # Rounded, so that noise does not choose: of images that agree, one with much in it shows more.
     measured = sorted(
         (-round(apart, 3), -len(original.get(image_id, [])), image_id) for image_id, apart in worst.items()
     )
     chosen = measured[:count]
     kept = {image_id: original.get(image_id, []) for _, _, image_id in chosen}
-    shown = {targets[0]: kept}
+    shown = {finders[0]: kept}
     del original
-    for target in targets[1:]:
-        shown[target] = _by_image(row for row in results[target] if row["image_id"] in kept)
+    for finder in finders[1:]:
+        shown[finder] = _by_image(row for row in results[finder] if row["image_id"] in kept)
     records = {record.id: record for record in dataset.images}
     names = {**dict(zip(dataset.category_ids, dataset.class_names, strict=True)), _PROPOSAL: "proposal"}
     comparisons = []
     for number, (negative, _, image_id) in enumerate(chosen, start=1):
         record = records[image_id]
-        panels = {target: found.get(image_id, []) for target, found in shown.items()}
+        panels = {finder: found.get(image_id, []) for finder, found in shown.items()}
         path = directory / f"{STEM}-{number}.png"
         _draw(record, panels, names).save(path, optimize=True)
         comparisons.append(Comparison(path, record.path.name, -negative))
@@ -162,7 +162,7 @@ def _with_categories(of_image: list[Mapping[str, Any]]) -> list[Mapping[str, Any
     return [{**each, "category_id": _PROPOSAL, "score": 0.5 + 0.5 * math.tanh(each["score"] / 2)} for each in best]
 
 
-def _draw(record: ImageRecord, panels: Mapping[Target, Results], names: Mapping[int, str]) -> Image.Image:
+def _draw(record: ImageRecord, panels: Mapping[Finder, Results], names: Mapping[int, str]) -> Image.Image:
     image = Image.fromarray(read_image(record.path, "RGB"))
     size = fitted_size(image.size, _PANEL_SIDE)
     colours = {category: thing_colour(index) for index, category in enumerate(names)}

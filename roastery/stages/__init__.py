@@ -4,5 +4,5 @@ A request is light: the process that decides what to run imports it without PyTo
 imported when it runs, in the worker process of its model.
 """
 
-STAGES = ("resolve", "sample", "trace", "export_onnx", "convert_caffe2", "predict", "evaluate", "report")
+STAGES = ("resolve", "sample", "trace", "export_onnx", "convert", "predict", "evaluate", "report")
 """The stages that make artifacts, in their order. Each is `roastery.stages.<name>`."""

@@ -11,13 +11,13 @@ from roastery.digest import JSON
 from roastery.results import (
     ArtifactRef,
     Evaluation,
+    Finder,
     Measures,
     ParitySummary,
     PinnedDataset,
     ResolvedModel,
     StageResult,
     StageTiming,
-    Target,
 )
 from roastery.spec import DatasetSpec, GateSpec
 from roastery.stages.dataset import load_evaluated
@@ -34,7 +34,7 @@ _CURVES_FILE = "curves.json"
 
 
 class EvaluateRequest(Request):
-    """Judge a converted model by the detections of all targets on all shards."""
+    """Judge a converted model by the detections of all finders on all shards."""
 
     stage = "evaluate"
     packages = ("numpy", "pycocotools")
@@ -43,7 +43,7 @@ class EvaluateRequest(Request):
     dataset: DatasetSpec
     pinned: PinnedDataset
     measures: Measures
-    shards: dict[Target, tuple[ArtifactRef, ...]]
+    shards: dict[Finder, tuple[ArtifactRef, ...]]
     converted: ArtifactRef
     parity: tuple[ParitySummary, ...]
     gate: GateSpec
@@ -54,7 +54,7 @@ class EvaluateRequest(Request):
             "dataset": [self.pinned.name, self.pinned.sha256],
             "resolved": self.resolved.artifact.key,
             "measures": self.measures.model_dump(mode="json"),
-            "shards": {target: [shard.key for shard in shards] for target, shards in self.shards.items()},
+            "shards": {finder: [shard.key for shard in shards] for finder, shards in self.shards.items()},
             "converted": self.converted.key,
             "gate": self.gate.model_dump(mode="json"),
         }
@@ -65,7 +65,7 @@ class EvaluateFacts(Facts):
 
     evaluation: Evaluation
     failed_ids: tuple[int, ...]
-    """The images on which a target failed."""
+    """The images on which a finder failed."""
 
 
 class EvaluateResult(StageResult):
@@ -75,7 +75,7 @@ class EvaluateResult(StageResult):
 
 
 def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFacts:
-    """Write `evaluation.json`, `curves.json`, and `detections-<target>.json` of every target.
+    """Write `evaluation.json`, `curves.json`, and `detections-<finder>.json` of every finder.
 
     Raises:
         DatasetError: a dataset that changed during the run, or that the detections do not fit.
@@ -96,9 +96,9 @@ def run(request: EvaluateRequest, store: Store, directory: Path) -> EvaluateFact
     return EvaluateFacts(evaluation=evaluation, failed_ids=tuple(sorted(failed)))
 
 
-def detections_file(target: Target) -> str:
-    """The file of an artifact in which a target's detections are, as COCO results."""
-    return f"detections-{target}.json"
+def detections_file(finder: Finder) -> str:
+    """The file of an artifact in which a finder's detections are, as COCO results."""
+    return f"detections-{finder}.json"
 
 
 def read_curves(folder: Path) -> "CurvesByTarget":
@@ -116,19 +116,19 @@ def _curves_json() -> "TypeAdapter[CurvesByTarget]":
     return TypeAdapter(CurvesByTarget)
 
 
-def _found(request: EvaluateRequest, store: Store, directory: Path) -> "Iterator[tuple[Target, Found]]":
-    """What each target found, one at a time, its detections written down too."""
-    for target, shards in request.shards.items():
+def _found(request: EvaluateRequest, store: Store, directory: Path) -> "Iterator[tuple[Finder, Found]]":
+    """What each finder found, one at a time, its detections written down too."""
+    for finder, shards in request.shards.items():
         each = _gather(store, shards)
         detections = json.dumps(each.detections, allow_nan=False)
-        (directory / detections_file(target)).write_text(detections, encoding="utf-8")
+        (directory / detections_file(finder)).write_text(detections, encoding="utf-8")
         del detections
-        yield target, each
+        yield finder, each
         del each
 
 
 def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":
-    """What a target found on all its shards, in the order of the images."""
+    """What a finder found on all its shards, in the order of the images."""
     from roastery.evaluation.side_by_side import Found
 
     detections: list[dict[str, Any]] = []
@@ -150,7 +150,7 @@ def _gather(store: Store, shards: Sequence[ArtifactRef]) -> "Found":
 
 
 def _failed(store: Store, shards: Sequence[ArtifactRef]) -> list[int]:
-    """The images on which a target failed."""
+    """The images on which a finder failed."""
     return [int(image_id) for shard in shards for image_id in _read(store.fetch(shard) / FACTS_FILE)["failed_ids"]]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from roastery.digest import JSON
 from roastery.errors import RuntimeFailed
-from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming, Target
+from roastery.results import ArtifactRef, Finder, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec
 from roastery.stages.dataset import load_evaluated
-from roastery.stages.genuine import caffe2_identity
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
+from roastery.targets import module_of, runtimes
 
 DETECTIONS_FILE = "detections.json"
 """The shard's detections, as COCO's results: boxes xywh in pixels of the original image."""
@@ -22,7 +22,6 @@ SEGMENTS_FILE = "segments.json"
 """Of a panoptic model: segments and semantic labels, as `evaluation.segments` makes rows of them."""
 LATENCIES_FILE = "latencies.json"
 """Milliseconds of each image that did not fail, the model's call alone."""
-NET_FILES = ("model.pb", "model_init.pb")
 
 Model = Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]
 
@@ -33,7 +32,7 @@ class PredictRequest(Request):
     stage = "predict"
     packages = ("torch", "numpy", "Pillow", "pycocotools")
 
-    target: Target
+    finder: Finder
     shard: int
     shards: int
     resolved: ResolvedModel
@@ -45,27 +44,39 @@ class PredictRequest(Request):
 
     @property
     def label(self) -> str:
-        return f"{self.stage}-{self.target}-{self.shard}-of-{self.shards}"
+        return f"{self.stage}-{self.finder}-{self.shard}-of-{self.shards}"
 
     def inputs(self) -> Mapping[str, JSON]:
         model: dict[str, JSON] = {"source_sha256": self.resolved.source_sha256}
-        if self.target != "original":
+        identity: JSON = None
+        if self.finder != "original":
             # The net alone: that it was compared in another runtime too does not change what it detects.
-            model = {name: self.net().files[name] for name in NET_FILES}
+            target = runtimes()[self.finder]
+            model = {name: self.net().files[name] for name in target.files}
+            identity = target.identity(self.finder)
         return {
-            "target": self.target,
+            "finder": self.finder,
             "model": model,
             "config_sha256": self.resolved.config_sha256,
             "dataset_sha256": self.pinned.sha256,
             "shard": [self.shard, self.shards],
-            "caffe2": caffe2_identity() if self.target == "caffe2" else None,
+            "runtime": identity,
             "occasion": self.occasion,
         }
 
+    def modules(self) -> tuple[str, ...]:
+        if self.finder == "original":
+            return super().modules()
+        return (*super().modules(), module_of(runtimes()[self.finder].name))
+
+    def distributions(self) -> tuple[str, ...]:
+        own = () if self.finder == "original" else runtimes()[self.finder].packages
+        return tuple(dict.fromkeys((*self.packages, *own)))
+
     def net(self) -> ArtifactRef:
-        """The converted model, which every target but the original needs."""
+        """The converted model, which every finder but the original needs."""
         if self.converted is None:
-            raise ValueError(f"target {self.target!r} needs a converted model")
+            raise ValueError(f"finder {self.finder!r} needs a converted model")
         return self.converted
 
 
@@ -79,7 +90,7 @@ class PredictFacts(Facts):
 
 
 class PredictResult(StageResult):
-    """Detections of one shard by one target."""
+    """Detections of one shard by one finder."""
 
     facts: PredictFacts
 
@@ -148,10 +159,10 @@ _loaded = _Loaded()
 
 def _model(request: PredictRequest, store: Store) -> Model:
     digests = request.inputs()["model"]
-    key = (request.target, request.resolved.config_sha256, json.dumps(digests, sort_keys=True))
+    key = (request.finder, request.resolved.config_sha256, json.dumps(digests, sort_keys=True))
     if _loaded.key != key:
         unload()
-        _loaded.model = _load_original(request, store) if request.target == "original" else _load_net(request, store)
+        _loaded.model = _load_original(request, store) if request.finder == "original" else _load_net(request, store)
         _loaded.key = key
     model: Model = _loaded.model
     return model
@@ -177,10 +188,7 @@ def _load_original(request: PredictRequest, store: Store) -> Any:
 
 
 def _load_net(request: PredictRequest, store: Store) -> Any:
-    from roastery.caffe2.model import Caffe2Model
-
-    assert request.target != "original"
-    return Caffe2Model.load_protobuf(store.fetch(request.net()), runtime=request.target)
+    return runtimes()[request.finder].load(store.fetch(request.net()), request.finder)
 
 
 def _result(artifact: ArtifactRef, timing: StageTiming, facts: PredictFacts) -> PredictResult:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from roastery.data.vocabulary import Vocabulary
 from roastery.digest import JSON
 from roastery.report.files import CONFIG_FILE
-from roastery.results import ArtifactRef, PinnedDataset, ResolvedModel, StageResult, StageTiming, Target
+from roastery.results import ArtifactRef, Finder, LayerError, PinnedDataset, ResolvedModel, StageResult, StageTiming
 from roastery.spec import DatasetSpec, ExportSpec, GateSpec
 from roastery.stages.dataset import load_evaluated
 from roastery.stages.evaluate import STAGE as EVALUATE
 from roastery.stages.evaluate import detections_file, read_curves
 from roastery.stages.stage import Facts, Request, Stage, read_facts
 from roastery.store import Store
+from roastery.targets import TargetName, target_of
 
 if TYPE_CHECKING:
     from roastery.report.facts import ReportFacts
@@ -38,9 +39,11 @@ class ReportRequest(Request):
     resolved: ResolvedModel
     dataset: DatasetSpec
     pinned: PinnedDataset
+    target: TargetName = "caffe2"
     converted: ArtifactRef
     onnx: ArtifactRef
     operators: dict[str, int]
+    layers: tuple[LayerError, ...] = ()
     export: ExportSpec = ExportSpec()
     gate: GateSpec
     timings: tuple[StageTiming, ...]
@@ -85,21 +88,21 @@ def run(request: ReportRequest, store: Store, directory: Path) -> NoFacts:
     return NoFacts()
 
 
-class _Detections(Mapping[Target, Any]):
-    """Every target's detections, read when they are asked for: those of all together take much memory."""
+class _Detections(Mapping[Finder, Any]):
+    """Every finder's detections, read when they are asked for: those of all together take much memory."""
 
-    def __init__(self, folder: Path, targets: Sequence[Target]) -> None:
+    def __init__(self, folder: Path, finders: Sequence[Finder]) -> None:
         self._folder = folder
-        self._targets = targets
+        self._finders = finders
 
-    def __getitem__(self, target: Target) -> Any:
-        return json.loads((self._folder / detections_file(target)).read_bytes())
+    def __getitem__(self, finder: Finder) -> Any:
+        return json.loads((self._folder / detections_file(finder)).read_bytes())
 
-    def __iter__(self) -> Iterator[Target]:
-        return iter(self._targets)
+    def __iter__(self) -> Iterator[Finder]:
+        return iter(self._finders)
 
     def __len__(self) -> int:
-        return len(self._targets)
+        return len(self._finders)
 
 
 def read_classes(folder: Path) -> Vocabulary:
@@ -114,12 +117,12 @@ def _facts(request: ReportRequest, store: Store) -> "ReportFacts":
 
     sizes: dict[str, int] = {}
     digests: dict[str, str] = {}
-    for artifact in (request.converted, request.onnx):
-        folder = store.fetch(artifact)
-        files = {name: digest for name, digest in artifact.files.items() if name.startswith("model")}
-        sizes |= {name: (folder / name).stat().st_size for name in files}
-        digests |= files
+    for name, artifact in target_of(request.target).origins(request.converted, request.onnx).items():
+        sizes[name] = (store.fetch(artifact) / name).stat().st_size
+        digests[name] = artifact.files[name]
     return ReportFacts(
+        target=request.target,
+        layers=request.layers,
         meta_architecture=request.resolved.meta_architecture,
         source=request.resolved.source,
         gate=GatePolicy(**request.gate.model_dump()),

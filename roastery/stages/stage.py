@@ -35,7 +35,7 @@ class Request(BaseModel):
 
     stage: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
-    """Distributions whose versions decide what the stage makes."""
+    """Distributions whose versions decide what the stage makes, whatever it is asked."""
     holds_weights: ClassVar[bool] = False
     """Whether it holds a whole model: what the stage before left of one goes first."""
 
@@ -44,6 +44,11 @@ class Request(BaseModel):
     @property
     def label(self) -> str:
         """The stage, and which part of it where it has several: fit for a file's name."""
+        return self.stage
+
+    @property
+    def step(self) -> str:
+        """What a person is told that is done: the stage, and for what where there are several."""
         return self.stage
 
     @abstractmethod
@@ -60,7 +65,15 @@ class Request(BaseModel):
         Raises:
             UserError: an input that is not there.
         """
-        return stage_key(self.stage, self.inputs(), [type(self).__module__], self.packages)
+        return stage_key(self.stage, self.inputs(), self.modules(), self.distributions())
+
+    def modules(self) -> tuple[str, ...]:
+        """Where the stage's code begins."""
+        return (type(self).__module__,)
+
+    def distributions(self) -> tuple[str, ...]:
+        """Distributions whose versions decide what the stage makes."""
+        return self.packages
 
 
 class Facts(BaseModel):

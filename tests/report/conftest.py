@@ -99,6 +99,7 @@ def conversion(box_model, shapes, tmp_path_factory):
     """A demo model taken through the stages on six images, judged in the torch runtime."""
     from roastery.stages.convert_caffe2 import STAGE as CONVERT
     from roastery.stages.convert_caffe2 import ConvertCaffe2Request
+
     from roastery.stages.evaluate import STAGE as EVALUATE
     from roastery.stages.evaluate import EvaluateRequest
     from roastery.stages.export_onnx import STAGE as EXPORT

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel
+from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 
 from roastery.digest import file_sha256
 from roastery.results import ArtifactRef, Measures, ParitySummary, PinnedDataset, ResolvedModel, StageTiming
 from roastery.spec import DatasetSpec, GateSpec, ModelSpec, SampleSpec
 from roastery.stages import STAGES, convert_caffe2, predict
-from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 from roastery.stages.evaluate import EvaluateRequest
 from roastery.stages.export_onnx import ExportOnnxRequest
 from roastery.stages.predict import PredictRequest

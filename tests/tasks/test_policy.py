@@ -5,6 +5,7 @@ from typing import Any, cast
 import pytest
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
+from tasks.convert_caffe2 import convert_caffe2
 
 from roastery.errors import (
     CheckpointError,
@@ -18,7 +19,6 @@ from roastery.errors import (
     WeightsUnavailable,
 )
 from roastery.spec import PipelineConfig, RetrySpec, Timeouts
-from tasks.convert_caffe2 import convert_caffe2
 from tasks.evaluate import evaluate
 from tasks.export_onnx import export_onnx
 from tasks.fetch_weights import fetch_weights

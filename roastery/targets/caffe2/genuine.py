@@ -2,29 +2,13 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
-
-from roastery.errors import Caffe2Unavailable
-from roastery.spec import Runtimes
-
-RuntimeName = Literal["torch", "caffe2"]
 
 
-def chosen_runtimes(wanted: Runtimes) -> tuple[RuntimeName, ...]:
-    """The runtimes that judge, the embedded one first. `auto` takes genuine Caffe2 where it is installed.
-
-    Raises:
-        Caffe2Unavailable: genuine Caffe2 is wanted by name and is not there.
+def require_caffe2() -> None:
+    """Raises:
+    Caffe2Unavailable: it is not there.
     """
-    if wanted == "torch":
-        return ("torch",)
-    try:
-        _interpreter()
-    except Caffe2Unavailable:
-        if wanted == "auto":
-            return ("torch",)
-        raise
-    return ("caffe2",) if wanted == "caffe2" else ("torch", "caffe2")
+    _interpreter()
 
 
 def caffe2_identity() -> str:
