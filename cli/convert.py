@@ -14,10 +14,12 @@ from rich.table import Table
 
 from cli import FAILED
 from cli.plain import plain
+from cli.targets import TargetChoice
 from cli.transfer import transferring
+from roastery.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roastery.conversion import Advance, ConversionOutcome, RuntimeName
+    from roastery.conversion import Advance, ConversionOutcome
     from roastery.results import Evaluation
     from roastery.weights.fetch import Told
 
@@ -42,7 +44,7 @@ class RuntimeChoice(StrEnum):
     BOTH = "both"
 
 
-_RUNTIMES: "dict[RuntimeChoice, tuple[RuntimeName, ...]]" = {
+_RUNTIMES: dict[RuntimeChoice, tuple[str, ...]] = {
     RuntimeChoice.TORCH: ("torch",),
     RuntimeChoice.CAFFE2: ("caffe2",),
     RuntimeChoice.BOTH: ("torch", "caffe2"),
@@ -65,9 +67,19 @@ def convert(
     run_eval: Annotated[
         bool, typer.Option("--run-eval", help="Evaluate original and converted model on DATASETS.TEST.")
     ] = False,
+    target: Annotated[TargetChoice, typer.Option(help="What it is converted to.")] = TargetChoice("caffe2"),  # noqa: B008
     runtime: Annotated[
-        RuntimeChoice, typer.Option(help="Where the net is checked; caffe2 is the genuine one.")
+        RuntimeChoice, typer.Option(help="Where a Caffe2 net is checked; caffe2 is the genuine one.")
     ] = RuntimeChoice.TORCH,
+    float_layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--float-layer",
+            metavar="NAME",
+            help="Of onnxruntime-int8: a layer that stays float32, or a glob as 'backbone.fpn_*'; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     sample_images: Annotated[
         list[Path] | None,
         typer.Option(
@@ -97,9 +109,10 @@ def convert(
     ] = None,
     datasets: Annotated[Path, typer.Option(help="Folder in which datasets are registered.")] = Path("configs/datasets"),
 ) -> None:
-    """Convert one detectron2 model to Caffe2, and check that nothing is lost.
+    """Convert one detectron2 model to Caffe2 or another target, and check that nothing is lost.
 
-    Leaves model.pb, model_init.pb, model.pbtxt, model.svg, model.onnx, model.pt2 and manifest.json in the folder.
+    Leaves model.pb, model_init.pb, model.pbtxt, model.svg, model.onnx, model.pt2 and manifest.json in the folder; of
+    ONNX Runtime's targets model.onnx, of standard operators alone, and manifest.json.
     Exits with 1 where the converted model is not the original's equal, with 2 where something must be mended.
 
     Examples:
@@ -118,11 +131,18 @@ def convert(
 
     roastery convert --config-file config.yaml --output out --custom-module my_project.backbones MODEL.WEIGHTS m.pth
 
+    roastery convert --config-file config.yaml --output out --target onnxruntime MODEL.WEIGHTS model_final.pkl
+
     roastery convert --config-file lazy.py --output out --source detectron2 train.init_checkpoint model_final.pth
     """  # noqa: E501  (an example is one line)
     from roastery.conversion import Code, convert_to_directory
+    from roastery.evaluation.gate import GatePolicy
     from roastery.spec import ExportSpec
+    from roastery.targets import target_of
 
+    chosen = target_of(target.value)
+    if float_layers and "float_layers" not in chosen.options:
+        raise ConfigError(f"--float-layer is of a target that rounds, not of {target.value}; leave it out")
     console = Console(soft_wrap=True, highlight=False)
     code = Code(source.value, tuple(custom_modules or ()), Path.cwd() if custom_modules else None)
     console.print(f"Converting [bold]{plain(str(config_file))}[/bold]")
@@ -132,7 +152,10 @@ def convert(
         config_file,
         output,
         overrides or (),
-        runtimes=_RUNTIMES[runtime],
+        runtimes=_RUNTIMES[runtime] if target.value == "caffe2" else None,
+        target=chosen,
+        settings={"float_layers": list(float_layers)} if float_layers else {},
+        policy=GatePolicy(**chosen.usual_gate.model_dump()),
         run_eval=run_eval,
         sample_images=sample_images or (),
         datasets=datasets,

@@ -4,21 +4,15 @@ The steps are the pipeline's, one after another in this process; the folder is w
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 from yacs.config import CfgNode
 
-from roastery.caffe2.caffe2_runtime import Caffe2Runtime, find_caffe2_python
-from roastery.caffe2.convert import convert
-from roastery.caffe2.draw import DRAWING_FILE, draw_svg
-from roastery.caffe2.model import Caffe2Model
-from roastery.caffe2.nets import Nets, net_argument, save_nets
-from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.config import class_count
 from roastery.conversion_inputs import find_dataset, find_weights, sample_inputs
 from roastery.conversion_manifest import FILES, MANIFEST_FILE, ONNX_FILE, PROGRAM_FILE, ReadFrom, write_manifest
@@ -27,24 +21,25 @@ from roastery.data.dataset import load_dataset
 from roastery.data.preprocess import net_inputs
 from roastery.data.sampling import in_batches
 from roastery.detectors.detector import Detector, detect_eagerly
-from roastery.digest import file_sha256
-from roastery.errors import DatasetError, DrawingUnavailable
+from roastery.digest import JSON, file_sha256
+from roastery.errors import DatasetError
 from roastery.evaluation.gate import GatePolicy
 from roastery.evaluation.predict import Model
-from roastery.evaluation.sample_parity import Arrays, compare_on_sample
+from roastery.evaluation.sample_parity import compare_on_sample
 from roastery.evaluation.side_by_side import evaluate_side_by_side
-from roastery.export.onnx import export_onnx, load_onnx, save_onnx
+from roastery.export.onnx import export_onnx, save_onnx
 from roastery.export.trace import save_program, trace
 from roastery.output_folder import replaced_folder
-from roastery.results import Evaluation, Finder, ModelSource, ParitySummary
+from roastery.results import Evaluation, Finder, LayerError, ModelSource, ParitySummary
 from roastery.sources.live.lazy import is_lazy
 from roastery.sources.native import net_arguments
 from roastery.sources.source import Original, Source, open_source
 from roastery.spec import ExportSpec, SourceKind
+from roastery.targets import target_of
+from roastery.targets.target import Arrays, Made, Target
 from roastery.weights.fetch import Told, silently
 from roastery.zoo import find_config
 
-RuntimeName = Literal["torch", "caffe2"]
 Advance = Callable[[], None]
 DATASETS_FOLDER = Path("configs/datasets")
 
@@ -111,6 +106,7 @@ class ConversionOutcome:
         sample: what the sample was, for a person.
         evaluation: None where it was not asked for.
         warnings: what could not be done and was done without.
+        layers: of a target that rounds, the worst layers.
         seconds: step to its wall time.
     """
 
@@ -122,6 +118,7 @@ class ConversionOutcome:
     sample: str
     evaluation: Evaluation | None
     warnings: tuple[str, ...]
+    layers: Sequence[LayerError]
     seconds: Mapping[str, float]
 
     @property
@@ -134,7 +131,7 @@ def convert_to_directory(
     config_file: Path,
     output: Path,
     overrides: Sequence[str] = (),
-    runtimes: Sequence[RuntimeName] = ("torch",),
+    runtimes: Sequence[str] | None = None,
     run_eval: bool = False,
     sample_images: Sequence[Path] = (),
     datasets: Path = DATASETS_FOLDER,
@@ -142,8 +139,10 @@ def convert_to_directory(
     progress: Progress | None = None,
     export: ExportSpec | None = None,
     code: Code | None = None,
+    target: Target | None = None,
+    settings: Mapping[str, JSON] | None = None,
 ) -> ConversionOutcome:
-    """Convert a model and leave `FILES` in a folder, which appears only when it is whole.
+    """Convert a model and leave its files in a folder, which appears only when it is whole.
 
     A net that differs from the detector, or that fails the gate, is left all the same; the manifest has the verdict.
 
@@ -152,21 +151,26 @@ def convert_to_directory(
             directory, else to this file; or an address, from which it is fetched once.
         output: a new or empty folder, or one that holds an earlier conversion, which is replaced.
         overrides: KEY VALUE KEY VALUE ..., over the config.
-        runtimes: in which the net is compared with the detector, and evaluated.
+        runtimes: in which the net is compared with the detector, and evaluated; default: the target's first.
         run_eval: evaluate the original and the net on the config's first DATASETS.TEST, found in the folder `datasets`.
         export: what kind of net is made; default: of one image, raw where the original's is.
         code: who builds the model, and with which modules of the user's; default: Roastery's parts alone.
+        target: what it is converted to; default: Caffe2.
+        settings: how, as `Target.settings` gives them.
         sample_images: images to compare on; default: some of that dataset, else a drawn one.
 
     Raises:
         UserError: what the user can mend, in one line.
-        RuntimeFailed: genuine Caffe2 died.
+        RuntimeFailed: a runtime died.
         WeightsUnavailable: the address of MODEL.WEIGHTS did not answer.
     """
     steps, export = _Steps(progress or Silent()), export or ExportSpec()
+    target = target or target_of("caffe2")
+    runtimes = runtimes or [*target.runtimes][:1]
+    for runtime in runtimes:
+        # What is not installed is said before anything is done.
+        target.identity(runtime)
     with replaced_folder(output, FILES) as staging:
-        if "caffe2" in runtimes:
-            find_caffe2_python()
         code = code or Code()
         config_file = config_file if code.kind == "detectron2" and is_lazy(config_file) else find_config(config_file)
         source = open_source(code.source(config_file, overrides))
@@ -191,24 +195,44 @@ def convert_to_directory(
                     f"{dataset.annotations}: has {len(dataset.category_ids)} categories, but the model "
                     f"{classes} classes; evaluate on the dataset that it was trained for"
                 )
-        nets = _export(config, detector, export.batch, staging, steps)
-        warnings = _draw(nets, staging, steps)
+        batches = in_batches(sample, export.batch)
+        road = _Road(target, runtimes, settings or {})
+        made = _convert(road, config, detector, batches, staging, steps)
         parity = tuple(
-            _parity(runtime, nets, config, detector, in_batches(sample, export.batch), steps) for runtime in runtimes
+            _parity(road, runtime, staging, config, detector, batches, steps) for runtime in runtimes if target.exact
         )
         evaluation = None
         if dataset is not None:
             evaluation = _evaluate(
-                source, config_file, model.original, nets, dataset, parity, policy or GatePolicy(), steps
+                source, config_file, model.original, road, staging, dataset, parity, policy or GatePolicy(), steps
             )
-        operators = dict(sorted(Counter(operator.type for operator in nets.predict_net.op).items()))
+        described = target.describe(staging)
         digest, size = file_sha256(weights), weights.stat().st_size
         read = ReadFrom(config, weights.name, digest, size, code.kind, code.run_with(config_file))
-        device = net_argument(nets.predict_net, "device", "cpu")
-        sizes = write_manifest(staging, nets, read, operators, parity, evaluation)
+        sizes = write_manifest(staging, target, described, read, parity, evaluation)
+    operators = dict(sorted(described.operators.items()))
+    device = str(described.arguments.get("device", "cpu"))
     return ConversionOutcome(
-        output, sizes, operators, device, parity, sampled_from, evaluation, tuple(warnings), dict(steps.seconds)
+        output,
+        sizes,
+        operators,
+        device,
+        parity,
+        sampled_from,
+        evaluation,
+        tuple(made.warnings),
+        made.layers,
+        dict(steps.seconds),
     )
+
+
+@dataclass(frozen=True)
+class _Road:
+    """Where a model goes, what judges it there, and how it is converted."""
+
+    target: Target
+    runtimes: Sequence[str]
+    settings: Mapping[str, JSON]
 
 
 @dataclass(frozen=True)
@@ -226,60 +250,81 @@ class _Steps:
         self.seconds[text] = time.perf_counter() - started
 
 
-def _export(config: CfgNode, detector: Detector, batch: int, staging: Path, steps: _Steps) -> Nets:
-    with steps.step("trace"):
-        traced = trace(detector, net_arguments(config, detector), batch)
-        save_program(traced, staging / PROGRAM_FILE)
-    with steps.step("export to ONNX"):
-        save_onnx(export_onnx(traced), staging / ONNX_FILE)
-    with steps.step("convert to Caffe2"):
-        # From the file, as the pipeline does: what is converted is what is left, rounded as ONNX rounds its attributes.
-        nets = convert(load_onnx(staging / ONNX_FILE))
-        save_nets(nets, staging)
-    return nets
+@dataclass(frozen=True)
+class _Inputs:
+    """What the sampled images are to a net, made anew for each time that they are asked for."""
+
+    batches: Sequence[Sequence[Mapping[str, Any]]]
+    divisibility: int
+    mean: Sequence[float]
+
+    def __iter__(self) -> Iterator[Arrays]:
+        return (net_inputs(batch, self.divisibility, self.mean) for batch in self.batches)
 
 
-def _draw(nets: Nets, staging: Path, steps: _Steps) -> list[str]:
-    try:
-        with steps.step("draw the graph"):
-            draw_svg(nets.predict_net, staging / DRAWING_FILE)
-    except DrawingUnavailable as error:
-        return [str(error)]
-    return []
+def _inputs(batches: Sequence[Sequence[Mapping[str, Any]]], config: CfgNode, detector: Detector) -> _Inputs:
+    return _Inputs(batches, detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+
+
+def _convert(
+    road: _Road,
+    config: CfgNode,
+    detector: Detector,
+    batches: Sequence[Sequence[Mapping[str, Any]]],
+    staging: Path,
+    steps: _Steps,
+) -> Made:
+    """Trace, export and convert. The program and the exported ONNX are left where the target keeps that ONNX too."""
+    keeps = ONNX_FILE in road.target.extras
+    with ExitStack() as scratch:
+        exported = staging if keeps else Path(scratch.enter_context(TemporaryDirectory(prefix="roastery-")))
+        with steps.step("trace"):
+            traced = trace(detector, net_arguments(config, detector), len(batches[0]))
+            if keeps:
+                save_program(traced, staging / PROGRAM_FILE)
+        with steps.step("export to ONNX"):
+            save_onnx(export_onnx(traced), exported / ONNX_FILE)
+        del traced
+        with steps.step(f"convert to {road.target.title}"):
+            # From the file, as the pipeline does: what is converted is what is left, rounded as ONNX rounds attributes.
+            inputs = _inputs(batches, config, detector)
+            return road.target.convert(exported / ONNX_FILE, staging, inputs, road.settings)
 
 
 def _parity(
-    runtime: RuntimeName,
-    nets: Nets,
+    road: _Road,
+    runtime: str,
+    staging: Path,
     config: CfgNode,
     detector: Detector,
     batches: Sequence[Sequence[Mapping[str, Any]]],
     steps: _Steps,
 ) -> ParitySummary:
     def expected() -> Iterator[tuple[Arrays, Arrays]]:
-        for batch in batches:
-            inputs = net_inputs(batch, detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+        for inputs in _inputs(batches, config, detector):
             yield inputs, detect_eagerly(detector, inputs)
             advance()
 
-    with (
-        steps.step(f"compare in {runtime}", len(batches)) as advance,
-        TorchRuntime(nets) if runtime == "torch" else Caffe2Runtime(nets) as running,
-    ):
-        return compare_on_sample(running.run, expected(), runtime)
+    with steps.step(f"compare in {runtime}", len(batches)) as advance:
+        model = road.target.load(staging, runtime)
+        try:
+            return compare_on_sample(lambda inputs: model.run(**inputs), expected(), runtime)
+        finally:
+            model.close()
 
 
 def _evaluate(
     source: Source,
     config_file: Path,
     original: Original,
-    nets: Nets,
+    road: _Road,
+    staging: Path,
     dataset: CocoDataset,
     parity: Sequence[ParitySummary],
     policy: GatePolicy,
     steps: _Steps,
 ) -> Evaluation:
-    converted = {summary.runtime: Caffe2Model(nets, summary.runtime) for summary in parity}  # type: ignore[arg-type]
+    converted = {runtime: road.target.load(staging, runtime) for runtime in road.runtimes}
     models: dict[Finder, Model] = {"original": original, **converted}
     batch = next(iter(converted.values())).batch if converted else 1
     name = config_file.resolve().parent.name if config_file.stem == "config" else config_file.stem

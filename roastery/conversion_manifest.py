@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,19 +12,18 @@ from typing import Any
 from yacs.config import CfgNode
 
 import roastery
-from roastery.caffe2.arguments import argument_value
-from roastery.caffe2.draw import DRAWING_FILE
-from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, TEXT_FILE, Nets
 from roastery.config import dump_config, family
 from roastery.digest import file_sha256
 from roastery.results import Evaluation, ParitySummary
 from roastery.spec import SourceKind
+from roastery.targets import TARGETS, target_of
+from roastery.targets.target import Description, Target
 
 ONNX_FILE = "model.onnx"
 PROGRAM_FILE = "model.pt2"
 MANIFEST_FILE = "manifest.json"
-FILES = frozenset({PREDICT_FILE, INIT_FILE, TEXT_FILE, DRAWING_FILE, ONNX_FILE, PROGRAM_FILE, MANIFEST_FILE})
-"""All that a conversion leaves."""
+FILES = frozenset({PROGRAM_FILE, MANIFEST_FILE}.union(*(target_of(name).kept for name in TARGETS)))
+"""All that a conversion may leave, whatever its target is."""
 
 # Parity stands beside the evaluation; latencies differ from run to run, and the same inputs give the same manifest.
 _NOT_REPEATED = {"parity", "latency"}
@@ -54,9 +53,9 @@ class ReadFrom:
 
 def write_manifest(
     directory: Path,
-    nets: Nets,
+    target: Target,
+    described: Description,
     source: ReadFrom,
-    operators: Mapping[str, int],
     parity: Sequence[ParitySummary],
     evaluation: Evaluation | None,
 ) -> dict[str, int]:
@@ -68,6 +67,7 @@ def write_manifest(
     files = sorted(path for path in directory.iterdir())
     content: dict[str, Any] = {
         "format": 1,
+        "target": target.name,
         "meta_architecture": family(source.config),
         "source": {
             "kind": source.kind,
@@ -79,10 +79,10 @@ def write_manifest(
         },
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
         "net": {
-            "inputs": [name for name in nets.predict_net.external_input if name not in nets.init_net.external_output],
-            "outputs": list(nets.predict_net.external_output),
-            "arguments": {argument.name: argument_value(argument) for argument in nets.predict_net.arg},
-            "operators": dict(operators),
+            "inputs": list(described.inputs),
+            "outputs": list(described.outputs),
+            "arguments": dict(described.arguments),
+            "operators": dict(described.operators),
         },
         "verdict": {
             "passed": all(summary.passed for summary in parity) and (evaluation is None or evaluation.passed),

@@ -5,13 +5,21 @@ from pathlib import Path
 import pytest
 
 from roastery.outcome import FOLDER, leave, take
-from roastery.results import Figure, ModelSummary
+from roastery.results import Figure, ModelSummary, TargetSummary
 from roastery.store import Store
 
 SUMMARY = ModelSummary(
     model="m",
     ended="passed",
-    figures=(Figure(iou_type="bbox", metric="AP", original=50.0, converted=49.5),),
+    targets=(
+        TargetSummary(
+            target="caffe2",
+            passed=True,
+            figures=(Figure(iou_type="bbox", metric="AP", original=50.0, converted=49.5),),
+            judged_by="torch",
+            artifacts="/store/convert/0",
+        ),
+    ),
     seconds=1.5,
 )
 
@@ -47,5 +55,5 @@ def test_a_store_that_takes_nothing_is_no_trouble_of_the_run(tmp_path: Path, cap
 
 
 def test_the_difference_is_converted_minus_original_and_nothing_where_one_is_missing() -> None:
-    assert SUMMARY.figures[0].difference == -0.5
+    assert SUMMARY.targets[0].figures[0].difference == -0.5
     assert Figure(iou_type="bbox", metric="AP", original=None, converted=1.0).difference is None

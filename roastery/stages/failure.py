@@ -68,7 +68,7 @@ def failure_of(store: Store, request: Request, error: BaseException) -> StageFai
     folder = folder_of(store, request)
     left = _is_left(folder)
     return StageFailure(
-        stage=request.stage,
+        stage=request.step,
         reason=reason_of(error),
         mistake=isinstance(error, UserError),
         look=folder if left else None,

@@ -8,7 +8,7 @@ runs. It brings no trace and no operator of its own.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,8 @@ from roastery.spec import GateSpec, ModelSpec, PipelineConfig
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
+NET_INPUTS = ("data", "im_info", "rois")
+"""The names that a net's inputs have, of whatever target it is."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -41,11 +43,21 @@ class Made:
 
 @dataclass(frozen=True)
 class Description:
-    """What a converted model's files say of it, without its being run."""
+    """What a converted model's files say of it, without its being run.
+
+    Attributes:
+        batch: how many images it takes at once.
+        operators: type to count.
+        inputs, outputs: their names.
+        arguments: the original's net arguments, as `size_divisibility`.
+    """
 
     meta_architecture: str
     batch: int
-    operators: Mapping[str, int] = field(default_factory=dict)
+    operators: Mapping[str, int]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    arguments: Mapping[str, Any]
 
 
 class ConvertedModel(Protocol):
@@ -91,6 +103,8 @@ class Target(ABC):
             may be of one target alone.
         needs: distributions that running a model takes, beside Roastery's own.
         packages: distributions whose versions decide what is made.
+        options: the names that its `settings` may have.
+        usual_gate: how it is judged where nobody says it.
         exact: whether its outputs must agree with the detector's on the sample.
     """
 
@@ -103,7 +117,9 @@ class Target(ABC):
     runtimes: Mapping[str, str]
     needs: tuple[str, ...]
     packages: tuple[str, ...]
+    options: tuple[str, ...] = ()
     exact: bool = True
+    usual_gate: GateSpec = GateSpec()
 
     @abstractmethod
     def chosen(self, model: ModelSpec) -> tuple[str, ...]:

@@ -77,12 +77,12 @@ def test_a_fleet_started_by_the_form_is_found_with_its_table(form: Any, up: Any,
     assert run["parameters"]["models"] == ["b*"]
     assert run["parameters"]["max_ap_delta"] == 0.5
     children = up.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
-    assert {child["name"] for child in children} == {"boxes to Caffe2", "broken to Caffe2"}
+    assert {child["name"] for child in children} == {"convert boxes", "convert broken"}
 
     form.goto(f"{up.prefect}/runs/flow-run/{run['id']}")
-    form.get_by_text("all models to Caffe2").first.wait_for()
+    form.get_by_text("convert all models").first.wait_for()
     form.locator("#subflow-runs").click()
-    form.get_by_text("boxes to Caffe2").first.wait_for()
+    form.get_by_text("convert boxes").first.wait_for()
     form.locator("#artifacts").click()
     form.get_by_text("1 of 2 models passed.").first.wait_for()
     form.set_viewport_size({"width": 1700, "height": 560})

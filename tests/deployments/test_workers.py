@@ -30,7 +30,7 @@ def converted(installation: Any) -> Any:
 def test_a_run_started_as_the_ui_does_converts_the_model(installation: Any, converted: Any) -> None:
     assert converted["state"]["type"] == "COMPLETED", installation.said()
     assert converted["state"]["message"] == "version 1 of boxes.caffe2"
-    assert converted["name"] == "boxes to Caffe2"
+    assert converted["name"] == "convert boxes"
     assert converted["parameters"]["model"] == "boxes"
     assert converted["work_pool_name"] == "roastery-models"
     assert {"roastery"} <= set(converted["tags"])
@@ -106,7 +106,7 @@ def test_a_fleet_gives_each_of_its_models_a_run_of_the_deployment_and_tells_of_t
     assert (over["state"]["type"], over["state"]["message"]) == ("FAILED", "1 of 2 failed: broken")
     wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
     (child,) = installation.ask("/flow_runs/filter", wanted)
-    assert (child["name"], child["work_pool_name"]) == ("broken to Caffe2", "roastery-models")
+    assert (child["name"], child["work_pool_name"]) == ("convert broken", "roastery-models")
     assert child["idempotency_key"] == f"{run}:broken:1"
     boxes, broken = json.loads(installation.artifact("fleet", run)["data"])
     assert (boxes["model"], boxes["seconds"], boxes["version"], boxes["difference"]) == ("boxes", "unchanged", 1, 0.0)

@@ -68,8 +68,8 @@ def test_each_model_is_a_run_under_the_fleets(converted: Converted, model: Model
         parent = state.state_details.flow_run_id
         wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
         (run,) = client.read_flow_runs(flow_run_filter=wanted)
-        assert client.read_flow_run(parent).name == "all models to Caffe2"
-    assert run.name == "broken to Caffe2"
+        assert client.read_flow_run(parent).name == "convert all models"
+    assert run.name == "convert broken"
     assert run.state.is_failed()
     assert run.state.message.startswith("resolve: /nowhere/w.pkl: no such checkpoint")
     assert run.parameters["model"] == "broken"

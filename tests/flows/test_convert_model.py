@@ -246,17 +246,17 @@ def test_an_artifact_damaged_after_it_was_found_is_built_again_in_the_same_run(
     run_model: Any, converted: Converted, model: ModelSpec, few: DatasetSpec, watched: Any, tmp_path: Path
 ) -> None:
     elsewhere = copied(converted[0], tmp_path)
-    shutil.rmtree(tmp_path / "store" / "convert_caffe2")
+    shutil.rmtree(tmp_path / "store" / "convert")
     (onnx,) = (tmp_path / "store" / "export_onnx").glob("*/model.onnx")
     whole = onnx.read_bytes()
 
     def damage(progress: Progress) -> None:
-        if (progress.stage, progress.event) == ("convert_caffe2", "begins") and not watched.asked:
+        if (progress.stage, progress.event) == ("convert caffe2", "begins") and not watched.asked:
             onnx.write_bytes(whole[:-1] + b"\0")
 
     with listening(damage):
         outcome = outcome_of(run_model(model, few, elsewhere))
-    assert watched.asked == ["convert_caffe2", "export_onnx", "convert_caffe2"]
+    assert watched.asked == ["convert caffe2", "export_onnx", "convert caffe2"]
     assert onnx.read_bytes() == whole
     assert outcome.passed
     assert len(versions_in(elsewhere, f"{model.name}.caffe2")) == 1

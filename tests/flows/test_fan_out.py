@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.fan_out import ATTEMPTS, Ended, fan_out
-from roastery.results import Figure, ModelSummary, Registered
+from roastery.results import Figure, ModelSummary, Registered, TargetSummary
 
 ENDINGS = st.sampled_from(["passed", "failed", "crashed", "timed out"])
 
@@ -131,7 +131,13 @@ def full(model: str) -> ModelSummary:
         tracking_uri="http://127.0.0.1:5000",
         created=True,
     )
-    places = {"report": f"/srv/store/report/{model * 12}", "artifacts": f"/srv/store/convert_caffe2/{model * 12}"}
-    return ModelSummary(
-        model=model, ended="passed", figures=figures, judged_by="caffe2", registered=registered, seconds=1.5, **places
+    target = TargetSummary(
+        target="caffe2",
+        passed=True,
+        figures=figures,
+        judged_by="caffe2",
+        registered=registered,
+        report=f"/srv/store/report/{model * 12}",
+        artifacts=f"/srv/store/convert/{model * 12}",
     )
+    return ModelSummary(model=model, ended="passed", targets=(target,), seconds=1.5)

@@ -214,7 +214,7 @@ def test_a_collection_in_the_midst_of_a_conversion_leaves_it_alone(
     perform, removed = watched.perform, []
 
     def collecting_first(request: Any, *arguments: Any) -> Any:
-        if request.stage in ("convert_caffe2", "report"):
+        if request.stage in ("convert", "report"):
             removed.extend(gc(pipeline, tmp_path)["removed"])
         return perform(request, *arguments)
 

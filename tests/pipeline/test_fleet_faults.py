@@ -86,7 +86,7 @@ def test_a_process_that_crashes_each_time_is_its_models_failure_alone(two: Any) 
     assert any("boxes" in line and "passed (torch)" in line and "unchanged" in line for line in lines)
     assert any("other" in line and "crashed" in line for line in lines)
     assert "other: failed in run: the process of other was killed by SIGSEGV" in run.said
-    assert states(two.home, "convert_model") == [("other to Caffe2", "CRASHED")] * 2
+    assert states(two.home, "convert_model") == [("convert other", "CRASHED")] * 2
     assert [state for _, state in states(two.home, "convert_fleet")] == ["FAILED"]
 
 
@@ -95,5 +95,5 @@ def test_a_process_that_is_killed_once_is_started_again_and_passes(two: Any) -> 
     with Killer(run, "other", signal.SIGKILL, times=1) as killer:
         assert run.end() == 0, run.said
     assert len(killer.hit) == 1
-    assert states(two.home, "convert_model") == [("other to Caffe2", "CRASHED"), ("other to Caffe2", "COMPLETED")]
+    assert states(two.home, "convert_model") == [("convert other", "CRASHED"), ("convert other", "COMPLETED")]
     assert [state for _, state in states(two.home, "convert_fleet")] == ["COMPLETED"]

@@ -117,7 +117,7 @@ def check_one_version(project: Any, database: Path) -> None:
     filed = Path(mlflow.artifacts.download_artifacts(place, tracking_uri=project.tracking_uri))
     made = [
         file
-        for stage in ("convert_caffe2", "export_onnx")
+        for stage in ("convert", "export_onnx")
         for file in project.store.glob(f"{stage}/*/model*")
         if file.suffix != ".pt2"
     ]

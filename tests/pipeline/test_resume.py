@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.xdist_group("resume"), pytest.mark.timeout(900)]
 
 MEASURED = {"timing.json", "latencies.json"}
 """What the work cost, which no two runs share."""
-LONG = ("trace", "export_onnx", "convert_caffe2")
+LONG = ("trace", "export_onnx", "convert")
 """Stages that last, so that who is killed in one never gets to its end."""
 
 

@@ -97,9 +97,8 @@ class Converted:
 @pytest.fixture(scope="session")
 def conversion(box_model, shapes, tmp_path_factory):
     """A demo model taken through the stages on six images, judged in the torch runtime."""
-    from roastery.stages.convert_caffe2 import STAGE as CONVERT
-    from roastery.stages.convert_caffe2 import ConvertCaffe2Request
-
+    from roastery.stages.convert import STAGE as CONVERT
+    from roastery.stages.convert import ConvertRequest
     from roastery.stages.evaluate import STAGE as EVALUATE
     from roastery.stages.evaluate import EvaluateRequest
     from roastery.stages.export_onnx import STAGE as EXPORT
@@ -146,7 +145,8 @@ def conversion(box_model, shapes, tmp_path_factory):
     traced = do(TRACE, TraceRequest(model="box", resolved=resolved, sample=sampled)).artifact
     onnx = do(EXPORT, ExportOnnxRequest(model="box", program=traced)).artifact
     converted = do(
-        CONVERT, ConvertCaffe2Request(model="box", onnx=onnx, sample=sampled, traced=traced, runtimes=("torch",))
+        CONVERT,
+        ConvertRequest(target="caffe2", model="box", onnx=onnx, sample=sampled, traced=traced, runtimes=("torch",)),
     )
     shards = {
         target: (

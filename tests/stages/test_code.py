@@ -85,7 +85,7 @@ def test_every_stage_runs_with_the_custom_modules(
         traced = perform(trace.STAGE, trace.TraceRequest(**asked, sample=sampled.artifact, export=ExportSpec()), store)
         original = perform(
             predict.STAGE,
-            predict.PredictRequest(**asked, target="original", shard=1, shards=1, dataset=dataset, pinned=pinned),
+            predict.PredictRequest(**asked, finder="original", shard=1, shards=1, dataset=dataset, pinned=pinned),
             store,
         )
         folder = store.fetch(original.artifact)
@@ -157,7 +157,7 @@ def test_a_live_model_is_its_own_original_in_every_stage(model: ModelSpec, datas
     request = predict.PredictRequest(
         model="mask",
         resolved=resolved,
-        target="original",
+        finder="original",
         shard=1,
         shards=1,
         dataset=dataset,

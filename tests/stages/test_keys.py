@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel
-from roastery.stages.convert_caffe2 import ConvertCaffe2Request
 
 from roastery.digest import file_sha256
 from roastery.results import ArtifactRef, Measures, ParitySummary, PinnedDataset, ResolvedModel, StageTiming
 from roastery.spec import DatasetSpec, GateSpec, ModelSpec, SampleSpec
-from roastery.stages import STAGES, convert_caffe2, predict
+from roastery.stages import STAGES
+from roastery.stages.convert import ConvertRequest
 from roastery.stages.evaluate import EvaluateRequest
 from roastery.stages.export_onnx import ExportOnnxRequest
 from roastery.stages.predict import PredictRequest
@@ -27,6 +27,7 @@ from roastery.stages.sample import SampleRequest
 from roastery.stages.stage import Request
 from roastery.stages.trace import TraceRequest
 from roastery.stages.worker import load_stage
+from roastery.targets import caffe2
 
 HERE, THERE = Path("/here"), Path("/there")
 
@@ -52,7 +53,7 @@ RESOLVED = ResolvedModel(
 )
 PINNED = PinnedDataset(name="d", sha256="d0", images=4, sample_sha256="p0")
 DATASET = DatasetSpec(name="d", images=HERE, annotations=HERE / "a.json")
-NET = artifact("convert_caffe2", "model.pb", "model_init.pb", "model.svg")
+NET = artifact("convert", "model.pb", "model_init.pb", "model.svg")
 TIMING = StageTiming(stage="trace", seconds=1.0, peak_memory_mb=1.0, cached=False)
 PARITY = ParitySummary(passed=True, images=4, differences=(), largest={}, runtime="torch")
 
@@ -60,7 +61,8 @@ REQUESTS: dict[str, Request] = {
     "sample": SampleRequest(model="m", resolved=RESOLVED, dataset=DATASET, pinned=PINNED, sample=SampleSpec()),
     "trace": TraceRequest(model="m", resolved=RESOLVED, sample=artifact("sample", "inputs.npz")),
     "export_onnx": ExportOnnxRequest(model="m", program=artifact("trace", "model.pt2", "outputs.npz")),
-    "convert_caffe2": ConvertCaffe2Request(
+    "convert": ConvertRequest(
+        target="caffe2",
         model="m",
         onnx=artifact("export_onnx", "model.onnx"),
         sample=artifact("sample", "inputs.npz"),
@@ -68,7 +70,7 @@ REQUESTS: dict[str, Request] = {
         runtimes=("torch",),
     ),
     "predict": PredictRequest(
-        model="m", target="torch", shard=1, shards=2, resolved=RESOLVED, dataset=DATASET, pinned=PINNED, converted=NET
+        model="m", finder="torch", shard=1, shards=2, resolved=RESOLVED, dataset=DATASET, pinned=PINNED, converted=NET
     ),
     "evaluate": EvaluateRequest(
         model="m",
@@ -143,18 +145,20 @@ FIELDS = {
     "export_onnx": Fields(
         {"program.files": {"model.pt2": "1"}}, ["model", "program.key", "program.uri", "program.stage"]
     ),
-    "convert_caffe2": Fields(
+    "convert": Fields(
         {
             "onnx.files": {"model.onnx": "1"},
             "sample.files": {"inputs.npz": "1"},
             "traced.files": {"outputs.npz": "1"},
             "runtimes": ("torch", "caffe2"),
+            "settings": {"float_layers": []},
+            "target": "onnxruntime",
         },
         ["model"] + [f"{name}.{field}" for name in ("onnx", "sample", "traced") for field in ("key", "uri", "stage")],
     ),
     "predict": Fields(
         {
-            "target": "caffe2",
+            "finder": "caffe2",
             "occasion": "a run",
             "shard": 2,
             "shards": 3,
@@ -197,8 +201,7 @@ FIELDS = {
 @pytest.fixture(autouse=True)
 def genuine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Genuine Caffe2, whether it is installed here or not."""
-    for module in (convert_caffe2, predict):
-        monkeypatch.setattr(module, "caffe2_identity", lambda: "1.10")
+    monkeypatch.setattr(caffe2, "caffe2_identity", lambda: "1.10")
 
 
 def changed(request: Any, path: str, value: Any) -> Any:
@@ -251,30 +254,26 @@ def test_what_decides_nothing_leaves_the_key(stage: str, path: str) -> None:
 
 def test_of_the_original_the_checkpoint_decides_and_of_a_net_the_net() -> None:
     net = REQUESTS["predict"]
-    original = changed(net, "target", "original")
+    original = changed(net, "finder", "original")
     assert changed(original, "resolved.source_sha256", "s1").key() != original.key()
     assert changed(original, "converted", None).key() == original.key()
     assert original.key() != net.key()
 
 
 @pytest.mark.parametrize(
-    ("stage", "module", "name"),
-    [
-        ("convert_caffe2", convert_caffe2, "caffe2_identity"),
-        ("convert_caffe2", convert_caffe2, "drawing_identity"),
-        ("predict", predict, "caffe2_identity"),
-    ],
+    ("stage", "name"),
+    [("convert", "caffe2_identity"), ("convert", "drawing_identity"), ("predict", "caffe2_identity")],
 )
 def test_another_caffe2_or_graphviz_changes_the_key_where_it_is_used(
-    stage: str, module: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    stage: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request: Any = REQUESTS[stage]
     if name == "caffe2_identity":
         torch_alone = request
-        request = changed(request, *(("runtimes", ("caffe2",)) if stage == "convert_caffe2" else ("target", "caffe2")))
+        request = changed(request, *(("runtimes", ("caffe2",)) if stage == "convert" else ("finder", "caffe2")))
         before = torch_alone.key()
     keys = [request.key()]
-    monkeypatch.setattr(module, name, lambda: "another")
+    monkeypatch.setattr(caffe2, name, lambda: "another")
     keys.append(request.key())
     assert keys[0] != keys[1]
     if name == "caffe2_identity":

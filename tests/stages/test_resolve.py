@@ -88,7 +88,7 @@ def test_the_original_is_read_from_an_address_also_where_it_is_gone_from_the_cac
     fetched.unlink()
     request = PredictRequest(
         model=model.name,
-        target="original",
+        finder="original",
         shard=1,
         shards=4,
         resolved=done.model(published),

@@ -5,7 +5,6 @@ from typing import Any, cast
 import pytest
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
-from tasks.convert_caffe2 import convert_caffe2
 
 from roastery.errors import (
     CheckpointError,
@@ -19,6 +18,7 @@ from roastery.errors import (
     WeightsUnavailable,
 )
 from roastery.spec import PipelineConfig, RetrySpec, Timeouts
+from tasks.convert import convert
 from tasks.evaluate import evaluate
 from tasks.export_onnx import export_onnx
 from tasks.fetch_weights import fetch_weights
@@ -30,7 +30,7 @@ from tasks.resolve import resolve
 from tasks.sample import sample
 from tasks.trace import trace
 
-TASKS = [fetch_weights, resolve, sample, trace, export_onnx, convert_caffe2, predict, evaluate, report, log]
+TASKS = [fetch_weights, resolve, sample, trace, export_onnx, convert, predict, evaluate, report, log]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from roastery.errors import Caffe2Unavailable
 from roastery.spec import ModelSpec
 from roastery.targets.caffe2.drawing import drawing_identity
 from roastery.targets.caffe2.genuine import caffe2_identity, require_caffe2
-from roastery.targets.target import ConvertedModel, Description, Made, Sample, Target
+from roastery.targets.target import NET_INPUTS, ConvertedModel, Description, Made, Sample, Target
 
 
 class Caffe2(Target):
@@ -65,11 +65,18 @@ class Caffe2(Target):
         return Caffe2Model.load_protobuf(directory, "caffe2" if runtime == "caffe2" else "torch")
 
     def describe(self, directory: Path) -> Description:
+        from roastery.caffe2.arguments import argument_value
         from roastery.caffe2.nets import PREDICT_FILE, batch_size, load_net, net_argument
 
         net = load_net(directory / PREDICT_FILE)
-        operators = Counter(operator.type for operator in net.op)
-        return Description(net_argument(net, "meta_architecture", "unknown"), batch_size(net), operators)
+        return Description(
+            net_argument(net, "meta_architecture", "unknown"),
+            batch_size(net),
+            operators=Counter(operator.type for operator in net.op),
+            inputs=[name for name in net.external_input if name in NET_INPUTS],
+            outputs=list(net.external_output),
+            arguments={argument.name: argument_value(argument) for argument in net.arg},
+        )
 
 
 TARGET = Caffe2()
