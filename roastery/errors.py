@@ -42,7 +42,7 @@ class DatasetError(UserError):
 
 
 class UnsupportedOperator(UserError):
-    """An operator without a Caffe2 form, or a NetDef operator that a runtime does not have."""
+    """An operator without a form in the target, or a NetDef operator that a runtime does not have."""
 
 
 class UnsupportedModule(UserError):
@@ -63,6 +63,10 @@ class OutputError(UserError):
 
 class Caffe2Unavailable(UserError):
     """No interpreter with genuine Caffe2 was found."""
+
+
+class OnnxRuntimeUnavailable(UserError):
+    """ONNX Runtime is not installed, or it cannot be imported."""
 
 
 class DrawingUnavailable(UserError):

@@ -5,8 +5,8 @@ from typing import Literal
 
 from roastery.caffe2 import caffe2_pb2
 from roastery.errors import ModelFileError
+from roastery.net_arguments import ArgumentValue
 
-ArgumentValue = int | float | str | list[int] | list[float] | list[str]
 Field = Literal["i", "f", "s", "ints", "floats", "strings"]
 
 

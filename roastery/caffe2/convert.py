@@ -1,8 +1,6 @@
 """ONNX to NetDef: `model.pb` and `model_init.pb` from `model.onnx`."""
 
-import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -15,15 +13,15 @@ from roastery.caffe2.devices import place_on_cuda
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
 from roastery.caffe2.passes import constant_value, run_passes
-from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.errors import UnsupportedOperator
 from roastery.metadata import CUDA_DEVICE, MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
+from roastery.net_arguments import parse_arguments
 from roastery.places import known_place, named
 
 # The name that the original's nets have: a C++ program may run its net by that name.
 NET_NAME = "torch-jit-export_predict"
 INIT_NET_NAME = "torch-jit-export_init"
 _Found = TypeVar("_Found")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _FILLS = {
     np.dtype(np.float32): "GivenTensorFill",
     np.dtype(np.int32): "GivenTensorIntFill",
@@ -68,7 +66,7 @@ def convert(model: ir.Model) -> Nets:
                 _fill(initial, name, array)
     predict.external_output.extend(_name(value) for value in graph.outputs)
     initial.external_output.extend(predict.external_input[len(graph.inputs) :])
-    net_arguments = _net_arguments(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
+    net_arguments = parse_arguments(model.metadata_props.get(NET_ARGUMENTS_KEY, "{}"))
     predict.arg.extend(_argument(name, value) for name, value in net_arguments.items())
     nets = Nets(predict, initial)
     if net_arguments.get("device") == CUDA_DEVICE:
@@ -90,30 +88,6 @@ def _name(value: ir.Value) -> str:
     if value.name is None:
         raise UnsupportedOperator("the ONNX graph has a value without a name; export it again")
     return value.name
-
-
-def _net_arguments(text: str) -> Mapping[str, ArgumentValue]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not all(_is_text(name) and _is_argument(value) for name, value in found.items()):
-        raise ModelFileError(
-            f"the ONNX model's {NET_ARGUMENTS_KEY} are not numbers, texts and lists of numbers by name; export it again"
-        )
-    return found
-
-
-def _is_argument(value: object) -> bool:
-    numbers = value if isinstance(value, list) else [value]
-    return _is_text(value) or all(
-        type(number) is float or (type(number) is int and -(2**63) <= number < 2**63) for number in numbers
-    )
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is a string that UTF-8 can write: JSON can also hold halves of a character."""
-    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _operator_def(operator: NetOperator, module: str) -> caffe2_pb2.OperatorDef:

@@ -1,17 +1,17 @@
 """A converted model's two NetDefs and their files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from roastery.caffe2 import caffe2_pb2
-from roastery.caffe2.arguments import ArgumentValue, argument_value
+from roastery.caffe2.arguments import argument_value
 from roastery.errors import ModelFileError
-from roastery.metadata import BATCH_ARGUMENT
+from roastery.net_arguments import ArgumentValue, NetArguments, argument_of, batch_of
 from roastery.regular_file import require_regular
 from roastery.whole_file import write_whole
 
@@ -82,7 +82,7 @@ def batch_size(net: caffe2_pb2.NetDef) -> int:
     Raises:
         ModelFileError: its argument is no whole number.
     """
-    return max(net_argument(net, BATCH_ARGUMENT, 1), 1)
+    return batch_of(arguments_of(net))
 
 
 def net_argument(net: caffe2_pb2.NetDef, name: str, default: _Value) -> _Value:
@@ -91,27 +91,34 @@ def net_argument(net: caffe2_pb2.NetDef, name: str, default: _Value) -> _Value:
     Raises:
         ModelFileError: the argument is of another type than the default (a whole number passes for a float).
     """
-    for argument in net.arg:
-        if argument.name == name:
-            value = _as_type_of(default, argument_value(argument))
-            if value is None:
-                raise ModelFileError(
-                    f"net argument {name!r} holds {argument_value(argument)!r}, not such as {default!r}"
-                )
-            return cast(_Value, value)
-    return default
+    return argument_of(arguments_of(net), name, default)
 
 
-def _as_type_of(default: ArgumentValue, value: ArgumentValue) -> ArgumentValue | None:
-    """The value if it is of the default's type, or a whole number where the default is a float."""
-    if isinstance(default, list) and isinstance(value, list):
-        kind = type(default[0]) if default else None
-        if kind is float and all(isinstance(item, int | float) for item in value):
-            return [float(item) for item in value]
-        return value if kind is None or all(type(item) is kind for item in value) else None
-    if isinstance(default, float) and isinstance(value, int):
-        return float(value)
-    return value if type(value) is type(default) else None
+def arguments_of(net: caffe2_pb2.NetDef) -> NetArguments:
+    """What a net says of itself, by name."""
+    return _ArgumentsOfNet(net)
+
+
+class _ArgumentsOfNet(Mapping[str, ArgumentValue]):
+    """The arguments as they lie in the message: each is read when it is asked for, and of one name the first."""
+
+    def __init__(self, net: caffe2_pb2.NetDef) -> None:
+        self._net = net
+
+    def __getitem__(self, name: str) -> ArgumentValue:
+        for argument in self._net.arg:
+            if argument.name == name:
+                return argument_value(argument)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(argument.name == name for argument in self._net.arg)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(argument.name for argument in self._net.arg))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 def _texts(net: caffe2_pb2.NetDef) -> Iterable[object]:

@@ -15,7 +15,6 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import torch
-from google.protobuf.message import DecodeError, Message
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from roastery.errors import ModelFileError, UnsupportedOperator
@@ -23,17 +22,13 @@ from roastery.export.known_sizes import tell_known_sizes
 from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
 from roastery.metadata import MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
+from roastery.onnx_messages import ONNX_ERRORS, first_line, unreadable
 from roastery.ops.definition import translations
 from roastery.places import known_place, named_node
 from roastery.regular_file import require_regular
 
 OPSET = 21
 
-# What the parser, the checker (in C++) and the IR raise for what is no ONNX, or none that makes sense.
-_ONNX_ERRORS = (
-    *(DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
-    *(RuntimeError, ValueError, IndexError, TypeError),
-)
 _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 # What `trace` left of it is a place; the exporter's own are of this machine, and no places.
 _STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"
@@ -106,50 +101,13 @@ def load_onnx(path: Path) -> ir.Model:
     except OSError as error:
         raise ModelFileError(f"{path}: no such ONNX file ({error.strerror}); export the model first") from error
     try:
-        # Before the checker, which looks for their files.
-        for message in _messages(onnx.load_model(path, load_external_data=False)):
-            if isinstance(message, onnx.TensorProto) and _lies_outside(message):
-                raise ModelFileError(f"{path}: {message.name!r} lies outside of the file; embed the weights")
-            if isinstance(message, onnx.NodeProto) and _counts_more_outputs(message):
-                raise ModelFileError(f"{path}: a {message.op_type} counts more outputs than it has; export it again")
-            if not all(isinstance(text, str) for text in _texts(message)):
-                raise ModelFileError(f"{path}: a text in it is not UTF-8; export it again")
+        # Before the checker, which looks for files of weights.
+        for reason in unreadable(onnx.load_model(path, load_external_data=False)):
+            raise ModelFileError(f"{path}: {reason}")
         onnx.checker.check_model(str(path), full_check=True)
         return ir.from_proto(onnx.load_model(path, load_external_data=False))
-    except _ONNX_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelFileError(f"{path}: not a valid ONNX model ({first_line}); export it again") from error
-
-
-def _messages(message: Message) -> Iterator[Message]:
-    """The message and all in it, at any depth: graphs, nodes, attributes, functions, tensors."""
-    yield message
-    # What is in a tensor is numbers, and may be large.
-    if isinstance(message, onnx.TensorProto):
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in value if isinstance(value, Sequence) else [value]:
-                yield from _messages(inner)
-
-
-def _lies_outside(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0
-
-
-def _counts_more_outputs(node: onnx.NodeProto) -> bool:
-    """The checker makes room for as many as a Split says, be it billions."""
-    return any(each.name == "num_outputs" and each.i > len(node.output) for each in node.attribute)
-
-
-def _texts(message: Message) -> Iterator[object]:
-    """Every text of the message itself; protobuf gives bytes where it is not UTF-8."""
-    if isinstance(message, onnx.TensorProto):
-        yield message.name
-        return
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_STRING:
-            yield from value if not isinstance(value, str | bytes) else [value]
+    except ONNX_ERRORS as error:
+        raise ModelFileError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
 
 
 def _strip(model: ir.Model) -> None:

@@ -1,17 +1,23 @@
 """BatchPermutation: rows back in the order they had before DistributeFpnProposals."""
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering
 
 
 def _fake(x: Tensor, indices: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@operator("BatchPermutation", outputs=("y",), fake=_fake)
+def _lower(lowering: Lowering, x: ir.Value, indices: ir.Value) -> ir.Value:
+    return lowering("Gather", x, indices, axis=0)
+
+
+@operator("BatchPermutation", outputs=("y",), fake=_fake, lower=_lower)
 def batch_permutation(x: Tensor, indices: Tensor) -> Tensor:
     """y[i] = x[indices[i]].
 

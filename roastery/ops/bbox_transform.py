@@ -1,18 +1,61 @@
 """BBoxTransform: RoIs and box deltas to boxes."""
 
+from typing import Any
+
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
+from roastery.ops import lowered_boxes
 from roastery.ops.boxes import clip_boxes, decode_deltas
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, f32, i64, known_size, refuse
 
 
 def _fake(rois: Tensor, deltas: Tensor, im_info: Tensor, **_: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(deltas), im_info.new_empty(im_info.shape[0])
 
 
-@operator("BBoxTransform", outputs=("box_out", "roi_batch_splits"), fake=_fake)
+def _lower(
+    lowering: Lowering,
+    rois: ir.Value,
+    deltas: ir.Value,
+    im_info: ir.Value,
+    *,
+    weights: list[float],
+    apply_scale: bool,
+    rotated: bool,
+    legacy_plus_one: bool,
+    **_: Any,
+) -> tuple[ir.Value, ir.Value]:
+    if rotated:
+        raise refuse("BBoxTransform", "a rotated box")
+    images = known_size("BBoxTransform", "im_info", im_info, 0)
+    if known_size("BBoxTransform", "rois", rois, 1) == 5:
+        image = lowering.cast(lowering.columns(rois, 0, 1), ir.DataType.INT64)
+        # (n, 1, 3): of each RoI's image.
+        info = lowering("Gather", im_info, image, axis=0)
+        of_image = lowering("Equal", image, i64(list(range(images))))
+        splits = lowering("ReduceSum", lowering.cast(of_image, ir.DataType.FLOAT), i64([0]), keepdims=0)
+        boxes = lowering.columns(rois, 1, 5)
+    else:
+        info = lowering("Unsqueeze", im_info, i64([1]))
+        splits = lowering.cast(lowering.size(rois, 0), ir.DataType.FLOAT)
+        boxes = rois
+    height, width, scale = lowering.several("Split", 3, info, axis=2, num_outputs=3)
+    size = lowering("Concat", width, height, width, height, axis=2)
+    size = lowering("Floor", lowering("Add", lowering("Div", size, scale), f32(0.5)))
+    unscaled = lowering("Div", lowering("Unsqueeze", boxes, i64([1])), scale)
+    per_class = lowered_boxes.in_fours(lowering, deltas)
+    moved = lowered_boxes.decode_deltas(lowering, unscaled, per_class, weights, int(legacy_plus_one))
+    clipped = lowered_boxes.clip_boxes(lowering, moved, size, int(legacy_plus_one))
+    if apply_scale:
+        clipped = lowering("Mul", clipped, scale)
+    return lowering("Reshape", clipped, lowering("Shape", deltas), allowzero=1), splits
+
+
+@operator("BBoxTransform", outputs=("box_out", "roi_batch_splits"), fake=_fake, lower=_lower)
 def bbox_transform(
     rois: Tensor,
     deltas: Tensor,

@@ -1,15 +1,19 @@
 """BoxWithNMSLimit: detections from the scores and boxes of all classes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from roastery.errors import OperatorError
+from roastery.ops import lowered_boxes
 from roastery.ops.definition import new_count, operator
+from roastery.ops.lowering import Lowering, i64, known_size, refuse
 from roastery.ops.nms import grouped_nms, soft_nms
 from roastery.ops.std_sort import descending
 
@@ -43,10 +47,122 @@ class _Detections:
         return _Detections(self.classes[chosen], self.rows[chosen], self.scores[chosen])
 
 
+def _lower(
+    lowering: Lowering,
+    scores: ir.Value,
+    boxes: ir.Value,
+    batch_splits: ir.Value | None = None,
+    *,
+    score_thresh: float,
+    nms: float,
+    detections_per_im: int,
+    soft_nms_enabled: bool,
+    rotated: bool,
+    cls_agnostic_bbox_reg: bool,
+    input_boxes_include_bg_cls: bool,
+    output_classes_include_bg_cls: bool,
+    legacy_plus_one: bool,
+    **_: Any,
+) -> tuple[ir.Value, ...]:
+    if soft_nms_enabled or rotated:
+        raise refuse("BoxWithNMSLimit", "soft NMS" if soft_nms_enabled else "a rotated box")
+    scores, boxes = (_lower_matrix(lowering, x) for x in (scores, boxes))
+    classes = lowering.size(scores, 1)
+    first = int(input_boxes_include_bg_cls)
+    foreground = lowering.columns(scores, first, -1) if not first else lowering.cut(scores, i64([1]), classes, 1)
+    if not cls_agnostic_bbox_reg:
+        boxes = lowered_boxes.in_fours(lowering, boxes)
+        boxes = lowering.cut(boxes, i64([1]), classes, 1) if first else boxes
+    found = [
+        _lower_detections(
+            lowering,
+            *of_image,
+            own=not cls_agnostic_bbox_reg,
+            score_thresh=score_thresh,
+            threshold=nms,
+            limit=detections_per_im,
+            plus_one=int(legacy_plus_one),
+        )
+        for of_image in _lower_each_image(lowering, batch_splits, foreground, boxes)
+    ]
+    all_scores, all_boxes, all_classes, all_rows, counts, sizes = [], [], [], [], [], []
+    for values, kept_boxes, numbers, rows in found:
+        all_scores.append(values)
+        all_boxes.append(kept_boxes)
+        number = lowering("Add", numbers, i64(1))
+        all_classes.append(lowering.cast(number if output_classes_include_bg_cls else numbers, ir.DataType.FLOAT))
+        all_rows.append(lowering.cast(rows, ir.DataType.INT32))
+        counts.append(lowering.cast(lowering.size(rows, 0), ir.DataType.FLOAT))
+        columns = lowering("Range", i64(0), lowering("Squeeze", classes), i64(1))
+        of_class = lowering.cast(lowering("Equal", columns, lowering("Unsqueeze", number, i64([1]))), ir.DataType.INT32)
+        sizes.append(lowering("ReduceSum", of_class, i64([0]), keepdims=1))
+    outputs = (all_scores, all_boxes, all_classes, counts, all_rows, sizes)
+    return tuple(lowering.concat(parts) for parts in outputs)
+
+
+def _lower_matrix(lowering: Lowering, x: ir.Value) -> ir.Value:
+    return lowering("Squeeze", x, i64([2, 3])) if x.shape is not None and len(x.shape) == 4 else x
+
+
+def _lower_each_image(
+    lowering: Lowering, batch_splits: ir.Value | None, scores: ir.Value, boxes: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Scores and boxes of each image."""
+    images = 1 if batch_splits is None else known_size("BoxWithNMSLimit", "batch_splits", batch_splits, 0)
+    if batch_splits is None or images == 1:
+        yield scores, boxes
+        return
+    stops = lowering("CumSum", lowering.cast(batch_splits, ir.DataType.INT64), i64(0))
+    start = lowering.constant(i64([0]))
+    for image in range(images):
+        stop = lowering.cut(stops, i64([image]), i64([image + 1]), 0)
+        yield lowering.cut(scores, start, stop, 0), lowering.cut(boxes, start, stop, 0)
+        start = stop
+
+
+def _lower_detections(
+    lowering: Lowering,
+    scores: ir.Value,
+    boxes: ir.Value,
+    *,
+    own: bool,
+    score_thresh: float,
+    threshold: float,
+    limit: int,
+    plus_one: int,
+) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
+    """Scores, boxes, classes (from 0) and rows of an image's detections.
+
+    scores: (n, foreground), boxes: (n, 4), or (n, foreground, 4) where each class has its `own`.
+    """
+    by_class = lowering("Transpose", scores, perm=[1, 0])
+    # Classes with boxes of their own are groups of one class; those that share them, classes of one group.
+    kept = lowered_boxes.non_maximum_suppression(
+        lowering,
+        lowering("Transpose", boxes, perm=[1, 0, 2]) if own else lowering("Unsqueeze", boxes, i64([0])),
+        lowering("Unsqueeze", by_class, i64([1 if own else 0])),
+        threshold=threshold,
+        limit=limit,
+        plus_one=plus_one,
+        score_thresh=score_thresh,
+    )
+    row_and_class = lowering("Gather", kept, i64([2, 0 if own else 1]), axis=1)
+    values = lowering("GatherND", scores, row_and_class)
+    if limit > 0:
+        _, best = lowering.best(values, limit)
+        # By class again, which is the order that they had.
+        order, _ = lowering.several("TopK", 2, best, lowering.size(best, 0), axis=0, largest=0)
+        row_and_class, values = (lowering("Gather", x, order, axis=0) for x in (row_and_class, values))
+    row, number = (lowering.flat(lowering.columns(row_and_class, column, column + 1)) for column in (0, 1))
+    kept_boxes = lowering("GatherND", boxes, row_and_class) if own else lowering("Gather", boxes, row, axis=0)
+    return values, kept_boxes, number, row
+
+
 @operator(
     "BoxWithNMSLimit",
     outputs=("scores", "boxes", "classes", "batch_splits", "keeps", "keeps_size"),
     fake=_fake,
+    lower=_lower,
 )
 def box_with_nms_limit(
     scores: Tensor,

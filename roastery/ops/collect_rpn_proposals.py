@@ -1,10 +1,12 @@
 """CollectRpnProposals: the best proposals over all levels."""
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import new_count, operator
+from roastery.ops.lowering import ALL, Lowering
 from roastery.ops.std_sort import select_descending
 
 
@@ -12,7 +14,16 @@ def _fake(input_list: list[Tensor], **_: object) -> Tensor:
     return input_list[0].new_empty(new_count(), 5)
 
 
-@operator("CollectRpnProposals", outputs=("rois",), fake=_fake)
+def _lower(
+    lowering: Lowering, *inputs: ir.Value, rpn_max_level: int, rpn_min_level: int, rpn_post_nms_topN: int
+) -> ir.Value:
+    levels = rpn_max_level - rpn_min_level + 1
+    rois, scores = lowering.concat(inputs[:levels]), lowering.concat([lowering.flat(x) for x in inputs[levels:]])
+    _, order = lowering.best(scores, rpn_post_nms_topN if rpn_post_nms_topN > 0 else ALL)
+    return lowering("Gather", rois, order, axis=0)
+
+
+@operator("CollectRpnProposals", outputs=("rois",), fake=_fake, lower=_lower)
 def collect_rpn_proposals(
     input_list: list[Tensor], *, rpn_max_level: int = 6, rpn_min_level: int = 2, rpn_post_nms_topN: int = 2000
 ) -> Tensor:

@@ -1,13 +1,15 @@
-"""One definition of an operator, four uses.
+"""One definition of an operator, five uses.
 
 A file in `ops/` holds one Caffe2 operator as two functions: a PyTorch kernel, whose signature *is* the definition
 (positional parameters are the inputs, those annotated `Tensor | None` may be left out; keyword-only parameters are
-Caffe2's arguments with Caffe2's defaults), and a fake kernel that only knows shapes. From them come
+Caffe2's arguments with Caffe2's defaults), and a fake kernel that only knows shapes; a third, its lowering, writes it
+in standard ONNX. From them come
 
 1. the `torch.library` custom op that `torch.export` keeps whole (`Operator.__call__` calls it),
 2. the ONNX schema in `ONNX_DOMAIN` and the exporter's translation (`translations`),
 3. the NetDef operator (`Operator.name` and `Operator.arguments`; `caffe2/convert.py` reads them),
-4. the kernel that the torch runtime runs (`Operator.kernel`).
+4. the kernel that the torch runtime runs (`Operator.kernel`),
+5. the nodes of standard ONNX that take its place (`Operator.lower`; `onnx_runtime/lower.py` asks for them).
 """
 
 import inspect
@@ -80,6 +82,7 @@ class Operator:
     arguments: Mapping[str, Argument]
     kernel: Callable[..., Any]
     output_count: Callable[..., int] | None = None
+    lower: Callable[..., Any] | None = None
     overloads: dict[int, Any] = field(default_factory=dict)
 
     def __call__(self, *inputs: Any, **arguments: Any) -> Any:
@@ -102,7 +105,12 @@ def operators() -> Mapping[str, Operator]:
 
 
 def operator(
-    name: str, *, outputs: Sequence[str], fake: Callable[..., Any], output_count: Callable[..., int] | None = None
+    name: str,
+    *,
+    outputs: Sequence[str],
+    fake: Callable[..., Any],
+    lower: Callable[..., Any] | None = None,
+    output_count: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., Any]], Operator]:
     """Define an operator from its kernel.
 
@@ -111,6 +119,8 @@ def operator(
         outputs: names of the outputs in order.
         fake: takes what the kernel takes and returns empty tensors of the right shape and dtype; a size that depends on
             the values comes from `new_count()`.
+        lower: takes a `lowering.Lowering`, the inputs as its values and the arguments, and returns the outputs' values
+            in standard ONNX; raises UnsupportedOperator for arguments without such a form.
         output_count: for an operator whose number of outputs depends on its arguments, that number from all of them.
     """
 
@@ -130,6 +140,7 @@ def operator(
             # A kernel that is called itself, not through the custom op, need not record gradients that none has.
             kernel=torch.no_grad()(kernel),
             output_count=output_count,
+            lower=lower,
         )
         counts = [len(outputs)] if output_count is None else VARIADIC_OUTPUT_COUNTS
         for count in counts:

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import new_count, operator
+from roastery.ops.lowering import Lowering, f32, i64, known_size
 
 
 def _output_count(*, roi_max_level: int, roi_min_level: int, **_: object) -> int:
@@ -20,7 +23,38 @@ def _fake(rois: Tensor, *, roi_max_level: int = 5, roi_min_level: int = 2, **_: 
     return *levels, rois.new_empty(rois.shape[0], dtype=torch.int32)
 
 
-@operator("DistributeFpnProposals", outputs=("rois_idx_restore_int32",), fake=_fake, output_count=_output_count)
+def _lower(
+    lowering: Lowering,
+    rois: ir.Value,
+    *,
+    roi_canonical_scale: int,
+    roi_canonical_level: int,
+    roi_max_level: int,
+    roi_min_level: int,
+    legacy_plus_one: bool,
+) -> tuple[ir.Value, ...]:
+    if known_size("DistributeFpnProposals", "rois", rois, 1) == 4:
+        rois = lowering("Pad", rois, i64([1, 0]), f32(0.0), i64([1]))
+    sides = lowering("Sub", lowering.columns(rois, 3, 5), lowering.columns(rois, 1, 3))
+    if legacy_plus_one:
+        sides = lowering("Add", sides, f32(1.0))
+    scales = lowering("Sqrt", lowering("ReduceProd", sides, i64([1]), keepdims=0))
+    scales = lowering("Add", lowering("Div", scales, f32(roi_canonical_scale)), f32(1e-6))
+    logarithms = lowering("Div", lowering("Log", scales), f32(math.log(2)))
+    levels = lowering("Floor", lowering("Add", logarithms, f32(roi_canonical_level)))
+    levels = lowering("Clip", levels, f32(roi_min_level), f32(roi_max_level))
+    outputs, rows = [], []
+    for level in range(roi_min_level, roi_max_level + 1):
+        rows.append(lowering.flat(lowering("NonZero", lowering("Equal", levels, f32(level)))))
+        outputs.append(lowering("Gather", rois, rows[-1], axis=0))
+    count = lowering.cast(lowering("Squeeze", lowering.size(rois, 0)), ir.DataType.INT32)
+    places = lowering("Range", np.int32(0), count, np.int32(1))
+    return *outputs, lowering("ScatterElements", places, lowering.concat(rows), places, axis=0)
+
+
+@operator(
+    "DistributeFpnProposals", outputs=("rois_idx_restore_int32",), fake=_fake, lower=_lower, output_count=_output_count
+)
 def distribute_fpn_proposals(
     rois: Tensor,
     *,

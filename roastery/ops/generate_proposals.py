@@ -1,12 +1,17 @@
 """GenerateProposals: the region proposals of one feature level."""
 
+from typing import Any
+
 import numpy as np
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
+from roastery.ops import lowered_boxes
 from roastery.ops.boxes import clip_boxes, decode_deltas
 from roastery.ops.definition import new_count, operator
+from roastery.ops.lowering import ALL, NOTHING, Lowering, f32, i64, known_size
 from roastery.ops.nms import nms
 from roastery.ops.std_sort import descending, top_descending
 
@@ -16,7 +21,90 @@ def _fake(scores: Tensor, bbox_deltas: Tensor, im_info: Tensor, anchors: Tensor,
     return scores.new_empty(count, 5), scores.new_empty(count)
 
 
-@operator("GenerateProposals", outputs=("rois", "rois_probs"), fake=_fake)
+def _lower(
+    lowering: Lowering,
+    scores: ir.Value,
+    bbox_deltas: ir.Value,
+    im_info: ir.Value,
+    anchors: ir.Value,
+    *,
+    spatial_scale: float,
+    pre_nms_topN: int,
+    post_nms_topN: int,
+    nms_thresh: float,
+    min_size: float,
+    legacy_plus_one: bool,
+    **_: Any,
+) -> tuple[ir.Value, ir.Value]:
+    images = known_size("GenerateProposals", "im_info", im_info, 0)
+    plus_one = int(legacy_plus_one)
+    width = lowering.size(scores, 3)
+    cells = lowering("Mul", lowering.size(scores, 2), width)
+    stride = np.float32(1.0 / float(np.float32(spatial_scale)))
+    rois, probabilities = [], []
+    each = (lowering.each_image(x, images) for x in (scores, bbox_deltas, im_info))
+    for image, (image_scores, image_deltas, info) in enumerate(zip(*each, strict=True)):
+        best, order = lowering.best(lowering.flat(image_scores), pre_nms_topN if pre_nms_topN > 0 else ALL)
+        moved = _lower_moves(lowering, lowering.flat(image_deltas), anchors, order, cells, width, stride, plus_one)
+        width_and_height = lowering("Gather", info, i64([1, 0]), axis=1)
+        size = lowering("Concat", *([lowering("Floor", width_and_height)] * 2), axis=1)
+        boxes = lowered_boxes.clip_boxes(lowering, moved, size, plus_one)
+        least = lowering("Mul", lowering.columns(info, 2, 3), f32(min_size))
+        fits = _lower_large_and_inside(lowering, boxes, least, width_and_height, plus_one)
+        kept = lowered_boxes.non_maximum_suppression(
+            lowering,
+            lowering("Unsqueeze", boxes, i64([0])),
+            lowering("Unsqueeze", lowering("Where", fits, best, NOTHING), i64([0, 1])),
+            threshold=nms_thresh,
+            limit=post_nms_topN,
+            plus_one=plus_one,
+        )
+        rows = lowering.flat(lowering.columns(kept, 2, 3))
+        # The image's index goes before its boxes.
+        found = lowering("Gather", boxes, rows, axis=0)
+        rois.append(lowering("Pad", found, i64([1, 0]), f32(image), i64([1])))
+        probabilities.append(lowering("Gather", best, rows, axis=0))
+    return lowering.concat(rois), lowering.concat(probabilities)
+
+
+def _lower_moves(
+    lowering: Lowering,
+    deltas: ir.Value,
+    anchors: ir.Value,
+    order: ir.Value,
+    cells: ir.Value,
+    width: ir.Value,
+    stride: np.float32,
+    plus_one: int,
+) -> ir.Value:
+    """The boxes (n, 4) of the anchors that `order` numbers over (A, H, W); `deltas` are over (A, 4, H, W)."""
+    anchor = lowering("Div", order, cells)
+    first = lowering("Mul", anchor, cells)
+    cell = lowering("Sub", order, first)
+    row = lowering("Div", cell, width)
+    column = lowering("Sub", cell, lowering("Mul", row, width))
+    places = lowering("Concat", *([lowering("Unsqueeze", x, i64([1])) for x in (column, row)] * 2), axis=1)
+    shifts = lowering("Mul", lowering.cast(places, ir.DataType.FLOAT), stride)
+    moved = lowering("Add", lowering("Gather", anchors, anchor, axis=0), shifts)
+    of_anchor = lowering("Unsqueeze", lowering("Add", order, lowering("Mul", first, i64(3))), i64([1]))
+    taken = lowering("Gather", deltas, lowering("Add", of_anchor, lowering("Mul", cells, i64([0, 1, 2, 3]))), axis=0)
+    return lowered_boxes.decode_deltas(lowering, moved, taken, [1.0] * 4, plus_one)
+
+
+def _lower_large_and_inside(
+    lowering: Lowering, boxes: ir.Value, least: ir.Value, size: ir.Value, plus_one: int
+) -> ir.Value:
+    low, high = lowering.several("Split", 2, boxes, axis=1, num_outputs=2)
+    sides = lowering("Sub", high, low)
+    if plus_one:
+        sides = lowering("Add", sides, f32(1.0))
+    centres = lowering("Add", low, lowering("Div", sides, f32(2.0)))
+    both = lowering("And", lowering("GreaterOrEqual", sides, least), lowering("Less", centres, size))
+    across, down = lowering.several("Split", 2, both, axis=1, num_outputs=2)
+    return lowering.flat(lowering("And", across, down))
+
+
+@operator("GenerateProposals", outputs=("rois", "rois_probs"), fake=_fake, lower=_lower)
 def generate_proposals(
     scores: Tensor,
     bbox_deltas: Tensor,

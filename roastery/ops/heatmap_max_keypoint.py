@@ -1,10 +1,14 @@
 """HeatmapMaxKeypoint: the peak of each keypoint's heatmap, to a fraction of a cell."""
 
+from collections.abc import Sequence
+
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, f32, i64, known_size
 
 # Peaks move at most so far, in cells; a Hessian with a smaller determinant moves nothing.
 _MAX_SHIFT = 1.5
@@ -15,7 +19,99 @@ def _fake(heatmaps: Tensor, bboxes: Tensor, *, should_output_softmax: bool = Fal
     return heatmaps.new_empty(heatmaps.shape[0], 4, heatmaps.shape[1])
 
 
-@operator("HeatmapMaxKeypoint", outputs=("keypoints",), fake=_fake)
+def _lower(lowering: Lowering, heatmaps: ir.Value, bboxes: ir.Value, *, should_output_softmax: bool) -> ir.Value:
+    size = known_size("HeatmapMaxKeypoint", "heatmaps", heatmaps, 2)
+    shape = lowering("Concat", lowering("Shape", heatmaps, end=2), i64([size * size]), axis=0)
+    flat = lowering("Reshape", heatmaps, shape, allowzero=1)
+    peak_place = lowering("ArgMax", flat, axis=2, keepdims=1)
+    peaks = lowering("GatherElements", flat, peak_place, axis=2)
+    row = lowering("Div", peak_place, i64(size))
+    column = lowering("Sub", peak_place, lowering("Mul", row, i64(size)))
+    # The rows before, of and after each peak, and so with columns.
+    rows, columns = (_lower_mirror(lowering, x, size) for x in (row, column))
+    at = [
+        lowering("Add", lowering("Mul", r, i64(size)), c)
+        for r in lowering.several("Split", 3, rows, axis=2, num_outputs=3)
+        for c in lowering.several("Split", 3, columns, axis=2, num_outputs=3)
+    ]
+    cells = lowering("GatherElements", flat, lowering("Concat", *at, axis=2), axis=2)
+    patch = lowering.several("Split", 9, cells, axis=2, num_outputs=9)
+    shift_x, shift_y, height = _lower_refine(lowering, patch, peaks)
+    box = lowering.columns(bboxes, 0, 4)
+    low, high = lowering.several("Split", 2, lowering("Unsqueeze", box, i64([1])), axis=2, num_outputs=2)
+    sides = lowering("Max", lowering("Sub", high, low), f32(1.0))
+    place = lowering("Concat", column, row, axis=2)
+    middle = lowering("Add", lowering.cast(place, ir.DataType.FLOAT), f32(0.5))
+    moved = lowering("Add", middle, lowering("Concat", shift_x, shift_y, axis=2))
+    xy = lowering("Add", low, lowering("Div", lowering("Mul", moved, sides), f32(size)))
+    if should_output_softmax:
+        total = lowering("ReduceSum", lowering("Exp", flat), i64([2]), keepdims=1)
+        probability = lowering("Div", lowering("Exp", peaks), total)
+    else:
+        probability = lowering("Mul", lowering.cast(peak_place, ir.DataType.FLOAT), f32(0.0))
+    return lowering("Transpose", lowering("Concat", xy, height, probability, axis=2), perm=[0, 2, 1])
+
+
+def _lower_mirror(lowering: Lowering, place: ir.Value, size: int) -> ir.Value:
+    """The places (n, K, 3) around each of (n, K, 1); beyond an edge they are mirrored at it."""
+    around = lowering("Add", place, i64([-1, 0, 1]))
+    high = lowering("Where", lowering("GreaterOrEqual", around, i64(size)), i64(size - 2), around)
+    return lowering("Where", lowering("Less", around, i64(0)), i64(1), high)
+
+
+def _lower_refine(
+    lowering: Lowering, patch: Sequence[ir.Value], peaks: ir.Value
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """`_refine` in standard ONNX, of the nine cells (n, K, 1) each around a peak, row by row."""
+    above_left, above, above_right, left, centre, right, below_left, below, below_right = patch
+    gradient_x = lowering("Div", lowering("Sub", left, right), f32(2.0))
+    gradient_y = lowering("Div", lowering("Sub", above, below), f32(2.0))
+    twice = lowering("Mul", centre, f32(2.0))
+    xx = lowering("Add", lowering("Sub", left, twice), right)
+    yy = lowering("Add", lowering("Sub", above, twice), below)
+    diagonal = lowering("Sub", lowering("Sub", below_right, below_left), above_right)
+    xy = lowering("Div", lowering("Add", diagonal, above_left), f32(4.0))
+    determinant = lowering("Sub", lowering("Mul", xx, yy), lowering("Mul", xy, xy))
+    flat = lowering("Less", lowering("Abs", determinant), f32(_MIN_DETERMINANT))
+    shift_x, shift_y = _lower_solve(lowering, xx, xy, yy, gradient_x, gradient_y)
+    largest = lowering("Max", lowering("Abs", shift_x), lowering("Abs", shift_y))
+    too_far = lowering("Greater", largest, f32(_MAX_SHIFT))
+    shift_x, shift_y = (
+        lowering("Where", too_far, lowering("Mul", lowering("Div", shift, largest), f32(_MAX_SHIFT)), shift)
+        for shift in (shift_x, shift_y)
+    )
+    slope = lowering("Add", lowering("Mul", gradient_x, shift_x), lowering("Mul", gradient_y, shift_y))
+    along_x = lowering("Mul", lowering("Mul", xx, shift_x), shift_x)
+    along_y = lowering("Mul", lowering("Mul", yy, shift_y), shift_y)
+    mixed = lowering("Mul", lowering("Mul", lowering("Mul", xy, f32(2.0)), shift_x), shift_y)
+    curvature = lowering("Add", lowering("Add", along_x, mixed), along_y)
+    height = lowering("Add", lowering("Sub", centre, slope), lowering("Mul", curvature, f32(0.5)))
+    return (
+        lowering("Where", flat, f32(0.0), shift_x),
+        lowering("Where", flat, f32(0.0), shift_y),
+        lowering("Where", flat, peaks, height),
+    )
+
+
+def _lower_solve(
+    lowering: Lowering, xx: ir.Value, xy: ir.Value, yy: ir.Value, right_x: ir.Value, right_y: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """`_solve` in standard ONNX."""
+    swap = lowering("Greater", lowering("Abs", yy), lowering("Abs", xx))
+    pivot, other = lowering("Where", swap, yy, xx), lowering("Where", swap, xx, yy)
+    right_pivot, right_other = lowering("Where", swap, right_y, right_x), lowering("Where", swap, right_x, right_y)
+    unusable = lowering("Equal", pivot, f32(0.0))
+    factor = lowering("Where", unusable, f32(0.0), lowering("Div", xy, pivot))
+    second = lowering("Sub", other, lowering("Mul", factor, xy))
+    none = lowering("Or", unusable, lowering("Equal", second, f32(0.0)))
+    left = lowering("Sub", right_other, lowering("Mul", factor, right_pivot))
+    solved_other = lowering("Where", none, f32(0.0), lowering("Div", left, second))
+    solved = lowering("Where", unusable, f32(0.0), lowering("Div", right_pivot, pivot))
+    solved_pivot = lowering("Sub", solved, lowering("Mul", factor, solved_other))
+    return lowering("Where", swap, solved_other, solved_pivot), lowering("Where", swap, solved_pivot, solved_other)
+
+
+@operator("HeatmapMaxKeypoint", outputs=("keypoints",), fake=_fake, lower=_lower)
 def heatmap_max_keypoint(heatmaps: Tensor, bboxes: Tensor, *, should_output_softmax: bool = False) -> Tensor:
     """The highest cell of each heatmap, moved to the top of the parabola through its neighbours.
 

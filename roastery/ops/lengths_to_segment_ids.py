@@ -1,17 +1,29 @@
 """LengthsToSegmentIds: for each row which of several parts it is in."""
 
+import numpy as np
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import new_count, operator
+from roastery.ops.lowering import Lowering, i64
 
 
 def _fake(lengths: Tensor) -> Tensor:
     return lengths.new_empty(new_count())
 
 
-@operator("LengthsToSegmentIds", outputs=("segment_ids",), fake=_fake)
+def _lower(lowering: Lowering, lengths: ir.Value) -> ir.Value:
+    """A row is of the part whose number is that of the parts that end before it."""
+    zero, one = np.int32(0), np.int32(1)
+    rows = lowering("Range", zero, lowering("ReduceSum", lengths, keepdims=0), one)
+    ends = lowering("CumSum", lengths, np.int32(0))
+    over = lowering("LessOrEqual", ends, lowering("Unsqueeze", rows, i64([1])))
+    return lowering("ReduceSum", lowering.cast(over, ir.DataType.INT32), i64([1]), keepdims=0)
+
+
+@operator("LengthsToSegmentIds", outputs=("segment_ids",), fake=_fake, lower=_lower)
 def lengths_to_segment_ids(lengths: Tensor) -> Tensor:
     """0 as often as the first length says, 1 as often as the second, and so on.
 

@@ -2,17 +2,23 @@
 
 import math
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, f32
 
 
 def _fake(x: Tensor, *, value: float = 0.0) -> Tensor:
     return torch.empty_like(x)
 
 
-@operator("ReplaceNaN", outputs=("y",), fake=_fake)
+def _lower(lowering: Lowering, x: ir.Value, *, value: float) -> ir.Value:
+    return lowering("Where", lowering("IsNaN", x), f32(value), x)
+
+
+@operator("ReplaceNaN", outputs=("y",), fake=_fake, lower=_lower)
 def replace_nan(x: Tensor, *, value: float = 0.0) -> Tensor:
     """`value` where x is NaN, else x. Infinities stay.
 

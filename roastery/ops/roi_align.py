@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, i64, known_size
 
 # Taps (a cell and its weight, 12 bytes) and boxes that are worked on at once: few enough for the cache.
 _MAX_TAPS = 1 << 18
@@ -19,7 +21,40 @@ def _fake(x: Tensor, rois: Tensor, *, order: str = "NCHW", pooled_h: int = 1, po
     return x.new_empty(rois.shape[0], x.shape[1], pooled_h, pooled_w)
 
 
-@operator("RoIAlign", outputs=("y",), fake=_fake)
+def _lower(
+    lowering: Lowering,
+    x: ir.Value,
+    rois: ir.Value,
+    *,
+    order: str,
+    spatial_scale: float,
+    pooled_h: int,
+    pooled_w: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> ir.Value:
+    """Of a box of no size, where the samples are adaptive and Caffe2 gives NaN, it gives 0."""
+    if known_size("RoIAlign", "rois", rois, 1) == 5:
+        images = lowering.cast(lowering.flat(lowering.columns(rois, 0, 1)), ir.DataType.INT64)
+        boxes = lowering.columns(rois, 1, 5)
+    else:
+        images, boxes = lowering("Expand", i64([0]), lowering.size(rois, 0)), rois
+    pooled = lowering(
+        "RoiAlign",
+        x if order == "NCHW" else lowering("Transpose", x, perm=[0, 3, 1, 2]),
+        boxes,
+        images,
+        coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+        mode="avg",
+        output_height=pooled_h,
+        output_width=pooled_w,
+        sampling_ratio=max(sampling_ratio, 0),
+        spatial_scale=spatial_scale,
+    )
+    return pooled if order == "NCHW" else lowering("Transpose", pooled, perm=[0, 2, 3, 1])
+
+
+@operator("RoIAlign", outputs=("y",), fake=_fake, lower=_lower)
 def roi_align(
     x: Tensor,
     rois: Tensor,

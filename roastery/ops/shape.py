@@ -1,17 +1,26 @@
 """Shape: the sizes of a tensor, as a tensor."""
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, i64
 
 
 def _fake(x: Tensor, *, axes: list[int] = [], **_: object) -> Tensor:  # noqa: B006
     return x.new_empty(len(axes) or x.dim(), dtype=torch.int64)
 
 
-@operator("Shape", outputs=("shape",), fake=_fake)
+def _lower(lowering: Lowering, x: ir.Value, *, axes: list[int]) -> ir.Value:
+    if len(axes) == 1:
+        return lowering.size(x, axes[0])
+    sizes = lowering("Shape", x)
+    return lowering("Gather", sizes, i64(axes), axis=0) if axes else sizes
+
+
+@operator("Shape", outputs=("shape",), fake=_fake, lower=_lower)
 def shape(x: Tensor, *, axes: list[int] = []) -> Tensor:  # noqa: B006 (the signature is the operator's definition)
     """The sizes of these axes, in this order; of all of them for none.
 

@@ -1,10 +1,12 @@
 """TopK: the largest numbers along an axis, and where they are."""
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from roastery.errors import OperatorError
 from roastery.ops.definition import operator
+from roastery.ops.lowering import Lowering, f32, i64, refuse
 from roastery.ops.std_sort import queue_descending
 
 
@@ -14,7 +16,16 @@ def _fake(x: Tensor, *, k: int = -1, axis: int = -1) -> tuple[Tensor, Tensor]:
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
 
 
-@operator("TopK", outputs=("values", "indices"), fake=_fake)
+def _lower(lowering: Lowering, x: ir.Value, *, k: int, axis: int) -> tuple[ir.Value, ir.Value]:
+    if k < 1:
+        raise refuse("TopK", f"k {k}")
+    count = lowering("Min", lowering.size(x, axis), i64([k]))
+    values, indices = lowering.several("TopK", 2, x, count, axis=axis)
+    pads, axes = lowering.concat([lowering.constant(i64([0])), lowering("Sub", i64([k]), count)]), i64([axis])
+    return lowering("Pad", values, pads, f32(0.0), axes), lowering("Pad", indices, pads, i64(-1), axes)
+
+
+@operator("TopK", outputs=("values", "indices"), fake=_fake, lower=_lower)
 def top_k(x: Tensor, *, k: int = -1, axis: int = -1) -> tuple[Tensor, Tensor]:
     """The k largest, largest first; of equal ones the earlier.
 

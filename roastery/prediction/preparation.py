@@ -2,30 +2,29 @@
 
 from yacs.config import CfgNode
 
-from roastery.caffe2 import caffe2_pb2
-from roastery.caffe2.nets import net_argument
 from roastery.data.coco import MAX_SIDE
 from roastery.data.preprocess import FORMATS
 from roastery.errors import ModelFileError
+from roastery.net_arguments import NetArguments, argument_of
 
 MIN_SIZE, MAX_SIZE, FORMAT = 800, 1333, "BGR"
 """detectron2's defaults, for nets of the original converter, which say nothing."""
 
 
 def preparation(
-    net: caffe2_pb2.NetDef, min_size: int | None = None, max_size: int | None = None, format: str | None = None
+    net: NetArguments, min_size: int | None = None, max_size: int | None = None, format: str | None = None
 ) -> CfgNode:
     """What `to_input` asks of a config: INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST and INPUT.FORMAT.
 
     Args:
-        net: with or without the net arguments `min_size_test`, `max_size_test`, `input_format`.
+        net: what the net says of itself, with or without `min_size_test`, `max_size_test`, `input_format`.
 
     Raises:
         ModelFileError: a net argument that no image can be prepared by.
     """
-    shortest = net_argument(net, "min_size_test", MIN_SIZE) if min_size is None else min_size
-    longest = net_argument(net, "max_size_test", MAX_SIZE) if max_size is None else max_size
-    order = net_argument(net, "input_format", FORMAT) if format is None else format
+    shortest = argument_of(net, "min_size_test", MIN_SIZE) if min_size is None else min_size
+    longest = argument_of(net, "max_size_test", MAX_SIZE) if max_size is None else max_size
+    order = argument_of(net, "input_format", FORMAT) if format is None else format
     for name, value, least, option in (
         ("min_size_test", shortest, 0, "--min-size"),
         ("max_size_test", longest, 1, "--max-size"),

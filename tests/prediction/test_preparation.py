@@ -1,6 +1,7 @@
 import pytest
 
 from roastery.caffe2 import caffe2_pb2
+from roastery.caffe2.nets import arguments_of
 from roastery.errors import ModelFileError
 from roastery.prediction.preparation import preparation
 
@@ -10,7 +11,7 @@ def net(**arguments):
     for name, value in arguments.items():
         kind = {int: "i", bytes: "s"}[type(value)]
         setattr(made.arg.add(name=name), kind, value)
-    return made
+    return arguments_of(made)
 
 
 def values(config):

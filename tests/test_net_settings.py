@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from roastery.caffe2.caffe2_pb2 import Argument, NetDef
-from roastery.caffe2.net_settings import panoptic_settings, retinanet_settings
+from roastery.caffe2.nets import arguments_of
 from roastery.errors import ModelFileError
+from roastery.net_arguments import NetArguments
+from roastery.net_settings import panoptic_settings, retinanet_settings
 from roastery.postprocess.panoptic import PanopticSettings
 
 TWO_LEVELS = {
@@ -17,7 +19,7 @@ TWO_LEVELS = {
 }
 
 
-def net(arguments: dict[str, Any]) -> NetDef:
+def net(arguments: dict[str, Any]) -> NetArguments:
     made = NetDef()
     for name, value in arguments.items():
         if isinstance(value, Argument):
@@ -32,7 +34,7 @@ def net(arguments: dict[str, Any]) -> NetDef:
             made.arg.add(name=name, floats=value)
         else:
             made.arg.add(name=name, ints=value)
-    return made
+    return arguments_of(made)
 
 
 @pytest.mark.parametrize("read", [retinanet_settings, panoptic_settings])

@@ -5,50 +5,49 @@ from itertools import count
 
 import torch
 
-from roastery.caffe2 import caffe2_pb2
-from roastery.caffe2.nets import net_argument
 from roastery.errors import ModelFileError
+from roastery.net_arguments import NetArguments, argument_of
 from roastery.postprocess.panoptic import PanopticSettings
 from roastery.postprocess.retinanet import RetinaNetSettings
 
 _PICKLED_ANCHORS = "serialized_anchor_generator"
 
 
-def panoptic_settings(net: caffe2_pb2.NetDef) -> PanopticSettings | None:
+def panoptic_settings(net: NetArguments) -> PanopticSettings | None:
     """How the segments of a PanopticFPN are merged; None for another architecture.
 
     Raises:
         ModelFileError: an argument of another type, or a threshold that is none.
     """
-    if net_argument(net, "meta_architecture", "") != "PanopticFPN":
+    if argument_of(net, "meta_architecture", "") != "PanopticFPN":
         return None
     usual = PanopticSettings()
     return PanopticSettings(
         _finite(net, "combine_overlap_threshold", usual.overlap_threshold),
-        net_argument(net, "combine_stuff_area_limit", usual.stuff_area_limit),
+        argument_of(net, "combine_stuff_area_limit", usual.stuff_area_limit),
         _finite(net, "combine_instances_confidence_threshold", usual.confidence_threshold),
     )
 
 
-def retinanet_settings(net: caffe2_pb2.NetDef) -> RetinaNetSettings | None:
+def retinanet_settings(net: NetArguments) -> RetinaNetSettings | None:
     """How the raw maps of a RetinaNet are decoded; None for another architecture.
 
     Raises:
         ModelFileError: a net without its anchors as numbers, with ones that do not fit together, or with an argument
             that is no number to calculate with.
     """
-    if net_argument(net, "meta_architecture", "") != "RetinaNet":
+    if argument_of(net, "meta_architecture", "") != "RetinaNet":
         return None
-    names = {argument.name for argument in net.arg}
+    names = set(net)
     if _PICKLED_ANCHORS in names and "anchor_strides" not in names:
         raise ModelFileError(
             f"the net holds its anchors as a pickle ({_PICKLED_ANCHORS}), which could execute and is not read; "
             "convert the model with roastery"
         )
     levels = next(level for level in count() if f"cell_anchors_{level}" not in names)
-    strides = net_argument(net, "anchor_strides", [0])
-    flat = [net_argument(net, f"cell_anchors_{level}", [0.0]) for level in range(levels)]
-    weights = net_argument(net, "bbox_reg_weights", [1.0] * 4)
+    strides = argument_of(net, "anchor_strides", [0])
+    flat = [argument_of(net, f"cell_anchors_{level}", [0.0]) for level in range(levels)]
+    weights = argument_of(net, "bbox_reg_weights", [1.0] * 4)
     if levels == 0 or len(strides) != levels or any(not boxes or len(boxes) % 4 for boxes in flat):
         raise ModelFileError(
             f"the net has anchors of {levels} levels for {len(strides)} strides, or not four numbers for each; "
@@ -63,17 +62,17 @@ def retinanet_settings(net: caffe2_pb2.NetDef) -> RetinaNetSettings | None:
         raise ModelFileError("the net's cell_anchors are not finite; convert it again")
     return RetinaNetSettings(
         score_threshold=_finite(net, "score_threshold", 0.05),
-        topk_candidates=max(net_argument(net, "topk_candidates", 1000), 0),
+        topk_candidates=max(argument_of(net, "topk_candidates", 1000), 0),
         nms_threshold=_finite(net, "nms_threshold", 0.5),
-        max_detections_per_image=net_argument(net, "max_detections_per_image", 100),
+        max_detections_per_image=argument_of(net, "max_detections_per_image", 100),
         box_weights=weights,
         strides=[float(stride) for stride in strides],
         cell_anchors=[torch.tensor(boxes).reshape(-1, 4) for boxes in flat],
     )
 
 
-def _finite(net: caffe2_pb2.NetDef, name: str, default: float) -> float:
-    value = net_argument(net, name, default)
+def _finite(net: NetArguments, name: str, default: float) -> float:
+    value = argument_of(net, name, default)
     if not math.isfinite(value):
         raise ModelFileError(f"the net argument {name!r} is {value}, not finite; convert the model again")
     return value
