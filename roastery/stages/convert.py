@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, LayerError, ParitySummary, StageResult, StageTiming
@@ -30,7 +30,7 @@ class ConvertRequest(Request):
     sample: ArtifactRef
     traced: ArtifactRef
     runtimes: tuple[str, ...]
-    settings: Mapping[str, JSON] = {}
+    settings: Mapping[str, Any] = {}
     """As `Target.settings` gives them."""
 
     @property

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
 
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, LayerError
 from roastery.spec import GateSpec, ModelSpec, PipelineConfig
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from yacs.config import CfgNode
 
 NET_INPUTS = ("data", "im_info", "rois")
 """The names that a net's inputs have, of whatever target it is."""
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, "NDArray[Any]"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class ConvertedModel(Protocol):
         ...
 
     def run(
-        self, data: NDArray[Any], im_info: NDArray[Any], rois: NDArray[Any] | None = None
-    ) -> dict[str, NDArray[Any]]:
+        self, data: "NDArray[Any]", im_info: "NDArray[Any]", rois: "NDArray[Any] | None" = None
+    ) -> "dict[str, NDArray[Any]]":
         """The raw outputs by name, under the original's names."""
         ...
 

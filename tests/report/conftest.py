@@ -154,7 +154,7 @@ def conversion(box_model, shapes, tmp_path_factory):
                 PREDICT,
                 PredictRequest(
                     model="box",
-                    target=target,
+                    finder=target,
                     shard=1,
                     shards=1,
                     resolved=resolved,
