@@ -24,6 +24,7 @@ from roastery.errors import ConfigError
 from roastery.outcome import summary_of
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
+from roastery.registry.filed import NoVersion
 from roastery.results import Ending, FleetSummary, ModelSummary, TargetSummary
 from roastery.selection import Selection, select
 from roastery.spec import ModelSpec
@@ -96,25 +97,30 @@ def _measure(model: ModelSpec, project: Project, runs: StageRuns, measured: list
     """Measure what the registry holds of each target, and add it to what is measured."""
     pipeline = project.pipeline
     roads = chosen_roads(model, pipeline)
-    catalog = Catalog(pipeline.tracking_uri, pipeline.experiment)
-    filed = [road for road in roads if catalog.converted(road.target.registered(model.name))]
-    # What has none says so itself.
-    filed = filed or roads[:1]
     steps = [
         step
-        for road in filed
+        for road in roads
         for step in ("resolve", *(f"predict {finder}" for finder in ("original", *road.runtimes)), "evaluate", "log")
     ]
+    missing: list[NoVersion] = []
     with showing_progress(model.name, steps, "again"), own_worker(model.name):
-        for road in filed:
-            measured.append(_measured(model, project, runs, road))
+        for road in roads:
+            found = _measured(model, project, runs, road)
+            if isinstance(found, NoVersion):
+                missing.append(found)
+            else:
+                measured.append(found)
+    if missing and not measured:
+        raise missing[0]
 
 
-def _measured(model: ModelSpec, project: Project, runs: StageRuns, road: Road) -> TargetSummary:
+def _measured(model: ModelSpec, project: Project, runs: StageRuns, road: Road) -> TargetSummary | NoVersion:
     pipeline = project.pipeline
     dataset = project.dataset_of(model)
     registry = {"tracking_uri": pipeline.tracking_uri, "experiment": pipeline.experiment}
     recalled = runs.call(recall, RecallRequest(model=model.name, target=road.target.name, **registry))
+    if isinstance(recalled, NoVersion):
+        return recalled
     fetch_first(model, runs)
     pinned = runs.run(resolve, ResolveRequest(model=model.name, spec=model, dataset=dataset))
     if pinned.facts.source_sha256 != recalled.conversion.resolved.source_sha256:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from roastery.digest import JSON, json_sha256
 from roastery.errors import RegistryDamaged
 from roastery.registry.catalog import Catalog
-from roastery.registry.filed import fetched
+from roastery.registry.filed import NoVersion, fetched
 from roastery.results import ArtifactRef, Conversion
 from roastery.spec import PipelineConfig
 from roastery.stages.stage import Request
@@ -44,16 +44,20 @@ class Recalled(BaseModel):
 
 
 @task(name="recall", task_run_name="recall {request.model}", **TASK_OPTIONS)
-def recall(request: RecallRequest, pipeline: PipelineConfig) -> Recalled:
-    """Take a converted model out of the registry."""
-    return recall_version(request, open_store(pipeline.store))
+def recall(request: RecallRequest, pipeline: PipelineConfig) -> Recalled | NoVersion:
+    """Take a converted model out of the registry; gives what is wrong where it was never converted to that target."""
+    try:
+        return recall_version(request, open_store(pipeline.store))
+    except NoVersion as missing:
+        # Of several targets the others are there.
+        return missing
 
 
 def recall_version(request: RecallRequest, store: Store) -> Recalled:
     """The newest version, its files in the store.
 
     Raises:
-        ConfigError: the model has no converted version.
+        NoVersion: the model has no converted version.
         RegistryDamaged: the registry's files are not those that were filed.
         RegistryRefused, RegistryUnavailable: see `roastery.registry.catalog.Catalog`.
     """

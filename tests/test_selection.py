@@ -44,7 +44,7 @@ def chosen(
     models: dict[str, ModelSpec], *names: str, tags: tuple[str, ...] = (), only: Only = "all", **filed: ConvertedSource
 ) -> list[str]:
     selection = Selection(names=names, tags=tags, only=only)
-    return list(select(models, selection, lambda: filed))
+    return list(select(models, selection, lambda: {f"{name}.caffe2": each for name, each in filed.items()}))
 
 
 def test_names_come_in_the_order_asked_for_each_once_and_a_globs_by_name(models: dict[str, ModelSpec]) -> None:
@@ -84,6 +84,26 @@ def test_new_is_what_has_no_converted_version_and_changed_what_has_one_of_anothe
     assert chosen(models, only="changed", **filed) == ["mask_r101", "mask_r50"]
     assert chosen(models, only="new or changed", **filed) == ["faster_r101", "mask_r101", "mask_r50"]
     assert chosen(models, only="all", **filed) == list(NAMES)
+
+
+def test_a_model_is_new_until_every_target_has_a_version_and_changed_where_one_is_of_another_source(
+    models: dict[str, ModelSpec],
+) -> None:
+    model = models["mask_r50"]
+    both = {"mask_r50": model.model_copy(update={"targets": ("caffe2", "onnxruntime")})}
+
+    def state(**filed: ConvertedSource) -> list[Only]:
+        said = {f"mask_r50.{suffix}": each for suffix, each in filed.items()}
+        return [only for only in ("new", "changed") if select(both, Selection(only=only), lambda: said)]
+
+    assert state(caffe2=as_filed(model)) == ["new"]
+    assert state(caffe2=as_filed(model), onnx=as_filed(model, source_sha256="0" * 64)) == ["changed"]
+    assert state(caffe2=as_filed(model), onnx=as_filed(model)) == []
+    # The pipeline's targets are those of a model that names none.
+    usual = select(
+        {"mask_r50": model}, Selection(only="new"), lambda: {"mask_r50.caffe2": as_filed(model)}, ("onnxruntime",)
+    )
+    assert list(usual) == ["mask_r50"]
 
 
 def test_another_kind_of_net_is_a_change(models: dict[str, ModelSpec]) -> None:

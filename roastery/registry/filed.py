@@ -26,12 +26,17 @@ from roastery.registry.record import (
     aliases,
     main_figures,
     name_mark,
+    split_name,
 )
 from roastery.registry.run_files import NOTE_TAG, note_again
 from roastery.results import Conversion, Evaluation, Registered
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+
+class NoVersion(ConfigError):
+    """A model was never converted to a target."""
 
 
 class Refiled(BaseModel):
@@ -68,7 +73,7 @@ def fetched(catalog: Catalog, name: str, version: int | None = None) -> Iterator
         version: the newest one, unless another is named.
 
     Raises:
-        ConfigError: there is none.
+        NoVersion: there is none.
         RegistryDamaged: it has no conversion on record.
         RegistryRefused, RegistryUnavailable: as `Catalog.log`.
     """
@@ -153,6 +158,8 @@ def _version(catalog: Catalog, name: str, version: int | None) -> "ModelVersion"
     if version is None:
         newest = catalog.converted(name).get(name)
         if newest is None:
-            raise ConfigError(f"model {name!r} has no converted version in {catalog.tracking_uri}; convert it first")
+            named = split_name(name)
+            model = name if named is None else named[0]
+            raise NoVersion(f"model {model!r} has no converted version in {catalog.tracking_uri}; convert it first")
         version = newest.version
     return catalog.client.get_model_version(name, str(version))

@@ -328,7 +328,7 @@ def test_a_model_is_promoted_rolled_back_and_its_history_tells_it(roastery, log,
     result = roastery("rollback", NAME, "-m", "misses bicycles")
     assert result.stdout == f"{NAME}: production is version 1 again, it was version 2\n"
     assert refused(roastery("rollback", NAME, "-m", "and again"), "no version was called 'production' before version 1")
-    file_reevaluation(catalog, NAME, 2, "e5" * 32, evaluation(30.0, False))
+    file_reevaluation(catalog, f"{NAME}.caffe2", 2, "e5" * 32, evaluation(30.0, False))
 
     result = roastery("history", NAME)
     assert done(result, "converted", "production: version 2 to version 1: misses bicycles (", "measured again")

@@ -50,8 +50,9 @@ def test_models_that_fail_are_named_with_their_reasons_and_what_is_unchanged_is_
     assert (first.failure.stage, first.failure.mistake) == ("resolve", True)
     assert first.failure.reason.startswith("/nowhere/w.pkl: no such checkpoint")
     assert second.unchanged
-    assert second.registered is not None
-    assert second.registered.version == 1
+    (filed,) = second.targets
+    assert filed.registered is not None
+    assert filed.registered.version == 1
     assert third.failure is not None
     assert third.failure.reason.startswith("dataset: 'other' is not registered; add it to configs/datasets as YAML")
     assert state.is_failed()
@@ -97,7 +98,7 @@ def test_the_table_says_of_each_model_what_became_of_it(
     assert table.description == "1 of 2 models passed."
     bad, good = json.loads(table.data)
     assert list(bad) == [
-        *("model", "figure", "AP original", "AP converted", "difference", "verdict", "seconds", "version"),
+        *("model", "target", "figure", "AP original", "AP converted", "difference", "verdict", "seconds", "version"),
         *("link", "reason"),
     ]
     assert (bad["model"], bad["verdict"], bad["AP original"]) == ("broken", "failed in resolve", None)

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import flows.fleet
 from flows.fan_out import Ended
-from roastery.results import Figure, ModelSummary, Registered
+from roastery.results import Figure, ModelSummary, Registered, TargetSummary
 from roastery.spec import ModelSpec
 
 models, full, told = int(sys.argv[1]), sys.argv[2] == "full", []
@@ -54,9 +54,10 @@ class AtOnce:
             version=1, alias="validated", tracking_uri="http://127.0.0.1:5000", created=True,
         )
         places = {kind: f"/srv/store/{kind}/{run.hex}{run.hex}" for kind in ("report", "artifacts")}
-        return [Ended(run, ModelSummary(
-            model=model, ended="passed", figures=figures, judged_by="caffe2", registered=filed, **places
-        ))]
+        target = TargetSummary(
+            target="caffe2", passed=True, figures=figures, judged_by="caffe2", registered=filed, **places
+        )
+        return [Ended(run, ModelSummary(model=model, ended="passed", targets=(target,)))]
 
     def stop(self, run):
         raise AssertionError(run)

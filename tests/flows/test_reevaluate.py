@@ -107,15 +107,16 @@ def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version
         # Both targets in two shards, however often that was done before; nothing is converted.
         assert watched.counts["predict"] == 4 * count
         assert set(watched.asked) <= {"resolve", "predict", "evaluate"}
-        (figure,) = summary.figures
+        (measured,) = summary.targets
+        (figure,) = measured.figures
         assert (figure.original, figure.converted) == (filed["original"]["bbox"]["AP"], filed["torch"]["bbox"]["AP"])
-        assert summary.registered is not None
-        run = client.get_run(summary.registered.run_id)
+        assert measured.registered is not None
+        run = client.get_run(measured.registered.run_id)
         assert run.data.tags["reevaluation_of"] == f"{name} version 1"
         assert run.data.metrics["torch/bbox/AP"] == filed["torch"]["bbox"]["AP"]
         assert len(runs_in(client, pipeline)) == len(runs) + count
-        assert summary.registered.run_id not in runs
-        assert (summary.registered.version, summary.registered.created) == (1, False)
+        assert measured.registered.run_id not in runs
+        assert (measured.registered.version, measured.registered.created) == (1, False)
         shown = artifact(f"reevaluation-{slug(model.name)}", state)
         assert shown.type == "table"
         # Two decimals of each, as the table of a fleet has them.
@@ -123,12 +124,12 @@ def test_it_is_measured_anew_each_time_and_the_verdict_is_filed_with_the_version
         figures = [f"{filed[target]['bbox']['AP']:.2f}" for target in ("original", "torch")]
         assert [row["figure"], row["original"], row["converted"]] == ["bbox AP", *figures]
         assert f"{name} again: passed" in shown.description
-        assert f"[Version 1 of {name}]({summary.registered.run_url})" in shown.description
+        assert f"[Version 1 of {name}]({measured.registered.run_url})" in shown.description
     after = client.get_model_version(name, "1")
     assert after.tags["reevaluation"] == "passed"
-    measured = datetime.fromisoformat(after.tags["reevaluated"])
-    assert measured.tzinfo == UTC
-    assert begun <= measured <= datetime.now(UTC)
+    moment = datetime.fromisoformat(after.tags["reevaluated"])
+    assert moment.tzinfo == UTC
+    assert begun <= moment <= datetime.now(UTC)
     assert after.tags["verdict"] == before.tags["verdict"]
     assert aliases_of(client, name) == {"candidate": 1}
 

@@ -98,8 +98,9 @@ def test_a_fleet_takes_references_and_globs_and_leaves_alone_what_is_unchanged(
         (told,) = fleet_of(asked, project, only="all").models
         assert (told.model, told.ended) == (model.name, "passed")
     assert told.unchanged
-    assert told.registered is not None
-    assert told.registered.version == 1
+    (filed,) = told.targets
+    assert filed.registered is not None
+    assert filed.registered.version == 1
     # And of those that the registry holds none is new.
     assert fleet_of([f"models:/{model.name}/1"], project, only="new or changed").models == ()
 

@@ -155,7 +155,7 @@ def test_a_version_that_failed_when_it_was_measured_again_is_refused_until_it_pa
     registry, catalog, make_conversion, files
 ):
     catalog.log(make_conversion(name=NAME), files)
-    file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(name=NAME, passed=False).evaluation)
+    file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, make_conversion(name=NAME, passed=False).evaluation)
 
     with pytest.raises(ConfigError, match="passed once, but not when it was measured again"):
         registry.promote(NAME, reason="bad", version=1)
@@ -163,7 +163,7 @@ def test_a_version_that_failed_when_it_was_measured_again_is_refused_until_it_pa
         registry.promote(NAME, reason="bad")
     assert holder(registry) is None
 
-    file_reevaluation(catalog, NAME, 1, "e6" * 32, make_conversion(name=NAME).evaluation)
+    file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e6" * 32, make_conversion(name=NAME).evaluation)
     assert registry.promote(NAME, reason="good").to_version == 1
 
 

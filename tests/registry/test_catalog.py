@@ -224,10 +224,15 @@ def test_the_newest_converted_version_of_each_model_is_told_with_what_it_was_mad
 
     told = catalog.converted()
 
-    assert {name: source.version for name, source in told.items()} == {"mask_rcnn_r50": 11, "another": 1, "by_hand": 1}
-    assert told["mask_rcnn_r50"].source_sha256 == "11" * 32
-    assert told["mask_rcnn_r50"].config_sha256 == "c0" * 32
-    assert (told["by_hand"].source_sha256, told["by_hand"].export) == (None, None)
+    assert {name: source.version for name, source in told.items()} == {
+        "mask_rcnn_r50.caffe2": 11,
+        "another.caffe2": 1,
+        "by_hand.caffe2": 1,
+    }
+    newest, by_hand = told["mask_rcnn_r50.caffe2"], told["by_hand.caffe2"]
+    assert newest.source_sha256 == "11" * 32
+    assert newest.config_sha256 == "c0" * 32
+    assert (by_hand.source_sha256, by_hand.export) == (None, None)
     for page in (1, 3, 13):
         monkeypatch.setattr("roastery.registry.place._PAGE", page)
         assert catalog.converted() == told

@@ -16,7 +16,7 @@ NAME = "mask_rcnn_r50"
 def test_a_version_comes_back_as_it_was_filed_and_its_folder_goes_with_the_block(catalog, make_conversion, files):
     catalog.log(make_conversion(), files)
 
-    with fetched(catalog, NAME) as filed:
+    with fetched(catalog, f"{NAME}.caffe2") as filed:
         folder = filed.folder
         assert filed.version == 1
         # Word for word: a figure that is no number equals nothing, itself not.
@@ -34,7 +34,7 @@ def test_it_is_the_newest_unless_another_is_named(catalog, make_conversion, file
     for number in range(1, 12):
         catalog.log(make_conversion(key=f"{number:02}" * 32), files)
 
-    with fetched(catalog, NAME) as newest, fetched(catalog, NAME, 2) as second:
+    with fetched(catalog, f"{NAME}.caffe2") as newest, fetched(catalog, f"{NAME}.caffe2", 2) as second:
         assert (newest.version, newest.conversion.key) == (11, "11" * 32)
         assert (second.version, second.conversion.key) == (2, "02" * 32)
 
@@ -42,7 +42,7 @@ def test_it_is_the_newest_unless_another_is_named(catalog, make_conversion, file
 def test_of_a_model_that_was_never_converted_there_is_none(catalog, make_conversion, files):
     catalog.log(make_conversion(name="another"), files)
 
-    with pytest.raises(ConfigError) as told, fetched(catalog, NAME):
+    with pytest.raises(ConfigError) as told, fetched(catalog, f"{NAME}.caffe2"):
         pass
     assert str(told.value) == f"model {NAME!r} has no converted version in {catalog.tracking_uri}; convert it first"
 
@@ -52,7 +52,7 @@ def test_a_conversion_that_cannot_be_read_is_one_line(catalog, make_conversion, 
     run = catalog.client.get_run(catalog.log(make_conversion(), files).run_id)
     (Path(run.info.artifact_uri.removeprefix("file://")) / "conversion.json").write_bytes(content)
 
-    with pytest.raises(RegistryDamaged) as told, fetched(catalog, NAME):
+    with pytest.raises(RegistryDamaged) as told, fetched(catalog, f"{NAME}.caffe2"):
         pass
     assert f"conversion.json of {NAME}.caffe2 version 1 is of another Roastery, or damaged" in str(told.value)
     assert "\n" not in str(told.value)
@@ -70,7 +70,7 @@ def test_files_that_are_not_there_may_come_and_are_one_line_that_names_the_regis
     path = Path(place.removeprefix("file://"))
     path.rename(path.with_name("elsewhere"))
 
-    with pytest.raises(RegistryUnavailable) as told, fetched(catalog, NAME):
+    with pytest.raises(RegistryUnavailable) as told, fetched(catalog, f"{NAME}.caffe2"):
         pass
     assert catalog.tracking_uri in str(told.value)
     assert "\n" not in str(told.value)
@@ -82,8 +82,8 @@ def test_a_reevaluation_filed_twice_is_one_run_and_the_versions_own_tags_stay(ca
     own = catalog.client.get_model_version(first.name, "1").tags
     evaluation = make_conversion(passed=False).evaluation
 
-    one = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
-    two = file_reevaluation(catalog, NAME, 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
+    one = file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
+    two = file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, evaluation, {"prefect.flow_run_id": "f1"})
 
     assert one == two
     filed = one.registered
@@ -114,7 +114,7 @@ def test_a_version_that_does_not_pass_any_more_loses_the_gates_aliases_and_keeps
     first = catalog.log(make_conversion(judged_by="caffe2"), files)
     catalog.client.set_registered_model_alias(first.name, "production", "1")
 
-    filed = file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+    filed = file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, make_conversion(passed=False).evaluation)
 
     assert (filed.taken, filed.kept) == (("candidate", "validated"), ("production",))
     assert held_by(catalog) == {"production": 1}
@@ -128,7 +128,7 @@ def test_a_version_that_does_not_pass_any_more_loses_the_gates_aliases_and_keeps
 
 def test_the_same_conversion_logged_again_does_not_give_back_what_a_reevaluation_took(catalog, make_conversion, files):
     catalog.log(make_conversion(), files)
-    file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+    file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, make_conversion(passed=False).evaluation)
 
     again = catalog.log(make_conversion(), files)
 
@@ -139,13 +139,13 @@ def test_a_reevaluation_that_passes_again_earns_the_aliases_again_but_takes_none
     catalog, make_conversion, files
 ):
     catalog.log(make_conversion(), files)
-    file_reevaluation(catalog, NAME, 1, "e5" * 32, make_conversion(passed=False).evaluation)
+    file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, make_conversion(passed=False).evaluation)
 
-    back = file_reevaluation(catalog, NAME, 1, "e6" * 32, make_conversion(judged_by="caffe2").evaluation)
+    back = file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e6" * 32, make_conversion(judged_by="caffe2").evaluation)
     assert (back.registered.alias, held_by(catalog)) == ("validated", {"candidate": 1, "validated": 1})
 
     catalog.log(make_conversion(key="b2" * 32), files)
-    file_reevaluation(catalog, NAME, 1, "e7" * 32, make_conversion(judged_by="caffe2").evaluation)
+    file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e7" * 32, make_conversion(judged_by="caffe2").evaluation)
     assert held_by(catalog) == {"candidate": 2, "validated": 1}
 
 
@@ -153,7 +153,7 @@ def test_the_figures_of_a_reevaluation_are_the_versions_own_models(catalog, make
     first = catalog.log(make_conversion(), files)
     worse = make_conversion().evaluation.model_copy(update={"dataset_sha256": "db" * 32})
 
-    filed = file_reevaluation(catalog, NAME, 1, "e5" * 32, worse)
+    filed = file_reevaluation(catalog, f"{NAME}.caffe2", 1, "e5" * 32, worse)
 
     model = catalog.client.get_logged_model(catalog.client.get_model_version(first.name, "1").tags["model_id"])
     runs = [point.run_id for point in model.metrics if point.key == "ap_bbox"]
@@ -164,7 +164,7 @@ def test_another_occasion_is_another_run(catalog, make_conversion, files):
     catalog.log(make_conversion(), files)
 
     runs = [
-        file_reevaluation(catalog, NAME, 1, key * 32, make_conversion().evaluation).registered.run_id
+        file_reevaluation(catalog, f"{NAME}.caffe2", 1, key * 32, make_conversion().evaluation).registered.run_id
         for key in ("e5", "e6")
     ]
 

@@ -96,7 +96,7 @@ def test_a_source_its_conversions_and_their_figures_are_found(registry, log, box
     assert found(registry, name, stale=True, older_than=timedelta(0)) == [name]
 
     again = make_conversion(**figures(ap=20.0, passed=False, median_ms=90.0)).evaluation
-    file_reevaluation(registry.catalog, name, 2, "e5" * 32, again)
+    file_reevaluation(registry.catalog, f"{name}.caffe2", 2, "e5" * 32, again)
     assert found(registry, name, failed=True, where="latency_ms/torch/median > 40 and ap_bbox < 30") == [name]
     assert found(registry, name, where="latency_ms/torch/median < 40") == []
     assert registry.show(name).summary.ap == {"bbox": 20.0}

@@ -81,7 +81,7 @@ def measure(catalog, make_conversion):
         nonlocal count
         count += 1
         return file_reevaluation(
-            catalog, name, version, f"e{count}" * 32, make_conversion(**figures(**said)).evaluation
+            catalog, f"{name}.caffe2", version, f"e{count}" * 32, make_conversion(**figures(**said)).evaluation
         )
 
     return again

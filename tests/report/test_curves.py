@@ -36,7 +36,7 @@ def test_the_original_is_drawn_wide_and_the_converted_over_it_at_its_own_height(
     (drawn,) = draw_curves(tmp_path, curves)
 
     assert drawn.path.name == "report-curves-bbox.svg"
-    assert drawn.targets == ("original", "torch")
+    assert drawn.finders == ("original", "torch")
     above = lines(drawn.path)[:6]
     assert [colour for colour, _, _ in above] == [each for each in METRIC_COLOURS.values() for _ in range(2)]
     heights = {(colour, width > 3): each for colour, width, (each,) in above}

@@ -218,7 +218,7 @@ def another(value: Any) -> Any:
     if isinstance(value, dict):
         return {**value, "more": "1"} if all(isinstance(each, str) for each in value.values()) else {"Relu": 2}
     if isinstance(value, tuple):
-        return ()
+        return () if value else ("another",)
     return f"{value}1" if isinstance(value, str) else THERE if value is None else value + 1
 
 
