@@ -1,5 +1,6 @@
 """`roastery predict`: a converted model over images, with pictures of what it found and COCO results."""
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cli.plain import plain
 from roastery.errors import ConfigError, DatasetError
+from roastery.targets import target_in
 
 if TYPE_CHECKING:
     from roastery.data.vocabulary import Vocabulary
@@ -47,7 +49,8 @@ def predict(
     ] = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="What scores less is not drawn.")] = 0.5,
     runtime: Annotated[
-        RuntimeChoice, typer.Option(help="Where the net is run; caffe2 is the genuine one.")
+        RuntimeChoice,
+        typer.Option(help="Where a Caffe2 net is run; caffe2 is the genuine one. ONNX Runtime runs an ONNX model."),
     ] = RuntimeChoice.TORCH,
     annotations: Annotated[
         Path | None,
@@ -99,7 +102,6 @@ def predict(
     """
     if output is None and json is None:
         raise ConfigError("nothing is to be written; give --output for pictures, --json for COCO results, or both")
-    from roastery.caffe2.model import Caffe2Model
     from roastery.prediction.images import find_images
     from roastery.prediction.predict import Wanted
     from roastery.prediction.predict import predict as predict_images
@@ -107,7 +109,9 @@ def predict(
     vocabulary = _vocabulary(annotations, class_names)
     found = find_images(images)
     console = Console(soft_wrap=True, highlight=False)
-    with Caffe2Model.load_protobuf(model, runtime.value) as net, _Told(console, len(found)) as told:
+    target = target_in(model)
+    chosen = runtime.value if runtime.value in target.runtimes else next(iter(target.runtimes))
+    with closing(target.load(model, chosen)) as net, _Told(console, len(found)) as told:
         config = net.preparation(min_size, max_size, None if format is None else format.value)
         predict_images(net, found, config, vocabulary, Wanted(output, json, threshold), told)
     done = len(found) - told.unread

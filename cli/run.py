@@ -48,7 +48,8 @@ _COLUMNS = {
     "seconds": True,
     "version": True,
 }
-"""The table's columns, and whether they hold figures."""
+"""The columns, and whether they hold figures. That of the target is there where there are others than Caffe2."""
+_TARGET = list(_COLUMNS).index("target")
 
 
 def run(
@@ -185,7 +186,10 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
     table = Table(
         title="Converted models", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
+    several = any(target.target != "caffe2" for model in summary.models for target in model.targets)
     for heading, figure in _COLUMNS.items():
+        if heading == "target" and not several:
+            continue
         # On a narrow terminal the verdict takes two lines; no name and no figure is cut.
         wraps = heading == "verdict"
         table.add_column(
@@ -193,7 +197,7 @@ def show(console: "Console", summary: FleetSummary, config: PipelineConfig) -> N
         )
     for model in summary.models:
         for row in _rows(model):
-            table.add_row(*row)
+            table.add_row(*(row if several else row[:_TARGET] + row[_TARGET + 1 :]))
     console.print(table)
     for model in summary.models:
         _explain(console, model)

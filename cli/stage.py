@@ -37,7 +37,7 @@ def stage(
 
     Examples:
 
-    roastery stage convert_caffe2 --from .roastery/store/failures/mask_rcnn_fpn/convert_caffe2
+    roastery stage convert --from .roastery/store/failures/mask_rcnn_fpn/convert-caffe2
 
     python -m pdb -m cli.main stage trace --from .roastery/store/failures/mask_rcnn_fpn/trace
     """

@@ -7,6 +7,7 @@ imported until a target does something.
 import importlib
 import pkgutil
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def target_of(name: str) -> "Target":
 def runtimes() -> "dict[str, Target]":
     """The target of every runtime, by the runtime's name."""
     return {runtime: target_of(name) for name in TARGETS for runtime in target_of(name).runtimes}
+
+
+def target_in(directory: Path) -> "Target":
+    """The target of a converted model, by the files that lie in its folder: of nothing that is known, Caffe2."""
+    there = (target_of(name) for name in TARGETS)
+    found = (each for each in there if all((directory / name).is_file() for name in each.files))
+    return next(found, target_of("caffe2"))
 
 
 @cache

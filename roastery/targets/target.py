@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, LayerError
 from roastery.spec import GateSpec, ModelSpec, PipelineConfig

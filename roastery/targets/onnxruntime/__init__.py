@@ -18,7 +18,7 @@ class OnnxRuntimeTarget(Target):
     suffix = ".onnx"
     files = ("model.onnx",)
     graph = files
-    runtimes: Mapping[str, str] = {"onnxruntime": "ONNX Runtime"}  # noqa: RUF012
+    runtimes: Mapping[str, str] = {"onnxruntime": "ONNX Runtime"}
     needs = ("onnxruntime",)
     packages = ("onnxruntime",)
 
