@@ -117,11 +117,10 @@ def test_a_target_that_fails_keeps_no_other_from_being_filed(
     run_model: Any, filed: Any, both: ModelSpec, few: DatasetSpec, watched: Watched
 ) -> None:
     name = "another"
-    model = both.model_copy(update={"name": name})
-    # What is not in the store yet: another seed of the sample.
-    pipeline = filed[0].model_copy(update={"sample": filed[0].sample.model_copy(update={"seed": 1})})
+    # What is not in the store yet.
+    model = both.model_copy(update={"name": name, "overrides": ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.06")})
     watched.faults = {"convert": [UnsupportedOperator("operator 'Det' has no form")]}
-    state = run_model(model, few, pipeline)
+    state = run_model(model, few, filed[0])
     outcome = outcome_of(state)
     assert state.is_failed()
     assert outcome.failure is not None
