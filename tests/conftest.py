@@ -270,6 +270,33 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def detection_cases() -> Any:
+    """By the name of a detection operator, a strategy of cases: inputs, arguments, how many outputs are asked for."""
+    return _load(ROOT / "tests" / "caffe2" / "operators" / "test_detection.py").CASES
+
+
+@pytest.fixture(scope="session")
+def lowered(converted: Callable[..., Path]) -> Callable[..., Path]:
+    """The folder of a demo model lowered to standard ONNX, made once for all workers; takes what `converted` takes."""
+    from filelock import FileLock
+
+    def lower_model(name: str, *, decode: bool = False, batch: int = 1) -> Path:
+        from roastery.export.onnx import load_onnx
+        from roastery.onnx_runtime.files import MODEL_FILE, save_model, to_standard_model
+        from roastery.onnx_runtime.lower import standard_onnx
+
+        source = converted(name, decode=decode, batch=batch)
+        folder = source / "onnx_runtime"
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / MODEL_FILE).exists():
+                save_model(to_standard_model(standard_onnx(load_onnx(source / "model.onnx"))), folder)
+        return folder
+
+    return lower_model
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL database for MLflow, really served: one for a worker."""
     with _postgres.postgres_server() as address:

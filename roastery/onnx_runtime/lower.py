@@ -60,7 +60,8 @@ def _replace(graph: ir.Graph, node: ir.Node, lowering: Lowering) -> None:
     graph.insert_before(node, lowering.nodes)
     for created in lowering.nodes:
         created.metadata_props.update(node.metadata_props)
-    for old, new in zip(node.outputs, outputs, strict=True):
+    # A node may name fewer outputs than the operator has.
+    for old, new in zip(node.outputs, outputs, strict=False):
         new.type, new.shape = old.type, old.shape
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         new.name, old.name = old.name, None

@@ -24,7 +24,7 @@ def _lower(lowering: Lowering, heatmaps: ir.Value, bboxes: ir.Value, *, should_o
     shape = lowering("Concat", lowering("Shape", heatmaps, end=2), i64([size * size]), axis=0)
     flat = lowering("Reshape", heatmaps, shape, allowzero=1)
     peak_place = lowering("ArgMax", flat, axis=2, keepdims=1)
-    peaks = lowering("GatherElements", flat, peak_place, axis=2)
+    peaks = _lower_values(lowering, flat, peak_place)
     row = lowering("Div", peak_place, i64(size))
     column = lowering("Sub", peak_place, lowering("Mul", row, i64(size)))
     # The rows before, of and after each peak, and so with columns.
@@ -34,7 +34,7 @@ def _lower(lowering: Lowering, heatmaps: ir.Value, bboxes: ir.Value, *, should_o
         for r in lowering.several("Split", 3, rows, axis=2, num_outputs=3)
         for c in lowering.several("Split", 3, columns, axis=2, num_outputs=3)
     ]
-    cells = lowering("GatherElements", flat, lowering("Concat", *at, axis=2), axis=2)
+    cells = _lower_values(lowering, flat, lowering("Concat", *at, axis=2))
     patch = lowering.several("Split", 9, cells, axis=2, num_outputs=9)
     shift_x, shift_y, height = _lower_refine(lowering, patch, peaks)
     box = lowering.columns(bboxes, 0, 4)
@@ -50,6 +50,15 @@ def _lower(lowering: Lowering, heatmaps: ir.Value, bboxes: ir.Value, *, should_o
     else:
         probability = lowering("Mul", lowering.cast(peak_place, ir.DataType.FLOAT), f32(0.0))
     return lowering("Transpose", lowering("Concat", xy, height, probability, axis=2), perm=[0, 2, 1])
+
+
+def _lower_values(lowering: Lowering, maps: ir.Value, places: ir.Value) -> ir.Value:
+    """What lies at places (n, K, k) of maps (n, K, cells)."""
+    shape = lowering("Shape", maps, end=2)
+    count = lowering("ReduceProd", shape, keepdims=0)
+    first = lowering("Mul", lowering("Range", i64(0), count, i64(1)), lowering.size(maps, 2))
+    first = lowering("Reshape", first, lowering("Concat", shape, i64([1]), axis=0), allowzero=1)
+    return lowering("Gather", lowering.flat(maps), lowering("Add", first, places), axis=0)
 
 
 def _lower_mirror(lowering: Lowering, place: ir.Value, size: int) -> ir.Value:
