@@ -7,6 +7,9 @@ from roastery.config import load_config
 from roastery.conversion_manifest import ReadFrom, write_manifest
 from roastery.digest import file_sha256
 from roastery.results import ParitySummary
+from roastery.targets import target_of
+
+CAFFE2 = target_of("caffe2")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def parity(passed=True):
 def test_the_manifest_has_the_digest_of_every_file_beside_it(nets, source, tmp_path):
     save_nets(nets, tmp_path)
 
-    sizes = write_manifest(tmp_path, nets, source, {"Conv": 2}, [parity()], None)
+    sizes = write_manifest(tmp_path, CAFFE2, CAFFE2.describe(tmp_path), source, [parity()], None)
 
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert set(manifest["files"]) == {"model.pb", "model_init.pb", "model.pbtxt"}
@@ -37,8 +40,8 @@ def test_the_manifest_has_the_digest_of_every_file_beside_it(nets, source, tmp_p
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_the_verdict_is_parity_in_every_runtime(nets, source, tmp_path, passed):
-    write_manifest(tmp_path, nets, source, {}, [parity(), parity(passed)], None)
+def test_the_verdict_is_parity_in_every_runtime(any_golden, source, tmp_path, passed):
+    write_manifest(tmp_path, CAFFE2, CAFFE2.describe(any_golden), source, [parity(), parity(passed)], None)
 
     verdict = json.loads((tmp_path / "manifest.json").read_text())["verdict"]
     assert verdict["passed"] is passed

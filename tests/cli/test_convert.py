@@ -12,14 +12,18 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+from typer.testing import CliRunner
 
+import roastery.caffe2.convert as caffe2_convert
 import roastery.conversion
+from cli.main import app
 from roastery.caffe2.nets import load_nets, save_nets
-from roastery.conversion import FILES
 from roastery.digest import file_sha256
 from roastery.export.onnx import save_onnx
 
 ROOT = Path(__file__).parents[2]
+FILES = {"model.pb", "model_init.pb", "model.pbtxt", "model.svg", "model.onnx", "model.pt2", "manifest.json"}
+"""What a conversion to Caffe2 leaves."""
 
 
 def tree(folder):
@@ -55,6 +59,35 @@ def test_a_model_is_converted_whole_and_found_the_same(convert, mask_model, smal
     assert abs(evaluation["verdicts"]["torch"]["deltas"]["segm/AP"]) <= 0.05
     assert manifest["verdict"]["passed"] is True
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_a_model_is_converted_to_onnx_runtime_found_the_same_and_draws_what_it_finds(
+    convert, mask_model, already_traced, small_datasets, tmp_path
+):
+    result = convert(
+        mask_model / "config.yaml", "--target", "onnxruntime", "--run-eval", "--datasets", str(small_datasets)
+    )
+
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert tree(tmp_path / "out") == ["manifest.json", "model.onnx"]
+    assert "Gate, onnxruntime: passed" in result.stdout
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["target"] == "onnxruntime"
+    assert manifest["net"]["inputs"] == ["data", "im_info"]
+    assert manifest["net"]["outputs"] == ["bbox_nms", "score_nms", "class_nms", "mask_fcn_probs"]
+    assert manifest["net"]["operators"]["NonMaxSuppression"] >= 1
+    assert abs(manifest["verdict"]["evaluation"]["verdicts"]["onnxruntime"]["deltas"]["segm/AP"]) <= 0.05
+
+    image = ROOT / "examples/shapes/val/images/000024.jpg"
+    drawn = CliRunner().invoke(app, ["predict", str(tmp_path / "out"), str(image), "-o", str(tmp_path / "found")])
+    assert drawn.exit_code == 0, (drawn.output, drawn.exception)
+    assert tree(tmp_path / "found") == ["000024.png"]
+
+
+def test_a_layer_of_a_target_that_does_not_round_is_a_mistake(convert, mask_model):
+    result = convert(mask_model / "config.yaml", "--float-layer", "backbone.*")
+
+    refused(result, "--float-layer is of a target that rounds, not of caffe2")
 
 
 def test_weights_at_an_address_are_fetched_once_and_told_of(convert, box_model, tmp_path, web):
@@ -139,7 +172,7 @@ def test_without_graphviz_the_rest_goes_on_and_is_the_same_to_the_byte(
     program, proto = traced_mask_model
     shutil.copy(program, tmp_path / "model.pt2")
     save_onnx(ir.from_proto(proto), tmp_path / "model.onnx")
-    save_nets(roastery.conversion.convert(ir.from_proto(proto)), tmp_path)
+    save_nets(caffe2_convert.convert(ir.from_proto(proto)), tmp_path)
     expected = {path.name: file_sha256(path) for path in tmp_path.glob("model*")}
     (tmp_path / "out").mkdir()
     (tmp_path / "out/model.pb").write_bytes(b"an earlier net")
@@ -166,7 +199,7 @@ def test_a_value_may_be_negative_and_an_override_reaches_the_net(convert, mask_m
 def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdict(
     convert, mask_model, already_traced, monkeypatch, tmp_path
 ):
-    genuine = roastery.conversion.convert
+    genuine = caffe2_convert.convert
 
     def with_another_threshold(model):
         nets = genuine(model)
@@ -174,7 +207,7 @@ def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdic
         next(argument for argument in limit.arg if argument.name == "score_thresh").f = 0.9
         return nets
 
-    monkeypatch.setattr(roastery.conversion, "convert", with_another_threshold)
+    monkeypatch.setattr(caffe2_convert, "convert", with_another_threshold)
 
     image = ROOT / "examples/shapes/val/images/000001.jpg"
     result = convert(mask_model / "config.yaml", "--sample-image", str(image))
@@ -190,7 +223,7 @@ def test_a_net_that_is_not_the_detectors_equal_fails_and_is_kept_with_the_verdic
 def test_the_ap_gate_fails_a_model_that_lost_and_the_table_shows_it(
     convert, mask_model, already_traced, small_datasets, monkeypatch, tmp_path
 ):
-    genuine = roastery.conversion.convert
+    genuine = caffe2_convert.convert
 
     def with_unaligned_pooling(model):
         nets = genuine(model)
@@ -200,7 +233,7 @@ def test_the_ap_gate_fails_a_model_that_lost_and_the_table_shows_it(
                     argument.i = 0
         return nets
 
-    monkeypatch.setattr(roastery.conversion, "convert", with_unaligned_pooling)
+    monkeypatch.setattr(caffe2_convert, "convert", with_unaligned_pooling)
 
     result = convert(mask_model / "config.yaml", "--run-eval", "--datasets", str(small_datasets))
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -14,7 +12,6 @@ from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import load_nets
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.data.preprocess import net_inputs, pad_and_batch, read_image, resize_shortest_edge
-from roastery.errors import DatasetError, ModelFileError, OnnxRuntimeUnavailable, RuntimeFailed
 from roastery.evaluation.parity import compare_detections, compare_instances
 from roastery.export.onnx import load_onnx
 from roastery.metadata import MODULE_KEY
@@ -123,7 +120,9 @@ def test_nodes_are_named_after_their_module_and_operator(demo_model: Path, lower
     assert bool(lowered_here) is ("retinanet" not in demo_model.name)
 
 
-def test_the_reference_of_onnx_agrees_on_a_small_input(demo_model: Path, lowered: Lowered, picture: torch.Tensor) -> None:
+def test_the_reference_of_onnx_agrees_on_a_small_input(
+    demo_model: Path, lowered: Lowered, picture: torch.Tensor
+) -> None:
     standard = load_model(lowered(demo_model.name))
     data, im_info = (
         array.numpy() for array in pad_and_batch([picture[:, :64, :64]], 32, standard.arguments["pixel_mean"])
