@@ -1,4 +1,4 @@
-"""Roastery: detectron2 models to Caffe2, measured."""
+"""Roastery: detectron2 models to Caffe2 and ONNX Runtime, measured."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roastery.caffe2.model import Caffe2Model
     from roastery.config import load_config
+    from roastery.onnx_runtime.model import OnnxModel
     from roastery.tracer import Caffe2Tracer
 
 __version__ = "0.1.0"
-__all__ = ["Caffe2Model", "Caffe2Tracer", "load_config"]
+__all__ = ["Caffe2Model", "Caffe2Tracer", "OnnxModel", "load_config"]
 
 _HOMES = {
     "Caffe2Model": "roastery.caffe2.model",
     "Caffe2Tracer": "roastery.tracer",
+    "OnnxModel": "roastery.onnx_runtime.model",
     "load_config": "roastery.config",
 }
 

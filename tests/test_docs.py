@@ -191,6 +191,18 @@ def test_the_snippets_that_save_a_model_for_mlflow_and_predict_with_it_do(conver
     assert "triangle" in run_snippet("how-to/predict-with-mlflow.md", "predict", converted, sys.executable)
 
 
+@pytest.mark.xdist_group("docs")
+def test_the_snippets_for_onnx_runtime_do_with_and_without_roastery(mask_model: Path, tmp_path: Path) -> None:
+    from roastery.conversion import convert_to_directory
+    from roastery.targets import target_of
+
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    overrides = ["MODEL.WEIGHTS", str(mask_model / "model_final.pkl")]
+    convert_to_directory(mask_model / "config.yaml", tmp_path / "out", overrides, target=target_of("onnxruntime"))
+    assert "torch.Size" in run_snippet("how-to/onnx-runtime.md", "with Roastery", tmp_path, sys.executable)
+    assert run_snippet("how-to/onnx-runtime.md", "ONNX Runtime alone", tmp_path, sys.executable).startswith("(")
+
+
 @pytest.mark.caffe2
 @pytest.mark.xdist_group("docs")
 def test_the_snippet_for_genuine_caffe2_runs_there(converted: Path) -> None:

@@ -290,7 +290,9 @@ class Catalog(MlflowPlace):
 
     def _run(self, conversion: Conversion) -> "Run":
         return self.keyed_run(
-            conversion.key, conversion.resolved.name, {"family": conversion.resolved.meta_architecture}
+            conversion.key,
+            conversion.resolved.name,
+            {"family": conversion.resolved.meta_architecture, "target": conversion.target},
         )
 
     def _logged_model(self, conversion: Conversion, run: "Run") -> "LoggedModel":
