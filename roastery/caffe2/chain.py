@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
-from roastery.caffe2.fusion import OPERATION, bound_of, only_reader
+from roastery.caffe2.fusion import OPERATION, bound_of
 
 # Rows that a chain takes at once: of a mask head at full size about 20 detections.
 _SLICE_BYTES = 4 * 2**20
@@ -43,13 +43,11 @@ class Chain(torch.nn.Module):
 
 def link(graph: Graph) -> None:
     """Make chains of steps by row that come at once, each the only reader of the one before."""
-    steps = [node for node in graph.nodes if OPERATION in node.meta]
     run: list[Node] = []
-    for node in steps:
+    for node in [node for node in graph.nodes if OPERATION in node.meta]:
         bound = bound_of(node)
         by_row = bound is not None and bound.by_row and node.args.count(node.args[0]) == 1
-        # What is sliced must not be read whole.
-        if run and not (by_row and node.args[0] is run[-1] and only_reader(run[-1]) is node and not _sliced(run, node)):
+        if run and not (by_row and _goes_on(run, node)):
             _link(graph, run)
             run = []
         if by_row:
@@ -57,8 +55,10 @@ def link(graph: Graph) -> None:
     _link(graph, run)
 
 
-def _sliced(run: Sequence[Node], node: Node) -> bool:
-    return run[0].args[0] in node.args
+def _goes_on(run: Sequence[Node], node: Node) -> bool:
+    # What is taken by rows at the chain's beginning must not be read whole further on.
+    first, last = run[0], run[-1]
+    return node.args[0] is last and node in last.users and len(last.users) == 1 and first.args[0] not in node.args
 
 
 def _link(graph: Graph, run: Sequence[Node]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from operator import getitem
 
 from torch.fx import Graph, Node
+from torch.fx.node import Argument
 
 from roastery.caffe2.operation import Bound, Operation
 
@@ -81,7 +82,7 @@ def _put_together(graph: Graph, first: Node, members: Sequence[Node], ending: tu
     start, last = bound_of(first), members[-1]
     assert start is not None
     given = _first_output(first)
-    inputs: list[object] = []
+    inputs: list[Argument] = []
     for member in members:
         inputs += [value for value in member.args if value is not given]
         given = member
@@ -99,7 +100,7 @@ def _put_together(graph: Graph, first: Node, members: Sequence[Node], ending: tu
     )
     between = _first_output(first)
     others = [*reversed(members[:-1]), *([between] if between is not None and between is not first else []), first]
-    last.args = (*inputs, *first.args)  # type: ignore[assignment]
+    last.args = (*inputs, *first.args)
     last.target = "_".join([str(first.target), *ending])
     last.meta[OPERATION] = Operation(bound)
     for node in others:
