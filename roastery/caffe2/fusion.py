@@ -119,6 +119,7 @@ def _gather(graph: Graph, node: Node) -> None:
     if len(intos) != len(node.args) - 1:
         return
     node.args = (node.args[0], *(value for part in parts for value in part.args))
+    node.target = f"{made[0].type}_into_{node.target}"
     node.meta[OPERATION] = Operation(replace(bound, compute=bound.gather(intos)))
     for part in parts:
         graph.erase_node(part)

@@ -45,9 +45,11 @@ class Caffe2Model:
         >>> model([{"image": chw_bgr, "height": 480, "width": 640}])[0]["instances"].pred_boxes  # doctest: +SKIP
     """
 
-    def __init__(self, nets: Nets, runtime: RuntimeName = "torch") -> None:
+    def __init__(self, nets: Nets, runtime: RuntimeName = "torch", threads: int | None = None) -> None:
+        """Say what runs the nets, and with how many threads (default: the runtime's own setting)."""
         self.nets = nets
         self.runtime_name: RuntimeName = runtime
+        self._threads = threads
         self._runtime: Runtime | None = None
 
     @property
@@ -59,13 +61,15 @@ class Caffe2Model:
         return self.nets.init_net
 
     @classmethod
-    def load_protobuf(cls, directory: str | Path, runtime: RuntimeName = "torch") -> "Caffe2Model":
+    def load_protobuf(
+        cls, directory: str | Path, runtime: RuntimeName = "torch", threads: int | None = None
+    ) -> "Caffe2Model":
         """Load `model.pb` and `model_init.pb`, ours or the original converter's.
 
         Raises:
             ModelFileError: a file that is missing or not a NetDef.
         """
-        return cls(load_nets(Path(directory)), runtime)
+        return cls(load_nets(Path(directory)), runtime, threads)
 
     def save_protobuf(self, directory: str | Path) -> None:
         """Write `model.pb`, `model_init.pb` and `model.pbtxt`."""
@@ -86,7 +90,8 @@ class Caffe2Model:
             rois: (n, 5) float32, index of the image and xyxy pixels, for a net that takes proposals.
         """
         if self._runtime is None:
-            self._runtime = TorchRuntime(self.nets) if self.runtime_name == "torch" else Caffe2Runtime(self.nets)
+            kind = TorchRuntime if self.runtime_name == "torch" else Caffe2Runtime
+            self._runtime = kind(self.nets, threads=self._threads)
         proposals = {} if rois is None else {"rois": rois}
         return self._runtime.run({"data": data, "im_info": im_info, **proposals})
 
