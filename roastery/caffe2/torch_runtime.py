@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule
 
 from roastery.caffe2.devices import on_cpu
 from roastery.caffe2.kernels.fills import FILLS
+from roastery.caffe2.kernels.layout import in_order
 from roastery.caffe2.nets import INIT_FILE, PREDICT_FILE, Nets
 from roastery.caffe2.operation import Operation
 from roastery.caffe2.program import Compiled, compile_net
@@ -141,9 +142,10 @@ def _lay_out_kernels(nets: Nets, parameters: dict[str, Tensor]) -> None:
 
 
 def _to_array(tensor: Tensor, own: bool) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.numpy()
+    ordered = in_order(tensor)
+    array: NDArray[Any] = ordered.numpy()
     # Nobody shall write through it to a parameter, an input or another output of which it is a view.
-    return np.asarray(array, order="C") if own else np.array(array, order="C")
+    return array if own or ordered is not tensor else array.copy()
 
 
 def _to_tensor(name: str, array: NDArray[Any]) -> Tensor:
