@@ -1,25 +1,33 @@
-"""Times our reference or the torch runtime, a run for each line on stdin (see `runtimes.py`).
+"""Times one of this project's runtimes, a run for each line on stdin (see `runtimes.py`).
 
-python runtimes_ours.py reference|torch FOLDER INPUTS.npz
+python runtimes_ours.py RUNTIME FOLDER INPUTS.npz THREADS
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+Run = Callable[[], int]
+"""Does one image, and says how many detections came out."""
+Open = Callable[[Path, Mapping[str, NDArray[Any]], int], Run]
 
 
-def main(kind: str, folder: Path, inputs: Path) -> None:
-    arrays = np.load(inputs)
-    run = _reference(folder, arrays["data"], arrays["im_info"]) if kind == "reference" else _torch(folder, arrays)
+def main(runtime: str, folder: Path, inputs: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    with np.load(inputs) as file:
+        arrays = {name: file[name] for name in ("data", "im_info")}
+    run = RUNTIMES[runtime](folder, arrays, threads)
     print(run(), flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         run()
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - started, time.process_time() - used, flush=True)
     print(_peak_mib())
 
 
@@ -28,27 +36,68 @@ def _peak_mib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def _reference(folder: Path, data: np.ndarray, im_info: np.ndarray) -> Callable[[], int]:
+def open_reference(folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int) -> Run:
+    """detectron2's inference, as far as a net goes: masks of 28 x 28 are not pasted, segments not merged."""
     from roastery.config import load_config
     from roastery.reference.build import build_reference
+    from roastery.reference.panoptic_fpn import ReferencePanopticFPN
+    from roastery.reference.rcnn import ReferenceRCNN
+    from roastery.reference.retinanet import ReferenceRetinaNet
     from roastery.sources.native import load_detector
 
     config = load_config(folder / "config.yaml")
     (weights,) = folder.glob("model_final.*")
     reference = build_reference(config, load_detector(config, weights))
-    height, width = (int(size) for size in im_info[0, :2])
-    image = torch.from_numpy(data[0, :, :height, :width].copy())
-    return lambda: len(reference([{"image": image}])[0]["instances"])
+    height, width = (int(size) for size in arrays["im_info"][0, :2])
+    image = torch.from_numpy(arrays["data"][0, :, :height, :width].copy())
+
+    @torch.inference_mode()
+    def run() -> int:
+        if isinstance(reference, ReferenceRetinaNet):
+            return len(reference.detect(image))
+        assert isinstance(reference, ReferenceRCNN)
+        features = reference.features(image)
+        found = len(reference.detect_in(features, (height, width)))
+        if isinstance(reference, ReferencePanopticFPN):
+            reference.detector.sem_seg_head(features)
+        return found
+
+    return run
 
 
-def _torch(folder: Path, arrays: dict[str, np.ndarray]) -> Callable[[], int]:
+def open_torch(folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int) -> Run:
+    """The NetDef on PyTorch's kernels; a RetinaNet's maps are decoded, as the reference does."""
     from roastery.caffe2.nets import load_nets
     from roastery.caffe2.torch_runtime import TorchRuntime
 
-    runtime = TorchRuntime(load_nets(folder))
-    given = {name: arrays[name] for name in ("data", "im_info")}
-    return lambda: len(runtime.run(given)["score_nms"])
+    nets = load_nets(folder)
+    runtime = TorchRuntime(nets, threads=threads)
+    return counted(lambda: runtime.run(arrays), folder)
+
+
+def counted(run: Callable[[], Mapping[str, NDArray[Any]]], folder: Path) -> Run:
+    """A run of the net in that folder, of its raw outputs by name, that counts detections."""
+    from roastery.caffe2.net_settings import retinanet_settings
+    from roastery.caffe2.nets import load_nets
+    from roastery.postprocess.retinanet import decode_maps
+
+    settings = retinanet_settings(load_nets(folder).predict_net)
+
+    def count() -> int:
+        outputs = run()
+        if settings is not None and "score_nms" not in outputs:
+            return len(
+                decode_maps({name: torch.from_numpy(array) for name, array in outputs.items()}, settings)["score_nms"]
+            )
+        return len(outputs["score_nms"])
+
+    return count
+
+
+RUNTIMES: dict[str, Open] = {"reference": open_reference, "torch": open_torch}
+"""A row of the table each: what opens a model's folder (config.yaml, model_final.*, model.onnx, model.pb and
+model_init.pb) for those inputs and so many threads. `counted` makes a run of what gives a net's raw outputs."""
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

@@ -1,137 +1,95 @@
-"""Operators of a net run as one: a kernel that can do what its only reader does, and the reader's reader, does it."""
+"""Operators of a graph run as one: a kernel that can do what its only reader does, and the reader's reader, does it."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import getitem
 
-from roastery.caffe2.kernels.registry import Compute, Into
+from torch.fx import Graph, Node
+from torch.fx.node import Argument
+
+from roastery.caffe2.operation import Bound, Operation
+
+OPERATION = "operation"
+"""The key of a node's `meta` under which what it calls is."""
 
 _COMMUTATIVE = frozenset({"Add"})
-Gather = Callable[[Sequence[tuple[Into, int]]], Compute]
 
 
-@dataclass(frozen=True)
-class Together:
-    """The kernels of an operator and those after it: see `Ending`."""
-
-    compute: Compute
-    in_place: Compute | None
-    gather: Gather | None
+def bound_of(node: Node) -> Bound | None:
+    """The operator that a node runs; None for inputs, parameters, outputs and what takes one of several outputs."""
+    operation = node.meta.get(OPERATION)
+    return operation.bound if isinstance(operation, Operation) else None
 
 
-@dataclass(frozen=True)
-class Bound:
-    """An operator of the net with its kernel.
+def maker_of(node: Node) -> Node:
+    """The node that runs the operator whose output this is."""
+    first = node.args[0] if node.target is getitem else node
+    assert isinstance(first, Node)
+    return first
 
-    Attributes:
-        type: Caffe2's.
-        label: how errors name it: "Conv giving '367'".
-        inputs, outputs: numbers of values. A blob that is written again is another value each time.
-        compute: the kernel.
-        in_place: the kernel that writes over its first input, where there is one.
-        fresh: whether nothing else holds what `compute` returns.
-        plain: it has no arguments, so that a kernel that ends with its type does what it does.
-        into: the kernel that writes the rows of its output to where they are wanted, where there is one.
-        by_row: each row of the first input gives a row of the only output; the other inputs are the same for all rows.
-        gather: makes the kernel of all inputs but the first being written so, where it can be.
-        endings: kernels that do this operator and then, with its first output for their first input, plain ones of
-            these types, and such that write over their own first input; they take what the others read beside, and then
-            the inputs of this one.
+
+def only_reader(node: Node) -> Node | None:
+    """The node that reads this one, once, where there is just one."""
+    if len(node.users) != 1:
+        return None
+    (reader,) = node.users
+    return reader if reader.args.count(node) == 1 else None
+
+
+def fuse(graph: Graph) -> None:
+    """Put those together that one kernel can do together.
+
+    What is between them is not made, so it may be read by nobody else. Nothing dead may be in the graph.
     """
-
-    type: str
-    label: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    compute: Compute
-    in_place: Compute | None
-    fresh: bool
-    plain: bool
-    into: Into | None = None
-    endings: Mapping[tuple[str, ...], Together] = field(default_factory=dict)
-    gather: Gather | None = None
-    by_row: bool = False
-
-
-def fuse(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
-    """The operators, in an order that runs, with those together that one kernel can do together.
-
-    What is between them is not made, so it may be read by nobody else and be none of the values to keep.
-    """
-    readers: dict[int, list[int]] = {}
-    for index, bound in enumerate(operators):
-        for value in bound.inputs:
-            readers.setdefault(value, []).append(index)
-
-    def only_reader(bound: Bound) -> int | None:
-        first, *others = bound.outputs
-        if any(value in keep or value in readers for value in others) or first in keep:
-            return None
-        return readers[first][0] if len(readers.get(first, ())) == 1 else None
-
-    placed: list[Bound | None] = list(operators)
-    for index in range(len(operators)):
-        if placed[index] is not operators[index]:
-            continue
-        for ending in sorted(operators[index].endings, key=len, reverse=True):
-            members = _follow(operators, index, ending, only_reader)
-            if members is not None and all(placed[member] is operators[member] for member in members):
-                for member in (index, *members):
-                    placed[member] = None
-                # Where the last was: all that it reads is there then.
-                placed[members[-1]] = _together(operators, index, members, ending)
+    gone: set[Node] = set()
+    for node in list(graph.nodes):
+        bound = None if node in gone else bound_of(node)
+        for ending in sorted(bound.endings, key=len, reverse=True) if bound else ():
+            members = _follow(node, ending)
+            if members is not None:
+                gone.update(_put_together(graph, node, members, ending))
                 break
-    return _gathered([bound for bound in placed if bound is not None], keep)
+    for node in list(graph.nodes):
+        _gather(graph, node)
 
 
-def _gathered(operators: Sequence[Bound], keep: Set[int]) -> list[Bound]:
-    """Those that gather what others make, with the others."""
-    maker = {value: index for index, bound in enumerate(operators) for value in bound.outputs}
-    reads: dict[int, int] = {}
-    for bound in operators:
-        for value in bound.inputs:
-            reads[value] = reads.get(value, 0) + 1
-    placed: list[Bound | None] = list(operators)
-    for index, bound in enumerate(operators):
-        parts = [operators[maker[value]] for value in bound.inputs[1:] if value in maker and reads[value] == 1]
-        if bound.gather is None or len(parts) != len(bound.inputs) - 1 or keep & set(bound.inputs[1:]):
-            continue
-        intos = [(part.into, len(part.inputs)) for part in parts if part.into is not None]
-        if len(intos) == len(parts):
-            for value in bound.inputs[1:]:
-                placed[maker[value]] = None
-            inputs = [value for part in parts for value in part.inputs]
-            placed[index] = replace(bound, inputs=(bound.inputs[0], *inputs), compute=bound.gather(intos))
-    return [bound for bound in placed if bound is not None]
+def _first_output(node: Node) -> Node | None:
+    """The node of an operator's first output; None where others are read too."""
+    bound = bound_of(node)
+    if bound is None or bound.outputs == 1:
+        return node
+    reader = only_reader(node)
+    return reader if reader is not None and reader.args[1] == 0 else None
 
 
-def _follow(
-    operators: Sequence[Bound], first: int, ending: tuple[str, ...], only_reader: Callable[[Bound], int | None]
-) -> list[int] | None:
+def _follow(first: Node, ending: tuple[str, ...]) -> list[Node] | None:
     """The operators of that ending, each the only reader of the one before; None where they are others."""
-    members: list[int] = []
+    members: list[Node] = []
     for kind in ending:
-        before = operators[members[-1] if members else first]
-        reader = only_reader(before)
-        if reader is None or operators[reader].type != kind or not operators[reader].plain:
+        given = _first_output(members[-1] if members else first)
+        reader = only_reader(given) if given else None
+        bound = bound_of(reader) if reader else None
+        if reader is None or bound is None or bound.type != kind or not bound.plain:
             return None
-        if kind not in _COMMUTATIVE and operators[reader].inputs[0] != before.outputs[0]:
+        if kind not in _COMMUTATIVE and reader.args[0] is not given:
             return None
         members.append(reader)
     return members
 
 
-def _together(operators: Sequence[Bound], first: int, members: Sequence[int], ending: tuple[str, ...]) -> Bound:
-    start, last = operators[first], operators[members[-1]]
-    given = start.outputs[0]
-    inputs: list[int] = []
+def _put_together(graph: Graph, first: Node, members: Sequence[Node], ending: tuple[str, ...]) -> list[Node]:
+    """Make the last member do what all do: what any of them reads is there then. Returns the others, now gone."""
+    start, last = bound_of(first), members[-1]
+    assert start is not None
+    given = _first_output(first)
+    inputs: list[Argument] = []
     for member in members:
-        inputs += [value for value in operators[member].inputs if value != given]
-        given = operators[member].outputs[0]
+        inputs += [value for value in member.args if value is not given]
+        given = member
     together = start.endings[ending]
-    return replace(
+    bound = replace(
         start,
-        inputs=(*inputs, *start.inputs),
-        outputs=last.outputs,
+        outputs=1,
         compute=together.compute,
         in_place=together.in_place,
         fresh=True,
@@ -140,3 +98,28 @@ def _together(operators: Sequence[Bound], first: int, members: Sequence[int], en
         gather=together.gather,
         by_row=start.by_row and not inputs,
     )
+    between = _first_output(first)
+    others = [*reversed(members[:-1]), *([between] if between is not None and between is not first else []), first]
+    last.args = (*inputs, *first.args)
+    last.target = "_".join([str(first.target), *ending])
+    last.meta[OPERATION] = Operation(bound)
+    for node in others:
+        graph.erase_node(node)
+    return others
+
+
+def _gather(graph: Graph, node: Node) -> None:
+    """Make one that gathers what others make do their part too, where it can."""
+    bound = bound_of(node)
+    if bound is None or bound.gather is None:
+        return
+    parts = [part for part in node.args[1:] if isinstance(part, Node) and only_reader(part) is node]
+    made = [made for part in parts if (made := bound_of(part)) is not None]
+    intos = [(each.into, len(part.args)) for each, part in zip(made, parts, strict=False) if each.into is not None]
+    if len(intos) != len(node.args) - 1:
+        return
+    node.args = (node.args[0], *(value for part in parts for value in part.args))
+    node.target = f"{made[0].type}_into_{node.target}"
+    node.meta[OPERATION] = Operation(replace(bound, compute=bound.gather(intos)))
+    for part in parts:
+        graph.erase_node(part)

@@ -27,10 +27,12 @@ class Caffe2Model(ConvertedDetector):
 
     target = "caffe2"
 
-    def __init__(self, nets: Nets, runtime: RuntimeName = "torch") -> None:
+    def __init__(self, nets: Nets, runtime: RuntimeName = "torch", threads: int | None = None) -> None:
+        """Say what runs the nets, and with how many threads (default: the runtime's own setting)."""
         super().__init__()
         self.nets = nets
         self.runtime_name: RuntimeName = runtime
+        self.threads = threads
 
     @property
     def predict_net(self) -> caffe2_pb2.NetDef:
@@ -41,13 +43,15 @@ class Caffe2Model(ConvertedDetector):
         return self.nets.init_net
 
     @classmethod
-    def load_protobuf(cls, directory: str | Path, runtime: RuntimeName = "torch") -> "Caffe2Model":
+    def load_protobuf(
+        cls, directory: str | Path, runtime: RuntimeName = "torch", threads: int | None = None
+    ) -> "Caffe2Model":
         """Load `model.pb` and `model_init.pb`, ours or the original converter's.
 
         Raises:
             ModelFileError: a file that is missing or not a NetDef.
         """
-        return cls(load_nets(Path(directory)), runtime)
+        return cls(load_nets(Path(directory)), runtime, threads)
 
     def save_protobuf(self, directory: str | Path) -> None:
         """Write `model.pb`, `model_init.pb` and `model.pbtxt`."""
@@ -70,4 +74,5 @@ class Caffe2Model(ConvertedDetector):
         return self.predict_net.external_input
 
     def start(self) -> Runtime:
-        return TorchRuntime(self.nets) if self.runtime_name == "torch" else Caffe2Runtime(self.nets)
+        kind = TorchRuntime if self.runtime_name == "torch" else Caffe2Runtime
+        return kind(self.nets, threads=self.threads)

@@ -55,22 +55,28 @@ def top_k(x: Tensor, *, k: int = -1, axis: int = -1) -> tuple[Tensor, Tensor]:
     shape, count = (*last.shape[:-1], k), min(k, last.shape[-1])
     values = x.new_zeros(shape)
     indices = torch.full(shape, -1, dtype=torch.int64)
-    # Empty rows have nothing to choose from.
-    rows = last.reshape(-1, last.shape[-1]) if last.numel() else ()
-    for row, row_values, row_indices in zip(rows, values.view(-1, k), indices.view(-1, k), strict=False):
-        chosen = _largest(row, count)
-        row_values[:count] = row[chosen]
-        row_indices[:count] = chosen
+    if last.numel():
+        rows = last.reshape(-1, last.shape[-1])
+        chosen = _largest(rows, count)
+        values.view(-1, k)[:, :count] = rows.gather(1, chosen)
+        indices.view(-1, k)[:, :count] = chosen
     return values.movedim(-1, axis).contiguous(), indices.movedim(-1, axis).contiguous()
 
 
-def _largest(row: Tensor, count: int) -> Tensor:
-    """Indices of the `count` largest of (n,), as a stable sort would give them."""
+def _largest(rows: Tensor, count: int) -> Tensor:
+    """Indices of the `count` largest of each row of (m, n), as a stable sort would give them."""
+    least = rows.topk(count).values[:, -1:]
+    above, equal = rows > least, rows == least
+    # Of those that equal the least, the first that there is still room for.
+    room = count - above.sum(dim=1, keepdim=True)
+    chosen = above | (equal & (equal.cumsum(dim=1) <= room))
     # NaN is the largest to torch.
-    if bool(row.isnan().any()):
-        return torch.from_numpy(queue_descending(row.detach().numpy(), count))
-    least = row.topk(count).values[-1]
-    above = (row > least).nonzero()[:, 0]
-    equal = (row == least).nonzero()[: count - len(above), 0]
-    chosen = torch.cat([above, equal]).sort().values
-    return chosen[row[chosen].sort(descending=True, stable=True).indices]
+    strange = rows.isnan().any(dim=1)
+    chosen[strange] = False
+    chosen[strange, :count] = True
+    places = chosen.nonzero()[:, 1].view(-1, count)
+    order = rows.gather(1, places).sort(dim=1, descending=True, stable=True).indices
+    places = places.gather(1, order)
+    for row in strange.nonzero()[:, 0].tolist():
+        places[row] = torch.from_numpy(queue_descending(rows[row].detach().numpy(), count))
+    return places

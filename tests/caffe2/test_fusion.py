@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roastery.caffe2 import torch_runtime
+from roastery.caffe2 import chain
+from roastery.caffe2.chain import Chain
+from roastery.caffe2.fusion import OPERATION
 from roastery.caffe2.kernels import onednn
 from roastery.caffe2.nets import Nets
-from roastery.caffe2.plan import Chain, compile_net
+from roastery.caffe2.operation import Operation
 from roastery.caffe2.torch_runtime import TorchRuntime
 from roastery.errors import OperatorError
 
@@ -29,12 +31,15 @@ ORDER = np.array([1, 0], np.int32)
 
 
 def steps(nets: Nets, wanted: list[str]) -> list[str]:
-    """Types of the operators that the steps for these blobs begin with; those of a chain in one text."""
-    program = compile_net(nets.predict_net, "model.pb")
+    """Types of the operators that the nodes for these blobs begin with; those of a chain in one text."""
     found = []
-    for step in program.plan([program.finals[name] for name in wanted]).steps:
-        members = step.steps if isinstance(step, Chain) else [step]
-        found.append(" ".join(member.label.split()[0] for member in members))
+    for node in TorchRuntime(nets).module(wanted).graph.nodes:
+        operation = node.meta.get(OPERATION)
+        if isinstance(operation, Chain):
+            members = [inner.meta[OPERATION] for inner in operation.rows.graph.nodes if OPERATION in inner.meta]
+            found.append(" ".join(member.bound.type for member in members))
+        elif operation is not None:
+            found.append(operation.bound.type)
     return found
 
 
@@ -73,7 +78,7 @@ def test_a_net_gives_the_same_whichever_blobs_are_fetched(
     make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch, slice_bytes: int, net: Any
 ) -> None:
     """Where all are fetched, nothing is done together, by slices of rows or over what was there."""
-    monkeypatch.setattr(torch_runtime, "_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(chain, "_SLICE_BYTES", slice_bytes)
     lines, wanted = net
     blobs = [line[2][0] for line in lines]
     runtime = TorchRuntime(make_nets(lines, outputs=blobs, parameters=PARAMETERS))
@@ -136,11 +141,20 @@ def test_a_head_is_a_chain(make_nets: MakeNets) -> None:
 
 def test_what_a_chain_reads_is_let_go_after_it(make_nets: MakeNets) -> None:
     lines = [("Softmax", ["data"], ["s"], {}), ("Conv", ["s", "w"], ["c"], SAME), ("Sigmoid", ["c"], ["y"], {})]
-    program = compile_net(make_nets(lines, parameters=PARAMETERS).predict_net, "model.pb")
-    _, chain = program.plan([program.finals["y"]]).steps
-    assert isinstance(chain, Chain)
-    assert set(chain.frees) == {program.finals["s"], program.finals["w"]}
-    assert [step.frees for step in chain.steps] == [(), (program.finals["c"],)]
+    runtime = TorchRuntime(make_nets(lines, parameters=PARAMETERS))
+    assert steps(make_nets(lines, parameters=PARAMETERS), ["y"]) == ["Softmax", "Conv Sigmoid"]
+    assert "self.Conv_1_to_Sigmoid_2(blob_s, blob_w);  blob_s = blob_w = None\n" in runtime.code
+    (rows,) = (module.rows for module in runtime.module().modules() if isinstance(module, Chain))
+    assert "self.Sigmoid_2(blob_c);  blob_c = None\n" in rows.code
+
+
+def test_what_a_chain_takes_by_rows_is_not_read_whole_by_it(make_nets: MakeNets, monkeypatch: Any) -> None:
+    """The slopes of a PRelu are the same for all rows, so that rows of them would be others."""
+    monkeypatch.setattr(chain, "_SLICE_BYTES", 1)
+    lines = [("Relu", ["data"], ["r"], {}), ("Sigmoid", ["r"], ["s"], {}), ("PRelu", ["s", "r"], ["y"], {})]
+    data = np.array([[-1.0, 2.0], [3.0, -4.0]], np.float32)
+    with pytest.raises(OperatorError, match="4 slopes"):
+        TorchRuntime(make_nets(lines)).run({"data": data})
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
@@ -149,14 +163,14 @@ def test_a_chain_is_run_in_slices_of_rows(make_nets: MakeNets, monkeypatch: pyte
     runtime = TorchRuntime(make_nets(HEAD, parameters=PARAMETERS))
     expected = runtime.run({"data": data})["y"]
     seen: list[int] = []
-    run_step = torch_runtime._run_step
+    run_one = Operation.forward
 
-    def watched(step: Any, values: list[Any], program: Any) -> None:
-        seen.append(len(values[step.inputs[0]]))
-        run_step(step, values, program)
+    def watched(operation: Operation, *inputs: Any) -> Any:
+        seen.append(len(inputs[0]))
+        return run_one(operation, *inputs)
 
-    monkeypatch.setattr(torch_runtime, "_run_step", watched)
-    monkeypatch.setattr(torch_runtime, "_SLICE_BYTES", 3 * data[:1].nbytes or 1)
+    monkeypatch.setattr(Operation, "forward", watched)
+    monkeypatch.setattr(chain, "_SLICE_BYTES", 3 * data[:1].nbytes or 1)
     for _ in range(2):
         found = runtime.run({"data": data}, ["y", "data"])
         np.testing.assert_allclose(found["y"], expected, rtol=0, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from roastery.caffe2.caffe2_runtime import Caffe2Runtime
 from roastery.caffe2.kernels import fills
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.torch_runtime import TorchRuntime
-from roastery.errors import ModelFileError, OperatorError, RuntimeFailed, UnsupportedOperator
+from roastery.errors import ConfigError, ModelFileError, OperatorError, RuntimeFailed, UnsupportedOperator
 
 MakeNets = Callable[..., Nets]
 X = np.random.default_rng(0).normal(size=(1, 2, 4, 5)).astype(np.float32)
@@ -340,3 +341,140 @@ def test_a_group_norm_behind_a_convolution_is_exact_where_the_map_is_even(make_n
     centred = groups - groups.mean(axis=2, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-5)
     np.testing.assert_allclose(y, expected.reshape(data.shape), atol=1e-4)
+
+
+HOSTILE = [
+    "self",
+    "torch",
+    "None",
+    "x; raise SystemExit('run')",
+    "x\nimport os; os._exit(7)\n",
+    '"""\nraise SystemExit',
+    "__import__('os')._exit(7)",
+    "*args",
+    "a=1",
+    "a.b",
+    "",
+    "blob_x",
+    "blob_x_1",
+    "9",
+    "é" * 300,
+    "a" * 5000,
+    "getattr",
+]
+
+
+def test_nothing_that_stands_in_a_net_becomes_code(make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blobs and modules named so that their text would run, or hide what the code needs; each keeps its own value."""
+    monkeypatch.setenv("FX_GRAPH_SHOW_META", "1")
+    lines: list[Any] = [("Add", [name, name + "!"], [name + "?"], {}) for name in HOSTILE]
+    lines += [("Split", [name + "?"], [name + "(", name + ")"], {"axis": 0}) for name in HOSTILE]
+    outputs = [name + end for name in HOSTILE for end in ("(", ")")]
+    parameters = {name + "!": np.full((2, 1), place, np.float32) for place, name in enumerate(HOSTILE)}
+    nets = make_nets(lines, inputs=HOSTILE, outputs=outputs, parameters=parameters)
+    for operator, name in zip(nets.predict_net.op, HOSTILE * 2, strict=True):
+        operator.name = name
+    runtime = TorchRuntime(nets)
+    inputs = {name: np.array([[100 * place], [-place]], np.float32) for place, name in enumerate(HOSTILE)}
+    found = runtime.run(inputs)
+    for place, name in enumerate(HOSTILE):
+        np.testing.assert_array_equal(found[name + "("], [[101 * place]])
+        np.testing.assert_array_equal(found[name + ")"], [[0]])
+    words = set(re.findall(r"[^\W\d]\w*", re.sub(r'""".*?"""', "", runtime.code, flags=re.DOTALL)))
+    ours = r"blob_\w*|(Add|Split)_\d+(_outputs)?|parameter_\d+|def|forward|self|return|None"
+    assert [word for word in words if not re.fullmatch(ours, word)] == []
+    assert runtime.code.isascii()
+
+
+def test_the_code_names_blobs_and_operators_and_says_what_is_let_go(make_nets: MakeNets) -> None:
+    lines = [("Conv", ["data", "w"], ["c"], ONE), ("Relu", ["c"], ["r"], {}), ("Softmax", ["r"], ["y"], {})]
+    nets = make_nets(lines, parameters={"w": WEIGHT})
+    nets.predict_net.op[2].name = "head.softmax"
+    runtime = TorchRuntime(nets)
+    assert [line.strip() for line in runtime.code.strip().splitlines()] == [
+        "def forward(self, blob_data):",
+        "blob_w = self.parameter_1",
+        "blob_r = self.Conv_0_Relu(blob_data, blob_w);  blob_data = blob_w = None",
+        "blob_y = self.Softmax_2(blob_r);  blob_r = None",
+        "return (blob_y,)",
+    ]
+    assert [node.meta.get("module") for node in runtime.graph.nodes] == [None, None, "", "head.softmax", None]
+
+
+def test_a_net_is_compiled_once_for_the_blobs_that_are_asked_for(make_nets: MakeNets) -> None:
+    runtime = TorchRuntime(make_nets([("Relu", ["data"], ["r"], {}), ("Sigmoid", ["r"], ["y"], {})]))
+    runtime.run({"data": X})
+    module = runtime.module()
+    runtime.run({"data": X}, fetch=["r"])
+    runtime.run({"data": X})
+    assert runtime.module() is module
+
+
+def test_a_parameter_that_is_given_is_taken_for_that_run(make_nets: MakeNets) -> None:
+    runtime = TorchRuntime(make_nets([("Add", ["data", "w"], ["y"], {})], parameters={"w": WEIGHT}))
+    np.testing.assert_array_equal(runtime.run({"data": WEIGHT, "w": 3 * WEIGHT})["y"], 4 * WEIGHT)
+    np.testing.assert_array_equal(runtime.run({"data": WEIGHT})["y"], 2 * WEIGHT)
+
+
+def test_a_run_takes_the_threads_that_it_was_told_and_puts_the_usual_back(
+    make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    original = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda *a, **k: (seen.append(torch.get_num_threads()), original(*a, **k))[1])
+    nets = make_nets([("Softmax", ["data"], ["y"], {})])
+    usual = torch.get_num_threads()
+    for count in (2, 1, None, 3):
+        TorchRuntime(nets, threads=count).run({"data": X})
+        assert torch.get_num_threads() == usual
+    assert seen == [2, 1, usual, 3]
+
+
+def test_the_usual_threads_are_put_back_after_a_run_that_fails(make_nets: MakeNets) -> None:
+    usual = torch.get_num_threads()
+    runtime = TorchRuntime(make_nets([("Flatten", ["data"], ["y"], {"axis": 9})]), threads=usual + 1)
+    with pytest.raises(OperatorError):
+        runtime.run({"data": X})
+    assert torch.get_num_threads() == usual
+
+
+def test_runs_that_overlap_take_their_own_threads_and_leave_the_usual(
+    make_nets: MakeNets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = torch.get_num_threads()
+    both = threading.Barrier(2)
+    seen: dict[int, int] = {}
+    original = torch.softmax
+
+    def watched(x: torch.Tensor, **how: Any) -> torch.Tensor:
+        both.wait(60)
+        seen[int(x.numel())] = torch.get_num_threads()
+        both.wait(60)
+        return original(x, **how)
+
+    monkeypatch.setattr(torch, "softmax", watched)
+    nets = make_nets([("Softmax", ["data"], ["y"], {})])
+    after: list[int] = []
+
+    def work(count: int) -> None:
+        TorchRuntime(nets, threads=count).run({"data": np.zeros((1, count), np.float32)})
+        after.append(torch.get_num_threads())
+
+    workers = [threading.Thread(target=work, args=(count,)) for count in (usual + 1, usual + 2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    late: list[int] = []
+    newcomer = threading.Thread(target=lambda: late.append(torch.get_num_threads()))
+    newcomer.start()
+    newcomer.join()
+    assert seen == {usual + 1: usual + 1, usual + 2: usual + 2}
+    assert after == [usual, usual]
+    assert late == [usual]
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_at_all_are_refused(make_nets: MakeNets, threads: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^threads is {threads}, and a run takes 1 or more"):
+        TorchRuntime(make_nets([("Relu", ["data"], ["y"], {})]), threads=threads)

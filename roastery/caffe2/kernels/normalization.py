@@ -6,6 +6,7 @@ from torch import Tensor
 
 from roastery.caffe2.arguments import Arguments
 from roastery.caffe2.kernels.arithmetic import canonical_axis, only_floats
+from roastery.caffe2.kernels.layout import in_order
 from roastery.caffe2.kernels.registry import Compute, kernel
 from roastery.errors import OperatorError, UnsupportedOperator
 
@@ -31,7 +32,7 @@ def build_group_norm(arguments: Arguments) -> Compute:
         else:
             # Of channels last, torch 2.13 takes the variance from sums of squares: with a mean of 50 deviations it is
             # right to 1e-2, where rows first are right to 1e-5.
-            y = F.group_norm(x.contiguous(), groups, gamma, beta, epsilon)
+            y = F.group_norm(in_order(x), groups, gamma, beta, epsilon)
             y = y.contiguous(memory_format=torch.channels_last)
         return (y, *_statistics(x, groups, epsilon)) if with_statistics else (y,)
 
