@@ -2,23 +2,25 @@
 
 A model of two threads keeps two cores busy but for the moments in which it has work for one. There is a helper for each
 thread of the model's beyond its first, at most two, so that a process stays within the threads that it was given
-(`pipeline.yaml`: threads), and a helper's threads have the lowest priority that Linux knows: they run in those moments,
-and the model's time is what it is without them. A process of one thread has no helpers: it does one after the other.
+(`pipeline.yaml`: threads); and a helper steps back behind the model (`nice` 10: a tenth of a thread's share where all
+cores are busy), so that it works in those moments and hardly touches what is measured of the model. What no helper has
+begun when it is asked for, is done by who asks. A process of one thread has no helpers: it does one after the other.
 """
 
 import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
 import torch
 
 _MOST = 2
-_LOWEST_PRIORITY = 19
+# Of none that is lower still: a helper that does not get to run for others' sake may hold Python's lock meanwhile.
+_PRIORITY = 10
 T = TypeVar("T")
 
 
@@ -28,7 +30,7 @@ def helper_threads() -> int:
 
 
 class Helpers:
-    """So many threads, which do what they are given in its order; without any, it is done at once.
+    """So many threads, which do what they are given in its order.
 
     As a context manager it lets go of what has not begun, and waits for what has.
     """
@@ -38,28 +40,23 @@ class Helpers:
             ThreadPoolExecutor(count, thread_name_prefix="helper", initializer=_step_back) if count > 0 else None
         )
 
-    def submit(self, task: Callable[[], T]) -> "Future[T]":
-        """What the task gives, or raises, when it is done."""
-        if self._pool is not None:
-            return self._pool.submit(task)
-        done: Future[T] = Future()
-        try:
-            done.set_result(task())
-        except Exception as error:  # noqa: BLE001  (who asks for the result has it raised, as of a helper)
-            done.set_exception(error)
-        return done
-
-    def ahead(self, tasks: Sequence[Callable[[], T]]) -> Iterator[Callable[[], T]]:
-        """For each task a function that gives its result. The next one is begun before one is handed out."""
+    def begin(self, task: Callable[[], T]) -> Callable[[], T]:
+        """A function that gives what the task gives, or raises, when it is done."""
         if self._pool is None:
-            yield from tasks
-            return
-        following = self.submit(tasks[0]) if tasks else None
-        for place in range(len(tasks)):
-            assert following is not None
+            return task
+        future = self._pool.submit(task)
+        return lambda: task() if future.cancel() else future.result()
+
+    def ahead(self, tasks: Iterable[Callable[[], T]]) -> Iterator[Callable[[], T]]:
+        """For each task a function that gives its result. The next one is begun before one is handed out."""
+        ready: Callable[[], T] | None = None
+        for task in tasks:
+            following = self.begin(task)
+            if ready is not None:
+                yield ready
             ready = following
-            following = self.submit(tasks[place + 1]) if place + 1 < len(tasks) else None
-            yield ready.result
+        if ready is not None:
+            yield ready
 
     def __enter__(self) -> "Helpers":
         return self
@@ -75,4 +72,4 @@ def _step_back() -> None:
     # Elsewhere a priority is the whole process's.
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)

@@ -6,7 +6,6 @@ lengths without being pasted. What is measured of the model is its call alone, a
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -99,12 +98,12 @@ def detect(
     parts = [chosen[start : start + together] for start in range(0, len(chosen), together)]
     reads = [partial(_read, part, config, dataset.proposals) for part in parts]
     with Helpers(helper_threads() if helpers is None else helpers) as beside:
-        before: tuple[Sequence[ImageRecord], Future[_Found]] | None = None
+        before: tuple[Sequence[ImageRecord], Callable[[], _Found]] | None = None
         for part, read in zip(parts, beside.ahead(reads), strict=True):
             attempts = list(_attempt(model, part, read, config, dataset.proposals))
             if before is not None:
                 found.add(*before, on_image)
-            before = part, beside.submit(partial(_written, attempts, dataset, category_ids))
+            before = part, beside.begin(partial(_written, attempts, dataset, category_ids))
         if before is not None:
             found.add(*before, on_image)
     return Detected(found.detections, tuple(found.milliseconds), tuple(found.failures), found.segments)
@@ -122,11 +121,11 @@ class _Found:
     def add(
         self,
         records: Sequence[ImageRecord],
-        written: "Future[_Found]",
+        written: "Callable[[], _Found]",
         on_image: Callable[[ImageRecord], None] | None,
     ) -> None:
         """What was found in the images that come next, when it is written."""
-        more = written.result()
+        more = written()
         self.detections.extend(more.detections)
         self.milliseconds.extend(more.milliseconds)
         self.failures.extend(more.failures)
