@@ -18,6 +18,7 @@ import torch
 from google.protobuf.message import DecodeError, Message
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from roastery.cycles import cycles_left_alone
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.decompositions import decompose
 from roastery.export.known_sizes import tell_known_sizes
@@ -40,6 +41,7 @@ _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"
 
 
+@cycles_left_alone()
 def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.Model:
     """Translate a traced program to ONNX. It is used up by that: to export again, trace or load it again (torch 2.13).
 
