@@ -78,6 +78,7 @@ def open_torch(folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int) -
 def counted(run: Callable[[], Mapping[str, NDArray[Any]]], folder: Path) -> Run:
     """A run of the net in that folder, of its raw outputs by name, that counts detections."""
     from roastery.caffe2.net_settings import retinanet_settings
+
     from roastery.caffe2.nets import load_nets
     from roastery.postprocess.retinanet import decode_maps
 

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
+from torch import Tensor
 
 from roastery.data.coco import CocoDataset, Content
 from roastery.data.lvis import FREQUENCIES
 from roastery.errors import DatasetError
 from roastery.evaluation.by_category import precisions
+from roastery.postprocess.masks import UnpastedMasks
 from roastery.results import Finder
 from roastery.structures import Instances
 
@@ -68,7 +70,7 @@ def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[
 
     Args:
         instances: at the original image's size, with pred_boxes, scores, pred_classes and perhaps pred_masks
-            (n, height, width) bool and pred_keypoints (n, K, 3).
+            (n, height, width) bool, or unpasted, and pred_keypoints (n, K, 3).
         category_ids: the COCO category of each class index.
 
     Returns:
@@ -93,15 +95,21 @@ def to_coco_results(image_id: int, instances: Instances, category_ids: Sequence[
         for label, box, score in zip(classes, boxes.tolist(), instances.scores.tolist(), strict=True)
     ]
     if instances.has("pred_masks") and results:
-        columns = np.asfortranarray(instances.pred_masks.numpy().transpose(1, 2, 0).astype(np.uint8))
-        for result, encoded in zip(results, mask_api.encode(columns), strict=True):
-            result["segmentation"] = {**encoded, "counts": encoded["counts"].decode("ascii")}
+        for result, counts in zip(results, _run_lengths(instances.pred_masks), strict=True):
+            result["segmentation"] = {"size": [*instances.image_size], "counts": counts}
     if instances.has("pred_keypoints"):
         # Ours count from a pixel's corner, COCO's from its centre.
         moved = instances.pred_keypoints.numpy() - np.array([0.5, 0.5, 0.0], np.float32)
         for result, keypoints in zip(results, moved, strict=True):
             result["keypoints"] = keypoints.flatten().tolist()
     return results
+
+
+def _run_lengths(masks: Tensor | UnpastedMasks) -> list[str]:
+    if isinstance(masks, UnpastedMasks):
+        return masks.run_lengths()
+    columns = np.asfortranarray(masks.numpy().transpose(1, 2, 0).astype(np.uint8))
+    return [encoded["counts"].decode("ascii") for encoded in mask_api.encode(columns)]
 
 
 def evaluate_coco(

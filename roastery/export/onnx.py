@@ -17,7 +17,9 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from roastery.cycles import cycles_left_alone
 from roastery.errors import ModelFileError, UnsupportedOperator
+from roastery.export.decompositions import decompose
 from roastery.export.known_sizes import tell_known_sizes
 from roastery.export.trace import Traced
 from roastery.export.translations import plain_translations
@@ -34,6 +36,7 @@ _NAME_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _STACK_TRACE_KEY = "pkg.torch.onnx.stack_trace"
 
 
+@cycles_left_alone()
 def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.Model:
     """Translate a traced program to ONNX. It is used up by that: to export again, trace or load it again (torch 2.13).
 
@@ -50,28 +53,40 @@ def export_onnx(traced: Traced, input_names: Sequence[str] | None = None) -> ir.
             line of a user's source.
     """
     tell_known_sizes(traced.program)
+    decompose(traced.program)
     try:
-        with _quiet_exporter():
-            exported = torch.onnx.export(
-                traced.program,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(input_names or traced.input_names),
-                output_names=list(traced.output_names),
-                custom_translation_table={**translations(), **plain_translations()},
-                optimize=False,
-                verbose=False,
-            )
+        model = _translated(traced, list(input_names or traced.input_names))
     except torch.onnx.errors.OnnxExporterError as error:
         raise UnsupportedOperator(f"{_refused(error)} has no ONNX form: {_innermost(error)}") from error
-    if exported is None:
-        raise UnsupportedOperator("the traced program has no ONNX form: the exporter gave none")
-    model = exported.model
     # The sizes that torch.export asserts on are computed, and then used by nothing.
     RemoveUnusedNodesPass()(model)
     _strip(model)
     model.metadata_props[NET_ARGUMENTS_KEY] = json.dumps(traced.net_arguments, sort_keys=True)
     return model
+
+
+def _translated(traced: Traced, input_names: list[str]) -> ir.Model:
+    # It imports PyTorch's exporter, which who reads a model does without.
+    from roastery.export.translate import Translations
+
+    own = {**translations(), **plain_translations()}
+    known = Translations(traced.program, own, OPSET)
+    if known.suffice():
+        return known.translate(input_names, traced.output_names)
+    with _quiet_exporter():
+        exported = torch.onnx.export(
+            traced.program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=input_names,
+            output_names=list(traced.output_names),
+            custom_translation_table=own,
+            optimize=False,
+            verbose=False,
+        )
+    if exported is None:
+        raise UnsupportedOperator("the traced program has no ONNX form: the exporter gave none")
+    return exported.model
 
 
 def save_onnx(model: ir.Model, path: Path) -> None:

@@ -26,6 +26,7 @@ from torch.utils._sympy.symbol import SymT, symbol_is_type
 from torch.utils._sympy.value_ranges import ValueRanges
 
 import roastery.ops  # noqa: F401  (a saved program finds its operators only when they are registered)
+from roastery.cycles import cycles_left_alone
 from roastery.detectors.detector import ROIS, Detector, NetArgument
 from roastery.errors import ModelFileError, UnsupportedOperator
 from roastery.export.program_check import refuse_what_executes
@@ -65,6 +66,7 @@ class Traced:
         return tuple(str(name) for name in self.program.graph_signature.user_inputs)
 
 
+@cycles_left_alone()
 def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int = 1) -> Traced:
     """Trace a detector, for a fixed batch and any height and width that are multiples of its size divisibility.
 
@@ -102,6 +104,7 @@ def trace(detector: Detector, net_arguments: dict[str, NetArgument], batch: int 
     return Traced(_portable(program), tuple(detector.output_names(batch)), {**net_arguments, **several})
 
 
+@cycles_left_alone()
 def save_program(traced: Traced, path: Path) -> None:
     """Write a traced program as `model.pt2`. Files of the same name repeat to the byte: the archive is named after it.
 
@@ -116,6 +119,7 @@ def save_program(traced: Traced, path: Path) -> None:
     torch.export.save(traced.program, path, extra_files={_INTERFACE_FILE: json.dumps(interface, sort_keys=True)})
 
 
+@cycles_left_alone()
 def load_program(path: Path) -> Traced:
     """Read a program that `save_program` wrote.
 

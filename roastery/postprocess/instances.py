@@ -7,7 +7,7 @@ from torch import Tensor
 
 from roastery.errors import RuntimeFailed
 from roastery.postprocess.keypoints import decode_keypoints
-from roastery.postprocess.masks import paste_masks
+from roastery.postprocess.masks import masks_of
 from roastery.structures import Boxes, Instances
 
 
@@ -67,7 +67,7 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
         height, width: of the original image.
 
     Returns:
-        `Instances` of (height, width), with pred_masks (k, height, width) bool.
+        `Instances` of (height, width), with pred_masks (k, height, width) bool, or unpasted within `pasting_later`.
 
     Source: detectron2 0.5, modeling/postprocessing.py (detector_postprocess).
     """
@@ -82,7 +82,7 @@ def resize_to_original(instances: Instances, height: int, width: int) -> Instanc
         resized.pred_keypoints = resized.pred_keypoints * scales
     resized = resized[boxes.nonempty()]
     if resized.has("pred_masks"):
-        resized.pred_masks = paste_masks(resized.pred_masks[:, 0], resized.pred_boxes.tensor, (height, width))
+        resized.pred_masks = masks_of(resized.pred_masks[:, 0], resized.pred_boxes.tensor, (height, width))
     return resized
 
 

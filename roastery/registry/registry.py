@@ -1,12 +1,12 @@
 """The registry as people and programs ask it: which models there are, how good they are, what runs where."""
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roastery.cycles import cycles_left_alone
 from roastery.errors import ConfigError
 from roastery.reference_uri import SCHEME
 from roastery.registry import versions
@@ -196,17 +196,5 @@ class Registry:
         self.catalog.require_database()
         # Made first: its own errors are told by itself.
         self.catalog.client  # noqa: B018
-        with registry_errors(self.catalog.tracking_uri), _cycles_left_alone():
+        with registry_errors(self.catalog.tracking_uri), cycles_left_alone():
             yield
-
-
-@contextmanager
-def _cycles_left_alone() -> Iterator[None]:
-    """Without Python's search for cycles: through a million objects, all of them needed, it takes half of the time."""
-    was_searched = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_searched:
-            gc.enable()

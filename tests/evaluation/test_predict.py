@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 
 import pytest
 import torch
@@ -6,8 +7,12 @@ import torch
 from roastery.config import load_config
 from roastery.data.coco import load_coco
 from roastery.data.dataset import load_dataset
+from roastery.data.preprocess import to_input
 from roastery.errors import DatasetError, RuntimeFailed, UserError
+from roastery.evaluation import predict
+from roastery.evaluation.coco import to_coco_results
 from roastery.evaluation.predict import detect
+from roastery.postprocess.instances import resize_to_original
 from roastery.spec import DatasetSpec
 from roastery.structures import Boxes, Instances
 
@@ -168,6 +173,86 @@ def test_of_images_that_went_together_the_one_that_failed_is_found(sample, confi
     assert [failure.image_id for failure in detected.failures] == ids[3:4]
     assert [found["image_id"] for found in detected.detections] == ids[:3] + ids[4:]
     assert len(detected.milliseconds) == 7
+
+
+class Masked(FixedModel):
+    """Finds five boxes with masks in every image, as the image's pixels say; of one that is `broken` it raises."""
+
+    def __init__(self, broken=()):
+        super().__init__(errors={})
+        self.broken = broken
+
+    def __call__(self, inputs):
+        answers = []
+        for single in inputs:
+            self.seen.append(single["image_id"])
+            if single["image_id"] in self.broken:
+                raise RuntimeFailed(f"it died of {single['image_id']}")
+            generator = torch.Generator().manual_seed(int(single["image"].sum()) % 2**31)
+            low = torch.rand(5, 2, generator=generator) * 40
+            found = Instances(
+                (single["image"].shape[1], single["image"].shape[2]),
+                pred_boxes=Boxes(torch.cat([low, low + torch.rand(5, 2, generator=generator) * 50], dim=1)),
+                scores=torch.rand(5, generator=generator),
+                pred_classes=torch.tensor([0, 1, 2, 1, 0]),
+                pred_masks=torch.rand(5, 1, 28, 28, generator=generator),
+            )
+            answers.append({"instances": resize_to_original(found, single["height"], single["width"])})
+        return answers
+
+
+@pytest.mark.parametrize("helpers", [0, 1, 2])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_found_does_not_depend_on_helpers(sample, config, helpers, batch, tmp_path):
+    # One image that is not there, one that the model fails on: each is named, in its place.
+    gone = dataclasses.replace(sample.images[1], path=tmp_path / "gone.jpg")
+    dataset = dataclasses.replace(sample, images=(sample.images[0], gone, *sample.images[2:]))
+    ids = [record.id for record in dataset.images][:10]
+    broken, told = (ids[4],), []
+
+    detected = detect(
+        Masked(broken), dataset, ids, config, dataset.category_ids, told.append, batch=batch, helpers=helpers
+    )
+
+    expected, failed = [], []
+    for record in dataset.images[:10]:
+        if record.id in (ids[1], ids[4]):
+            failed.append(record.id)
+            continue
+        # As it was before there were helpers: pasted whole, and written down by pycocotools.
+        (answer,) = Masked()([to_input(record, config)])
+        expected += to_coco_results(record.id, answer["instances"], dataset.category_ids)
+    assert detected.detections == expected
+    assert [failure.image_id for failure in detected.failures] == failed
+    assert detected.failures[0].reason.startswith(f"{gone.path}: no such image")
+    assert detected.failures[1].reason == f"it died of {ids[4]}"
+    assert len(detected.milliseconds) == 8
+    assert [record.id for record in told] == ids
+
+
+@pytest.mark.parametrize("helpers", [0, 1])
+def test_an_interruption_during_a_call_ends_the_loop_and_its_helpers(sample, config, helpers):
+    model = FixedModel(errors={3: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        detect(model, sample, [r.id for r in sample.images], config, sample.category_ids, helpers=helpers)
+    assert len(model.seen) == 3
+    assert not any(thread.name.startswith("helper") for thread in threading.enumerate())
+
+
+def test_at_most_the_next_image_is_read_ahead_and_the_last_one_unwritten(sample, config, monkeypatch):
+    read, held = [], []
+
+    class Watching(FixedModel):
+        def __call__(self, inputs):
+            answer = super().__call__(inputs)
+            held.append(len(read) - len(self.seen))
+            return answer
+
+    monkeypatch.setattr(predict, "to_input", lambda record, *rest: (read.append(record.id), to_input(record, *rest))[1])
+    detect(Watching(), sample, [r.id for r in sample.images], config, sample.category_ids, helpers=2)
+
+    assert set(held) <= {0, 1}
+    assert read == [record.id for record in sample.images]
 
 
 def test_a_panoptic_answer_becomes_rows_of_its_segments(shapes, config):
