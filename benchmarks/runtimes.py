@@ -1,4 +1,4 @@
-"""Time the runtimes side by side: our reference, the torch runtime, genuine Caffe2 with our nets and the original's.
+"""Time the runtimes side by side: our reference, torch, ONNX Runtime, genuine Caffe2 with our nets and the original's.
 
     python benchmarks/runtimes.py [--repeat N] [--threads 1 2] [--only NAME...] [--json FILE]
 
@@ -151,12 +151,16 @@ def convert(source: Path, target: Path) -> None:
     from roastery.config import load_config
     from roastery.export.onnx import export_onnx
     from roastery.export.trace import trace
+    from roastery.onnx_runtime.files import save_model, to_standard_model
+    from roastery.onnx_runtime.lower import standard_onnx
     from roastery.sources.native import load_detector, net_arguments
 
     config = load_config(source / "config.yaml")
     (weights,) = source.glob("model_final.*")
     detector = load_detector(config, weights)
-    save_nets(to_caffe2(export_onnx(trace(detector, net_arguments(config, detector)))), target)
+    exported = export_onnx(trace(detector, net_arguments(config, detector)))
+    save_model(to_standard_model(standard_onnx(exported)), target)
+    save_nets(to_caffe2(exported), target)
     if source != target:
         for file in (source / "config.yaml", weights):
             (target / file.name).symlink_to(file)
@@ -185,6 +189,7 @@ def measure(folder: Path, only: Sequence[str], threads: Sequence[int], repeat: i
             commands = {
                 "reference": [*ours, "reference", nets, large],
                 "torch": [*ours, "torch", nets, large],
+                "onnxruntime": [*ours, "onnxruntime", nets, large],
                 "caffe2": [*caffe2, nets, large],
             }
             with console.status(f"{name}: {count} threads"):

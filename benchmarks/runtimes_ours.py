@@ -1,6 +1,6 @@
-"""Times our reference or the torch runtime, a run for each line on stdin (see `runtimes.py`).
+"""Times our reference, the torch runtime or ONNX Runtime, a run for each line on stdin (see `runtimes.py`).
 
-python runtimes_ours.py reference|torch FOLDER INPUTS.npz
+python runtimes_ours.py reference|torch|onnxruntime FOLDER INPUTS.npz
 """
 
 import sys
@@ -14,7 +14,10 @@ import torch
 
 def main(kind: str, folder: Path, inputs: Path) -> None:
     arrays = np.load(inputs)
-    run = _reference(folder, arrays["data"], arrays["im_info"]) if kind == "reference" else _torch(folder, arrays)
+    if kind == "reference":
+        run = _reference(folder, arrays["data"], arrays["im_info"])
+    else:
+        run = {"torch": _torch, "onnxruntime": _onnxruntime}[kind](folder, arrays)
     print(run(), flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
@@ -46,6 +49,15 @@ def _torch(folder: Path, arrays: dict[str, np.ndarray]) -> Callable[[], int]:
     from roastery.caffe2.torch_runtime import TorchRuntime
 
     runtime = TorchRuntime(load_nets(folder))
+    given = {name: arrays[name] for name in ("data", "im_info")}
+    return lambda: len(runtime.run(given)["score_nms"])
+
+
+def _onnxruntime(folder: Path, arrays: dict[str, np.ndarray]) -> Callable[[], int]:
+    from roastery.onnx_runtime.files import load_model
+    from roastery.onnx_runtime.runtime import OnnxRuntime
+
+    runtime = OnnxRuntime(load_model(folder), threads=torch.get_num_threads())
     given = {name: arrays[name] for name in ("data", "im_info")}
     return lambda: len(runtime.run(given)["score_nms"])
 
