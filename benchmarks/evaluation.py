@@ -22,11 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import full_size
 import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from runtimes import full_size_model
 
 HEIGHT, WIDTH = 800, 1333
 TURN = 10
@@ -154,7 +154,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="roastery-bench-") as name:
         folder = Path(name)
         with Console(stderr=True).status("converting"):
-            full_size_model(folder)
+            full_size.save("Mask R-CNN", folder)
             draw_images(folder, arguments.images)
         figures = [measure(folder, threads) for threads in arguments.threads]
     show(figures)

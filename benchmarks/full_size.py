@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from roastery.targets import TARGETS
+
 CONFIG = (
     "MODEL:\n  DEVICE: cpu\n  META_ARCHITECTURE: GeneralizedRCNN\n  MASK_ON: true\n"
     "  BACKBONE: {NAME: build_resnet_fpn_backbone}\n"
@@ -24,6 +26,9 @@ ZOO = {
     "Panoptic FPN": "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml",
 }
 """The models of R50-FPN that the runtimes are timed with: name to the config in detectron2's zoo."""
+
+ONNX_TARGETS = tuple(name for name in TARGETS if name.startswith("onnxruntime"))
+"""Each in a folder of its name; what is rounded is calibrated on two drawn images."""
 
 DETECTIONS = 100
 _SCORES = {"GeneralizedRCNN": "roi_heads.box_predictor.cls_score", "RetinaNet": "head.cls_score"}
@@ -73,6 +78,7 @@ def convert(source: Path, target: Path) -> None:
     from roastery.export.onnx import export_onnx, save_onnx
     from roastery.export.trace import trace
     from roastery.sources.native import load_detector, net_arguments
+    from roastery.targets import target_of
 
     config = load_config(source / "config.yaml")
     (weights,) = source.glob("model_final.*")
@@ -80,9 +86,17 @@ def convert(source: Path, target: Path) -> None:
     onnx = export_onnx(trace(detector, net_arguments(config, detector)))
     save_onnx(onnx, target / "model.onnx")
     save_nets(to_caffe2(onnx), target)
+    inputs = [_as_inputs(draw_image(*size)) for size in ((640, 640), (800, 1344))]
+    for name in ONNX_TARGETS:
+        (target / name).mkdir()
+        target_of(name).convert(target / "model.onnx", target / name, inputs, {})
     if source != target:
         for file in (source / "config.yaml", weights):
             (target / file.name).symlink_to(file)
+
+
+def _as_inputs(image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    return {"data": image[None], "im_info": np.array([[*image.shape[1:], 1.0]], np.float32)}
 
 
 def draw_image(height: int, width: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Time the runtimes side by side: the reference, the torch runtime and genuine Caffe2, of models at full size.
+"""Time the runtimes side by side: the reference, the torch runtime, ONNX Runtime and genuine Caffe2, at full size.
 
     python benchmarks/runtimes.py [--repeat N] [--threads 1 2] [--sizes 640x640 800x1333] [--only NAME...]
         [--runtimes NAME...] [--models FOLDER] [--json FILE]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import full_size
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -75,14 +76,27 @@ def open_torch(folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int) -
     return counted(lambda: runtime.run(arrays), folder)
 
 
+def open_onnx(target: str) -> Open:
+    """A target's model in ONNX Runtime."""
+
+    def opened(folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int) -> Run:
+        from roastery.onnx_runtime.files import load_model
+        from roastery.onnx_runtime.runtime import OnnxRuntime
+
+        runtime = OnnxRuntime(load_model(folder / target), threads)
+        return counted(lambda: runtime.run(arrays), folder)
+
+    return opened
+
+
 def counted(run: Callable[[], Mapping[str, NDArray[Any]]], folder: Path) -> Run:
     """A run of the net in that folder, of its raw outputs by name, that counts detections."""
-    from roastery.caffe2.net_settings import retinanet_settings
 
-    from roastery.caffe2.nets import load_nets
+    from roastery.caffe2.nets import PREDICT_FILE, arguments_of, load_net
+    from roastery.net_settings import retinanet_settings
     from roastery.postprocess.retinanet import decode_maps
 
-    settings = retinanet_settings(load_nets(folder).predict_net)
+    settings = retinanet_settings(arguments_of(load_net(folder / PREDICT_FILE)))
 
     def count() -> int:
         outputs = run()
@@ -95,7 +109,11 @@ def counted(run: Callable[[], Mapping[str, NDArray[Any]]], folder: Path) -> Run:
     return count
 
 
-RUNTIMES: dict[str, Open] = {"reference": open_reference, "torch": open_torch}
+RUNTIMES: dict[str, Open] = {
+    "reference": open_reference,
+    "torch": open_torch,
+    **{target: open_onnx(target) for target in full_size.ONNX_TARGETS},
+}
 """A row of the table each: what opens a model's folder (config.yaml, model_final.*, model.onnx, model.pb and
 model_init.pb) for those inputs and so many threads. `counted` makes a run of what gives a net's raw outputs."""
 

@@ -86,6 +86,25 @@ def read_onnx(folder: Path, written: Path, told: list[str]) -> None:
     save_nets(convert(load_onnx(folder / "model.onnx")), written)
 
 
+def read_standard_onnx(folder: Path, written: Path, told: list[str]) -> None:
+    import numpy as np
+
+    from roastery.errors import OperatorError, RuntimeFailed
+    from roastery.onnx_runtime.files import load_model, save_model
+    from roastery.onnx_runtime.runtime import OnnxRuntime
+
+    model = load_model(folder)
+    inputs = {
+        "data": np.ones((1, 3, 8, 8), np.float32),
+        "m": np.ones((3, 5), np.float32),
+        "v": np.ones((1, 2), np.float32),
+    }
+    # One thread: the process is forked, and threads are not. That an operator refuses what it gets is no refusal.
+    with OnnxRuntime(model, threads=1) as runtime, contextlib.suppress(OperatorError, RuntimeFailed):
+        runtime.run(inputs)
+    save_model(model, written)
+
+
 def read_coco(folder: Path, written: Path, told: list[str]) -> None:
     from pycocotools import mask as coco_mask
 
@@ -178,6 +197,7 @@ READERS: dict[str, Reader] = {
     "specs": read_specs,
     "netdef": read_netdef,
     "onnx": read_onnx,
+    "standard_onnx": read_standard_onnx,
     "coco": read_coco,
     "lvis": read_lvis,
     "panoptic": read_panoptic,

@@ -16,6 +16,10 @@ from roastery.detectors.detector import detect_eagerly
 from roastery.evaluation.parity import compare_detections
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import trace
+from roastery.onnx_runtime.files import to_standard_model
+from roastery.onnx_runtime.lower import standard_onnx
+from roastery.onnx_runtime.model import OnnxModel
+from roastery.onnx_runtime.runtime import OnnxRuntime
 from roastery.sources.native import net_arguments
 
 NAMES = [
@@ -40,6 +44,21 @@ def two_images(small: SmallModel) -> tuple[SmallModel, list[dict[str, Any]]]:
         if not weaknesses:
             return pair, answers
     raise AssertionError("each second image decides something narrowly; take others")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standard_onnx_for_two_images_finds_in_each_what_the_reference_finds_in_it_alone(name: str) -> None:
+    small, answers = two_images(build_small(name))
+    detector, config = small.detector, small.config
+    standard = to_standard_model(standard_onnx(export_onnx(trace(detector, net_arguments(config, detector), 2))))
+    inputs = net_inputs(small.inputs, detector.size_divisibility, config.MODEL.PIXEL_MEAN)
+    with OnnxRuntime(standard, threads=1) as runtime:
+        assert compare_detections(detect_eagerly(detector, inputs), runtime.run(inputs)).differences == ()
+    with OnnxModel(standard, threads=1) as model:
+        for theirs, ours in zip(answers, model(small.inputs), strict=True):
+            assert list(differences(theirs, ours)) == []
+        (alone,) = model(small.inputs[1:])
+        assert list(differences(answers[1], alone)) == []
 
 
 @pytest.mark.caffe2

@@ -1,4 +1,4 @@
-"""Every config of the model zoo, small: converted, and in both runtimes what the reference is; or refused in a line."""
+"""Every config of the model zoo, small: converted, and in every runtime what the reference is; or refused in a line."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,38 +15,52 @@ from roastery.caffe2.convert import convert
 from roastery.caffe2.model import Caffe2Model
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.torch_runtime import TorchRuntime
+from roastery.converted_detector import ConvertedDetector
 from roastery.data.preprocess import net_inputs
 from roastery.detectors.detector import detect_eagerly
 from roastery.errors import ConfigError
 from roastery.evaluation.parity import compare_detections
 from roastery.export.onnx import export_onnx
 from roastery.export.trace import TRACED_SIZE, trace
+from roastery.onnx_runtime.files import StandardModel, to_standard_model
+from roastery.onnx_runtime.lower import standard_onnx
+from roastery.onnx_runtime.model import OnnxModel
+from roastery.onnx_runtime.runtime import OnnxRuntime
 from roastery.sources.native import net_arguments
 
-RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2))
+RUNTIMES = ("torch", pytest.param("caffe2", marks=pytest.mark.caffe2), "onnxruntime")
 _RUNTIME_TYPES = {"torch": TorchRuntime, "caffe2": Caffe2Runtime}
 _REFUSED = [name for name in CONFIGS if refusal(name)]
-# One worker converts each for both runtimes.
+# One worker converts each for all runtimes.
 CONVERTED = [
     pytest.param(name, marks=pytest.mark.xdist_group(f"zoo-{name}")) for name in distinct() if not refusal(name)
 ]
 
 
 @lru_cache(maxsize=1)
-def converted(name: str) -> tuple[SmallModel, list[dict[str, Any]], Nets]:
-    """A config's small model, the reference's answers for it, and its nets."""
+def converted(name: str) -> tuple[SmallModel, list[dict[str, Any]], Nets, StandardModel]:
+    """A config's small model, the reference's answers for it, its nets, and its standard ONNX."""
     small = build_small(name)
     answers, weaknesses = answers_of(small)
     assert weaknesses == [], "python -m model_zoo.find_seeds finds another seed"
-    nets = convert(export_onnx(trace(small.detector, net_arguments(small.config, small.detector))))
-    return small, answers, nets
+    exported = export_onnx(trace(small.detector, net_arguments(small.config, small.detector)))
+    standard = to_standard_model(standard_onnx(exported))
+    return small, answers, convert(exported), standard
+
+
+def opened(nets: Nets, standard: StandardModel, runtime: str) -> tuple[Any, ConvertedDetector]:
+    """What runs the raw outputs, and the model that is called."""
+    if runtime == "onnxruntime":
+        return OnnxRuntime(standard, threads=1), OnnxModel(standard, threads=1)
+    return _RUNTIME_TYPES[runtime](nets), Caffe2Model(nets, "caffe2" if runtime == "caffe2" else "torch")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_config_converts_to_the_detector_that_finds_what_detectron2_finds(name: str, runtime: str) -> None:
-    small, answers, nets = converted(name)
-    with _RUNTIME_TYPES[runtime](nets) as running, Caffe2Model(nets, runtime) as model:
+    small, answers, nets, standard = converted(name)
+    raw, called = opened(nets, standard, runtime)
+    with raw as running, called as model:
         for single, theirs in zip(small.inputs, answers, strict=True):
             inputs = net_inputs([single], small.detector.size_divisibility, small.config.MODEL.PIXEL_MEAN)
             report = compare_detections(detect_eagerly(small.detector, inputs), running.run(inputs))
