@@ -15,6 +15,7 @@ EXTRAS = {
     "pipeline": "Prefect and MLflow: `roastery run`, `roastery up`, the registry",
     "s3": "artifacts on S3",
     "postgres": "records in PostgreSQL",
+    "onnxruntime": "models that ONNX Runtime runs",
 }
 _DISTRIBUTION = "roastery"
 _TORCH = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))"
