@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
@@ -41,14 +41,25 @@ class Helpers:
         )
 
     def begin(self, task: Callable[[], T]) -> Callable[[], T]:
-        """A function that gives what the task gives, or raises, when it is done."""
+        """A function that gives what the task gives, or raises, when it is done. Without helpers it is done at once."""
         if self._pool is None:
-            return task
+            done: Future[T] = Future()
+            try:
+                done.set_result(task())
+            except Exception as error:  # noqa: BLE001  (who asks for the result has it raised, as of a helper)
+                done.set_exception(error)
+            return done.result
         future = self._pool.submit(task)
         return lambda: task() if future.cancel() else future.result()
 
     def ahead(self, tasks: Iterable[Callable[[], T]]) -> Iterator[Callable[[], T]]:
-        """For each task a function that gives its result. The next one is begun before one is handed out."""
+        """For each task a function that gives its result. The next one is begun before one is handed out.
+
+        Without helpers none is begun: it is done when its result is asked for.
+        """
+        if self._pool is None:
+            yield from tasks
+            return
         ready: Callable[[], T] | None = None
         for task in tasks:
             following = self.begin(task)

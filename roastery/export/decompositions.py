@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._prims_common import is_contiguous_or_false
 from torch.export import ExportedProgram
 from torch.fx import Node
 
@@ -36,9 +37,14 @@ def _convolve(node: Node) -> None:
 
 
 def _view(node: Node) -> None:
-    """Flattened or reshaped: seen in its final sizes, those of the image being the tensor's own."""
+    """Flattened or reshaped: seen in its final sizes, those of the image being the tensor's own.
+
+    What lies in memory in another order would be copied first, and stays as it is.
+    """
     x = node.args[0]
     assert isinstance(x, Node)
+    if not is_contiguous_or_false(x.meta["val"]):
+        return
     before, sizes = list(x.meta["val"].shape), list(node.meta["val"].shape)
     own = {axis: _own_axis(before, axis, size) for axis, size in enumerate(sizes) if not isinstance(size, int)}
     if None in own.values():
