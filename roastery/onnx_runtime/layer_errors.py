@@ -1,0 +1,94 @@
+"""How far each rounded layer's values are from the float model's, on the sampled images.
+
+Both models run as one graph that gives two sums of squares for each layer, so that no map leaves it. Detection operators
+run once, on float values: with boxes of their own the two models' heads would look at different places, and their
+values could not be compared. A head's error so begins at its pooled maps.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from roastery.onnx_runtime.rounded_layers import module_of, of_a_module
+from roastery.onnx_runtime.scratch import scratch_runtime
+from roastery.results import LayerError
+
+_ROUNDED = "rounded/"
+_DIFFERENCE, _VALUES = "squares/difference/", "squares/values/"
+
+
+def layer_errors(
+    model: onnx.ModelProto, rounded: onnx.ModelProto, sample: Iterable[Mapping[str, NDArray[Any]]]
+) -> list[LayerError]:
+    """Of every layer whose output is rounded, the worst first.
+
+    Args:
+        model: in float32.
+        rounded: made of it by ONNX Runtime's quantizer: the values that it rounds have the same names.
+
+    Returns:
+        Of a module that is used several times, as a head on every level, one figure for all.
+
+    Raises:
+        RuntimeFailed, OperatorError: ONNX Runtime refused an image.
+    """
+    makers = {name: node for node in rounded.graph.node for name in node.output}
+    values = {
+        quantizer.input[0]: makers[quantizer.input[0]]
+        for quantizer in rounded.graph.node
+        if quantizer.op_type == "QuantizeLinear" and quantizer.input[0] in makers
+    }
+    layers = {name: (module_of(node), node.op_type) for name, node in values.items() if of_a_module(node)}
+    difference: dict[tuple[str, str], float] = defaultdict(float)
+    total: dict[tuple[str, str], float] = defaultdict(float)
+    with scratch_runtime(_side_by_side(model, rounded, list(layers))) as runtime:
+        for inputs in sample:
+            squares = runtime.run(inputs)
+            for name, layer in layers.items():
+                difference[layer] += float(squares[_DIFFERENCE + name])
+                total[layer] += float(squares[_VALUES + name])
+    errors = [
+        LayerError(layer=module, operator=operator, error=(difference[module, operator] / total[module, operator]) ** 0.5)
+        for module, operator in difference
+        if total[module, operator] > 0
+    ]
+    return sorted(errors, key=lambda each: (-each.error, each.layer, each.operator))
+
+
+def _side_by_side(model: onnx.ModelProto, rounded: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """The float model and, behind its detection operators, the rounded layers."""
+    merged = onnx.ModelProto()
+    merged.CopyFrom(model)
+    graph = merged.graph
+    del graph.output[:]
+    del graph.value_info[:]
+    held = {tensor.name for tensor in graph.initializer}
+    graph.initializer.extend(tensor for tensor in rounded.graph.initializer if tensor.name not in held)
+    own: set[str] = set()
+    dequantized = {}
+    for node in rounded.graph.node:
+        rounds = node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if not rounds and (not of_a_module(node) or not own & set(node.input)):
+            continue
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        copy.name = _ROUNDED + node.name
+        copy.input[:] = [_ROUNDED + name if name in own else name for name in node.input]
+        copy.output[:] = [_ROUNDED + name for name in node.output]
+        own.update(node.output)
+        if node.op_type == "QuantizeLinear":
+            dequantized[node.output[0]] = node.input[0]
+        elif node.input[0] in dequantized:
+            dequantized_name = dequantized[node.input[0]]
+            dequantized.setdefault(f"={dequantized_name}", copy.output[0])
+    for name in names:
+        theirs, apart = dequantized[f"={name}"], f"difference/{name}"
+        graph.node.append(helper.make_node("Sub", [theirs, name], [apart]))
+        for prefix, of in ((_DIFFERENCE, apart), (_VALUES, name)):
+            graph.node.append(helper.make_node("ReduceSumSquare", [of], [prefix + name], keepdims=0))
+            graph.output.append(helper.make_tensor_value_info(prefix + name, onnx.TensorProto.FLOAT, []))
+    return merged
