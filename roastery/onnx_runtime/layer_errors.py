@@ -13,11 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from roastery.onnx_runtime.rounded_layers import module_of, of_a_module
+from roastery.onnx_runtime.rounded_layers import LAYERS, module_of, of_a_module
 from roastery.onnx_runtime.scratch import scratch_runtime
 from roastery.results import LayerError
 
 _ROUNDED = "rounded/"
+_BEFORE = "_QuantizeLinear_Input"
 _DIFFERENCE, _VALUES = "squares/difference/", "squares/values/"
 
 
@@ -37,12 +38,13 @@ def layer_errors(
         RuntimeFailed, OperatorError: ONNX Runtime refused an image.
     """
     makers = {name: node for node in rounded.graph.node for name in node.output}
-    values = {
-        quantizer.input[0]: makers[quantizer.input[0]]
-        for quantizer in rounded.graph.node
-        if quantizer.op_type == "QuantizeLinear" and quantizer.input[0] in makers
+    roundings = [node for node in rounded.graph.node if node.op_type == "QuantizeLinear" and node.input[0] in makers]
+    # What is an output of the model too has another name before it is rounded.
+    layers = {
+        node.input[0].removesuffix(_BEFORE): (module_of(makers[node.input[0]]), makers[node.input[0]].op_type)
+        for node in roundings
+        if of_a_module(makers[node.input[0]]) and makers[node.input[0]].op_type in LAYERS
     }
-    layers = {name: (module_of(node), node.op_type) for name, node in values.items() if of_a_module(node)}
     difference: dict[tuple[str, str], float] = defaultdict(float)
     total: dict[tuple[str, str], float] = defaultdict(float)
     with scratch_runtime(_side_by_side(model, rounded, list(layers))) as runtime:
@@ -69,7 +71,8 @@ def _side_by_side(model: onnx.ModelProto, rounded: onnx.ModelProto, names: Itera
     held = {tensor.name for tensor in graph.initializer}
     graph.initializer.extend(tensor for tensor in rounded.graph.initializer if tensor.name not in held)
     own: set[str] = set()
-    dequantized = {}
+    rounding: dict[str, str] = {}
+    dequantized: dict[str, str] = {}
     for node in rounded.graph.node:
         rounds = node.op_type in ("QuantizeLinear", "DequantizeLinear")
         if not rounds and (not of_a_module(node) or not own & set(node.input)):
@@ -81,12 +84,11 @@ def _side_by_side(model: onnx.ModelProto, rounded: onnx.ModelProto, names: Itera
         copy.output[:] = [_ROUNDED + name for name in node.output]
         own.update(node.output)
         if node.op_type == "QuantizeLinear":
-            dequantized[node.output[0]] = node.input[0]
-        elif node.input[0] in dequantized:
-            dequantized_name = dequantized[node.input[0]]
-            dequantized.setdefault(f"={dequantized_name}", copy.output[0])
+            rounding[node.output[0]] = node.input[0].removesuffix(_BEFORE)
+        elif node.input[0] in rounding:
+            dequantized.setdefault(rounding[node.input[0]], copy.output[0])
     for name in names:
-        theirs, apart = dequantized[f"={name}"], f"difference/{name}"
+        theirs, apart = dequantized[name], f"difference/{name}"
         graph.node.append(helper.make_node("Sub", [theirs, name], [apart]))
         for prefix, of in ((_DIFFERENCE, apart), (_VALUES, name)):
             graph.node.append(helper.make_node("ReduceSumSquare", [of], [prefix + name], keepdims=0))

@@ -1,6 +1,6 @@
 """A model of standard ONNX in 8 bits: ONNX Runtime's own static quantizer, with the sampled images for its ranges."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -100,11 +100,30 @@ def _rounded(model: onnx.ModelProto, nodes: Sequence[str], found: Mapping[str, R
         extra_options={},
     )
     rounded = ir.from_proto(quantizer.quantize_model())
+    _leave_unrounded(rounded.graph, set(nodes))
     # It appends what it adds.
     rounded.graph.sort()
     rounded.metadata_props.pop(_INFERRED[0])
     rounded.producer_name, rounded.producer_version = model.producer_name, model.producer_version
     return ir.to_proto(rounded)
+
+
+def _leave_unrounded(graph: ir.Graph, nodes: Collection[str]) -> None:
+    """Give float nodes what float nodes made, which the quantizer rounds for all that read it where one does.
+
+    So the sum that a residual network adds to block by block is not rounded with each block, only what a block's layers
+    take of it.
+    """
+    for dequantize in list(graph):
+        if dequantize.op_type != "DequantizeLinear" or dequantize.inputs[0] is None:
+            continue
+        quantize = dequantize.inputs[0].producer()
+        value = quantize.inputs[0] if quantize is not None else None
+        if value is None or (value.producer() is not None and value.producer().name in nodes):
+            continue
+        for reader, index in list(dequantize.outputs[0].uses()):
+            if reader.name not in nodes:
+                reader.replace_input_with(index, value)
 
 
 def _warnings(model: onnx.ModelProto, unseen: Sequence[str]) -> list[str]:

@@ -1,10 +1,10 @@
 """How large a model's values are on the sampled images: what a value's 256 steps are laid over."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
@@ -16,7 +16,7 @@ _LEAST, _MOST = "least/", "most/"
 
 @dataclass(frozen=True)
 class Range:
-    """A value's least and most: their means over the images that had any."""
+    """A value's least and most."""
 
     least: float
     most: float
@@ -27,8 +27,6 @@ def ranges(
 ) -> dict[str, Range]:
     """Run the sample once, a batch at a time; of every value two numbers are kept, and no map.
 
-    A mean over images, because of one image the extreme is that image's.
-
     Args:
         names: values of the model, of float32.
 
@@ -38,20 +36,17 @@ def ranges(
     Raises:
         RuntimeFailed, OperatorError: ONNX Runtime refused an image.
     """
-    found = []
+    least, most = dict.fromkeys(names, inf), dict.fromkeys(names, -inf)
     with scratch_runtime(_with_extremes(model, names)) as runtime:
         for inputs in sample:
-            extremes = runtime.run(inputs)
-            found.append([[float(extremes[prefix + name]) for name in names] for prefix in (_LEAST, _MOST)])
-    return dict(_averaged(names, np.array(found).reshape(len(found), 2, len(names))))
-
-
-def _averaged(names: Sequence[str], found: NDArray[np.float64]) -> Iterator[tuple[str, Range]]:
-    for name, least, most in zip(names, found[:, 0].T, found[:, 1].T, strict=True):
-        # The least of no value is infinity (ONNX, opset 20).
-        had_any = np.isfinite(least) & np.isfinite(most)
-        if had_any.any():
-            yield name, Range(float(least[had_any].mean()), float(most[had_any].mean()))
+            found = runtime.run(inputs)
+            for name in names:
+                # Of no value they are infinite, the other way round (ONNX, opset 20).
+                least[name] = min(least[name], float(found[_LEAST + name]))
+                most[name] = max(most[name], float(found[_MOST + name]))
+    return {
+        name: Range(least[name], most[name]) for name in names if isfinite(least[name]) and isfinite(most[name])
+    }
 
 
 def _with_extremes(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -4,6 +4,8 @@ Layers (Conv, Gemm and MatMul with constant weights) are rounded, and what only 
 Relu, Add, MaxPool and nearest Resize. Float stay, whoever asks:
 
 - what a detection operator became, and whatever else is no layer;
+- the first layers, which see the image: rounding weights whose sum over an even patch should be 0 is an error in every
+  map behind, and a stem of three channels gains little;
 - the last layers, whose values are scores, box deltas and masks and go to no other layer: rounding a delta to one of
   256 steps moves a box, and they cost little;
 - layers without which no image of the sample got any values: nobody knows how large theirs are.
@@ -22,7 +24,7 @@ from roastery.errors import ConfigError
 from roastery.metadata import MODULE_KEY
 
 LAYERS = ("Conv", "Gemm", "MatMul")
-CARRIERS = ("Relu", "Add", "MaxPool", "Resize")
+CARRIERS = ("Relu", "MaxPool")
 _CLOSE = 3
 
 
@@ -78,6 +80,7 @@ def rounded_nodes(graph: onnx.GraphProto, float_layers: Sequence[str], unseen: C
     seen = [node for node in layers if not {node.input[0], node.output[0]} & set(unseen)]
     chosen = {node.name for node in seen if not _any_of(module_of(node), kept)}
     chosen -= {node.name for node in layers if not _leads_to_a_layer(node, nodes)}
+    chosen -= _first_layers(nodes)
     carriers = _carriers(nodes, chosen, kept)
     return [node.name for node in nodes.all if node.name in chosen or node.name in carriers]
 
@@ -105,6 +108,19 @@ def _leads_to_a_layer(node: onnx.NodeProto, nodes: Nodes) -> bool:
             waiting += [name for name in reader.output if name not in met]
             met.update(reader.output)
     return False
+
+
+def _first_layers(nodes: Nodes) -> set[str]:
+    """Layers with no other between them and the graph's inputs."""
+    behind: set[str] = set()
+    first = set()
+    for node in nodes.all:
+        if any(name in behind for name in node.input):
+            behind.update(node.output)
+        elif _is_layer(node, nodes):
+            first.add(node.name)
+            behind.update(node.output)
+    return first
 
 
 def _carriers(nodes: Nodes, chosen: Collection[str], kept: Sequence[str]) -> set[str]:
