@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 
 
 def fold_batch_normalizations(model: ir.Model) -> None:
-    """Replace, in place, each Conv whose output only a BatchNormalization of constants reads by a Conv with its factors.
+    """Give, in place, the factors of each BatchNormalization of constants to the Conv that it alone reads.
 
-    The weights of the others, and arrays that several share, stay as they are.
+    The weights of other layers, and arrays that several share, stay as they are.
     """
     graph = model.graph
     for node in list(graph):
-        if node.op_type != "BatchNormalization" or node.attributes.get_int("training_mode", 0):
+        if node.op_type != "BatchNormalization" or _training(node):
             continue
         conv = node.inputs[0].producer() if node.inputs[0] is not None else None
         if conv is None or conv.op_type != "Conv" or len(conv.outputs[0].uses()) != 1:
@@ -39,6 +39,11 @@ def fold_batch_normalizations(model: ir.Model) -> None:
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
+
+
+def _training(node: ir.Node) -> bool:
+    mode = node.attributes.get("training_mode")
+    return mode is not None and mode.as_int() != 0
 
 
 def _constant(value: ir.Value | None) -> NDArray[np.float64] | None:

@@ -1,12 +1,12 @@
 """How far each rounded layer's values are from the float model's, on the sampled images.
 
-Both models run as one graph that gives two sums of squares for each layer, so that no map leaves it. Detection operators
-run once, on float values: with boxes of their own the two models' heads would look at different places, and their
-values could not be compared. A head's error so begins at its pooled maps.
+Both models run as one graph that gives two sums of squares for each layer, so that no map leaves it. Detection
+operators run once, on float values: with boxes of their own the two models' heads would look at different places, and
+their values could not be compared. A head's error so begins at its pooled maps.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from roastery.onnx_runtime.rounded_layers import LAYERS, module_of, of_a_module
-from roastery.onnx_runtime.scratch import scratch_runtime
+from roastery.onnx_runtime.scratch import in_place, scratch_runtime
 from roastery.results import LayerError
 
 _ROUNDED = "rounded/"
@@ -49,48 +49,53 @@ def layer_errors(
     total: dict[tuple[str, str], float] = defaultdict(float)
     with scratch_runtime(_side_by_side(model, rounded, list(layers))) as runtime:
         for inputs in sample:
-            squares = runtime.run(inputs)
+            found = runtime.run(inputs)
             for name, layer in layers.items():
-                difference[layer] += float(squares[_DIFFERENCE + name])
-                total[layer] += float(squares[_VALUES + name])
+                difference[layer] += float(found[_DIFFERENCE + name])
+                total[layer] += float(found[_VALUES + name])
     errors = [
-        LayerError(layer=module, operator=operator, error=(difference[module, operator] / total[module, operator]) ** 0.5)
-        for module, operator in difference
-        if total[module, operator] > 0
+        LayerError(layer=module, operator=operator, error=(difference[module, operator] / squares) ** 0.5)
+        for (module, operator), squares in total.items()
+        if squares > 0
     ]
     return sorted(errors, key=lambda each: (-each.error, each.layer, each.operator))
 
 
-def _side_by_side(model: onnx.ModelProto, rounded: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+def _side_by_side(model: onnx.ModelProto, rounded: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """The float model and, behind its detection operators, the rounded layers."""
-    merged = onnx.ModelProto()
-    merged.CopyFrom(model)
-    graph = merged.graph
-    del graph.output[:]
-    del graph.value_info[:]
-    held = {tensor.name for tensor in graph.initializer}
-    graph.initializer.extend(tensor for tensor in rounded.graph.initializer if tensor.name not in held)
-    own: set[str] = set()
+    added, dequantized = _rounded_branch(rounded)
+    for name in names:
+        apart = f"difference/{name}"
+        added.append(helper.make_node("Sub", [dequantized[name], name], [apart]))
+        for prefix, of in ((_DIFFERENCE, apart), (_VALUES, name)):
+            added.append(helper.make_node("ReduceSumSquare", [of], [prefix + name], keepdims=0))
+    merged = in_place(model, added)
+    held = {tensor.name for tensor in merged.graph.initializer}
+    merged.graph.initializer.extend(tensor for tensor in rounded.graph.initializer if tensor.name not in held)
+    for prefix in (_DIFFERENCE, _VALUES):
+        for name in names:
+            merged.graph.output.append(helper.make_tensor_value_info(prefix + name, onnx.TensorProto.FLOAT, []))
+    return merged
+
+
+def _rounded_branch(rounded: onnx.ModelProto) -> tuple[list[onnx.NodeProto], dict[str, str]]:
+    """What rounds, and what comes of it up to the next detection operator; and the rounded form of each value."""
+    branch, own = [], set[str]()
     rounding: dict[str, str] = {}
     dequantized: dict[str, str] = {}
     for node in rounded.graph.node:
         rounds = node.op_type in ("QuantizeLinear", "DequantizeLinear")
         if not rounds and (not of_a_module(node) or not own & set(node.input)):
             continue
-        copy = graph.node.add()
+        copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.name = _ROUNDED + node.name
         copy.input[:] = [_ROUNDED + name if name in own else name for name in node.input]
         copy.output[:] = [_ROUNDED + name for name in node.output]
+        branch.append(copy)
         own.update(node.output)
         if node.op_type == "QuantizeLinear":
             rounding[node.output[0]] = node.input[0].removesuffix(_BEFORE)
         elif node.input[0] in rounding:
             dequantized.setdefault(rounding[node.input[0]], copy.output[0])
-    for name in names:
-        theirs, apart = dequantized[name], f"difference/{name}"
-        graph.node.append(helper.make_node("Sub", [theirs, name], [apart]))
-        for prefix, of in ((_DIFFERENCE, apart), (_VALUES, name)):
-            graph.node.append(helper.make_node("ReduceSumSquare", [of], [prefix + name], keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(prefix + name, onnx.TensorProto.FLOAT, []))
-    return merged
+    return branch, dequantized

@@ -18,7 +18,7 @@ from roastery.onnx_runtime.rounded_layers import CARRIERS, LAYERS, module_of, ro
 from roastery.results import LayerError
 
 WORST = 20
-COMPARED = 4
+COMPARED = 2
 """Images on which layers are compared."""
 
 # By which the quantizer knows that shapes are inferred; without it it would infer them by way of a file.
@@ -59,11 +59,12 @@ def quantize(
     fold_batch_normalizations(model)
     standard = onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
     names = _values(standard.graph, rounded_nodes(standard.graph, float_layers))
-    found = ranges(standard, names, sample)
+    found = ranges(standard, names, sample) if names else {}
     unseen = [name for name in names if name not in found]
     nodes = rounded_nodes(standard.graph, float_layers, unseen)
-    rounded = _rounded(standard, nodes, found)
-    errors = layer_errors(standard, rounded, islice(sample, COMPARED))
+    # The quantizer takes no nodes for all nodes.
+    rounded = _rounded(standard, nodes, found) if nodes else standard
+    errors = layer_errors(standard, rounded, islice(sample, COMPARED)) if nodes else []
     content = rounded.SerializeToString(deterministic=True)
     return Quantized(checked_model("the quantized model", content), errors[:WORST], _warnings(standard, unseen))
 
@@ -105,7 +106,8 @@ def _rounded(model: onnx.ModelProto, nodes: Sequence[str], found: Mapping[str, R
     rounded.graph.sort()
     rounded.metadata_props.pop(_INFERRED[0])
     rounded.producer_name, rounded.producer_version = model.producer_name, model.producer_version
-    return ir.to_proto(rounded)
+    proto: onnx.ModelProto = ir.to_proto(rounded)
+    return proto
 
 
 def _leave_unrounded(graph: ir.Graph, nodes: Collection[str]) -> None:
@@ -119,7 +121,8 @@ def _leave_unrounded(graph: ir.Graph, nodes: Collection[str]) -> None:
             continue
         quantize = dequantize.inputs[0].producer()
         value = quantize.inputs[0] if quantize is not None else None
-        if value is None or (value.producer() is not None and value.producer().name in nodes):
+        maker = value.producer() if value is not None else None
+        if value is None or (maker is not None and maker.name in nodes):
             continue
         for reader, index in list(dequantize.outputs[0].uses()):
             if reader.name not in nodes:
@@ -134,6 +137,6 @@ def _warnings(model: onnx.ModelProto, unseen: Sequence[str]) -> list[str]:
     if not modules:
         return []
     return [
-        f"nothing came to {', '.join(modules)} on the sampled images, so that they stay float32; sample images in which "
-        "the model finds something"
+        f"nothing came to {', '.join(modules)} on the sampled images, so that they stay float32; sample images in "
+        "which the model finds something"
     ]

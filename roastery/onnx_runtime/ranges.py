@@ -9,9 +9,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from roastery.onnx_runtime.scratch import scratch_runtime
+from roastery.onnx_runtime.scratch import in_place, scratch_runtime
 
 _LEAST, _MOST = "least/", "most/"
+_REDUCTIONS = ((_LEAST, "ReduceMin"), (_MOST, "ReduceMax"))
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,16 @@ def ranges(
                 # Of no value they are infinite, the other way round (ONNX, opset 20).
                 least[name] = min(least[name], float(found[_LEAST + name]))
                 most[name] = max(most[name], float(found[_MOST + name]))
-    return {
-        name: Range(least[name], most[name]) for name in names if isfinite(least[name]) and isfinite(most[name])
-    }
+    return {name: Range(least[name], most[name]) for name in names if isfinite(least[name]) and isfinite(most[name])}
 
 
 def _with_extremes(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """The model, with the least and the most of each value for outputs and no others."""
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
-    graph = augmented.graph
-    del graph.output[:]
-    for name in names:
-        for prefix, reduce in ((_LEAST, "ReduceMin"), (_MOST, "ReduceMax")):
-            graph.node.append(helper.make_node(reduce, [name], [prefix + name], keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(prefix + name, onnx.TensorProto.FLOAT, []))
+    extremes = [(prefix, reduce, name) for name in names for prefix, reduce in _REDUCTIONS]
+    augmented = in_place(
+        model,
+        (helper.make_node(reduce, [name], [prefix + name], keepdims=0) for prefix, reduce, name in extremes),
+    )
+    for prefix, _, name in extremes:
+        augmented.graph.output.append(helper.make_tensor_value_info(prefix + name, onnx.TensorProto.FLOAT, []))
     return augmented

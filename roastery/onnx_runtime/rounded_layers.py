@@ -59,9 +59,9 @@ def module_of(node: onnx.NodeProto) -> str:
 
 
 def of_a_module(node: onnx.NodeProto) -> bool:
-    """Whether a node is a module's own, and no part of what a detection operator became (see `lower`)."""
-    module = module_of(node)
-    return re.fullmatch(rf"{re.escape(module + '/') if module else ''}{re.escape(node.op_type)}_\d+", node.name) is not None
+    """Whether a node is a module's own, and no part of what a detection operator became: by its name (see `lower`)."""
+    own = "/".join(part for part in (module_of(node), node.op_type) if part)
+    return re.fullmatch(rf"{re.escape(own)}_\d+", node.name) is not None
 
 
 def rounded_nodes(graph: onnx.GraphProto, float_layers: Sequence[str], unseen: Collection[str] = ()) -> list[str]:

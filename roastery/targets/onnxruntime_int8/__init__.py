@@ -18,7 +18,7 @@ class OnnxRuntimeInt8Target(OnnxRuntimeTarget):
     name = "onnxruntime-int8"
     title = "ONNX Runtime int8"
     suffix = ".onnx-int8"
-    runtimes: Mapping[str, str] = {"onnxruntime-int8": "ONNX Runtime int8"}  # noqa: RUF012
+    runtimes: Mapping[str, str] = {"onnxruntime-int8": "ONNX Runtime int8"}
     options = ("float_layers",)
     exact = False
     usual_gate = Int8Spec().gate
