@@ -53,7 +53,7 @@ def to_standard_model(model: ir.Model) -> StandardModel:
     Raises:
         ModelFileError: the checker, or strict shape inference, refuses it.
     """
-    return _checked("the lowered model", ir.to_proto(model).SerializeToString(deterministic=True))
+    return checked_model("the lowered model", ir.to_proto(model).SerializeToString(deterministic=True))
 
 
 def load_model(directory: Path) -> StandardModel:
@@ -72,7 +72,7 @@ def load_model(directory: Path) -> StandardModel:
         content = file.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{file}: {error.strerror or error}; a converted model is a folder with it") from error
-    return _checked(str(file), content)
+    return checked_model(str(file), content)
 
 
 def save_model(model: StandardModel, directory: Path) -> None:
@@ -81,7 +81,16 @@ def save_model(model: StandardModel, directory: Path) -> None:
     write_whole(directory / MODEL_FILE, model.content)
 
 
-def _checked(place: str, content: bytes) -> StandardModel:
+def checked_model(place: str, content: bytes) -> StandardModel:
+    """A model from the bytes of its file.
+
+    Args:
+        place: what an error calls it.
+
+    Raises:
+        ModelFileError: not ONNX; the checker, or strict shape inference, refuses it; an operator that no converted
+            model has.
+    """
     try:
         proto = onnx.load_model_from_string(content)
         for reason in refused(proto):

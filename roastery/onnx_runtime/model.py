@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from roastery.converted_detector import ConvertedDetector, Runtime
 from roastery.graph_drawing import draw_graph
@@ -33,7 +34,7 @@ class OnnxModel(ConvertedDetector):
         self.threads = threads
 
     @classmethod
-    def load(cls, directory: str | Path, threads: int | None = None) -> "OnnxModel":
+    def load(cls, directory: str | Path, threads: int | None = None) -> Self:
         """Load `model.onnx`.
 
         Raises:
@@ -59,3 +60,9 @@ class OnnxModel(ConvertedDetector):
 
     def start(self) -> Runtime:
         return OnnxRuntime(self.model, self.threads)
+
+
+class OnnxInt8Model(OnnxModel):
+    """The same of a quantized model (`quantize`)."""
+
+    target = "onnxruntime-int8"

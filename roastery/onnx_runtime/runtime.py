@@ -18,11 +18,13 @@ _FATAL = 4
 class OnnxRuntime:
     """An inference session. Runs from several threads do not disturb each other."""
 
-    def __init__(self, model: StandardModel, threads: int | None = None) -> None:
+    def __init__(self, model: StandardModel, threads: int | None = None, in_order: bool = False) -> None:
         """Start the session.
 
         Args:
             threads: how many an operator may take; as many as there are cores for None.
+            in_order: run the nodes one by one as the file has them, and keep no memory that nothing lies in: slower,
+                and for a model with an output for each layer a fraction of the memory.
 
         Raises:
             OnnxRuntimeUnavailable: the package is not installed.
@@ -40,6 +42,10 @@ class OnnxRuntime:
         options.log_severity_level = _FATAL
         if threads is not None:
             options.intra_op_num_threads = threads
+        if in_order:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         self._errors = _errors(state)
         self._inputs = frozenset(model.input_names)
         self._outputs = model.output_names

@@ -23,7 +23,7 @@ class OnnxRuntimeTarget(Target):
     packages = ("onnxruntime",)
 
     def chosen(self, model: ModelSpec) -> tuple[str, ...]:
-        require_onnxruntime()
+        require_onnxruntime(self.name)
         return ("onnxruntime",)
 
     def convert(self, onnx: Path, directory: Path, sample: Sample, settings: Mapping[str, JSON]) -> Made:

@@ -5,12 +5,12 @@ from importlib.util import find_spec
 from roastery.errors import OnnxRuntimeUnavailable
 
 
-def require_onnxruntime() -> None:
+def require_onnxruntime(target: str) -> None:
     """Raises:
     OnnxRuntimeUnavailable: it is not installed.
     """
     if find_spec("onnxruntime") is None:
         raise OnnxRuntimeUnavailable(
-            "ONNX Runtime is not installed, which target onnxruntime needs; install it with `pip install "
+            f"ONNX Runtime is not installed, which target {target} needs; install it with `pip install "
             "'roastery[onnxruntime]'`, or leave the target out"
         )
