@@ -1,11 +1,12 @@
 """Where the torch runtime's time goes, by operator, and what the machine could do at best.
 
     python benchmarks/operators.py [--repeat N] [--threads 1 2] [--sizes 640x640 800x1333] [--only NAME...]
-        [--models FOLDER] [--json FILE]
+        [--processors] [--models FOLDER] [--json FILE]
 
 Of each model of `full_size.ZOO`: milliseconds of each kind of operator (median of the repeats), its share, the
 arithmetic of convolutions and fully connected layers (2 for a multiplication and its addition), and how quickly it was
 done, beside the machine's own best with as many threads: of a product of two matrices, and of copying memory.
+`--processors` counts the time that the process had, not the clock's: for one thread on a machine that others use too.
 """
 
 import argparse
@@ -71,19 +72,22 @@ class Figures:
     rows: list[Row]
 
 
-def measure_machine(threads: int) -> Machine:
+Clock = Callable[[], float]
+
+
+def measure_machine(threads: int, clock: Clock) -> Machine:
     torch.set_num_threads(threads)
     a, b, source = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE), torch.zeros(COPIED // 4)
     target = torch.empty_like(source)
-    multiplied = min(_seconds(lambda: torch.mm(a, b)) for _ in range(ATTEMPTS))
-    copied = min(_seconds(lambda: target.copy_(source)) for _ in range(ATTEMPTS))
+    multiplied = min(_seconds(lambda: torch.mm(a, b), clock) for _ in range(ATTEMPTS))
+    copied = min(_seconds(lambda: target.copy_(source), clock) for _ in range(ATTEMPTS))
     return Machine(threads, 2 * SIDE**3 / multiplied / 1e9, 2 * COPIED / copied / 1e9)
 
 
-def _seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _seconds(do: Callable[[], object], clock: Clock) -> float:
+    started = clock()
     do()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def arithmetic(kind: str, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> float:
@@ -99,7 +103,9 @@ def arithmetic(kind: str, inputs: tuple[Tensor, ...], output: Tensor | tuple[Ten
     return 2 * times * each / 1e9
 
 
-def measure(runtime: TorchRuntime, inputs: Mapping[str, NDArray[Any]], repeat: int) -> tuple[float, list[Row]]:
+def measure(
+    runtime: TorchRuntime, inputs: Mapping[str, NDArray[Any]], repeat: int, clock: Clock
+) -> tuple[float, list[Row]]:
     """Milliseconds of the whole, and of each kind of operator."""
     started: dict[Operation, float] = {}
     taken: dict[str, float] = {}
@@ -108,10 +114,10 @@ def measure(runtime: TorchRuntime, inputs: Mapping[str, NDArray[Any]], repeat: i
 
     def watch(kind: str, operation: Operation) -> None:
         def before(_: torch.nn.Module, inputs: Any) -> None:
-            started[operation] = time.perf_counter()
+            started[operation] = clock()
 
         def after(_: torch.nn.Module, inputs: Any, output: Any) -> None:
-            taken[kind] = taken.get(kind, 0.0) + time.perf_counter() - started[operation]
+            taken[kind] = taken.get(kind, 0.0) + clock() - started[operation]
             calls[kind] = calls.get(kind, 0) + 1
             gflop[kind] = gflop.get(kind, 0.0) + arithmetic(operation.bound.type, inputs, output)
 
@@ -126,7 +132,7 @@ def measure(runtime: TorchRuntime, inputs: Mapping[str, NDArray[Any]], repeat: i
     for turn in range(repeat + 1):
         for figures in (taken, calls, gflop):
             figures.clear()
-        whole = _seconds(lambda: runtime.run(inputs))
+        whole = _seconds(lambda: runtime.run(inputs), clock)
         # The first prepares the others.
         if turn:
             wholes.append(whole * 1000)
@@ -167,13 +173,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="(default 1 and 2)")
     parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="height x width")
     parser.add_argument("--only", nargs="+", default=list(full_size.ZOO), choices=list(full_size.ZOO), help="models")
+    parser.add_argument("--processors", action="store_true", help="count the process's time, not the clock's")
     parser.add_argument("--models", type=Path, help="where the converted models stay")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"the figures (default {DEFAULT_JSON})")
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.processors else time.perf_counter
     found: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="roastery-bench-") as temporary:
         models = arguments.models or Path(temporary)
-        machines = [measure_machine(threads) for threads in arguments.threads]
+        machines = [measure_machine(threads, clock) for threads in arguments.threads]
         for name in arguments.only:
             nets = load_nets(prepare(name, models, Console(stderr=True)))
             for size in arguments.sizes:
@@ -181,7 +189,7 @@ def main() -> None:
                     inputs = dict(file)
                 for machine in machines:
                     torch.set_num_threads(machine.threads)
-                    whole, rows = measure(TorchRuntime(nets, threads=machine.threads), inputs, arguments.repeat)
+                    whole, rows = measure(TorchRuntime(nets, threads=machine.threads), inputs, arguments.repeat, clock)
                     found.append(Figures(name, size, machine, whole, rows))
                     show(found[-1])
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

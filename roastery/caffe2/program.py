@@ -87,7 +87,7 @@ class Program:
                 if name in parameters:
                     target = f"parameter_{value}"
                     root[target] = parameters[name]
-                    nodes[value] = graph.create_node("get_attr", target, name=_name("", name))
+                    nodes[value] = graph.create_node("get_attr", target, name=_name(name))
                 else:
                     nodes[value] = _placeholder(graph, name)
                     missing[nodes[value]] = name
@@ -107,16 +107,16 @@ class Program:
         return Compiled(module, own)
 
 
-def _name(kind: str, text: str) -> str:
+def _name(text: str) -> str:
     """A name that is code of no harm: torch.fx tells equal ones apart by a number."""
-    return f"{kind}blob_{_NO_LETTERS.sub('_', text)[:_LONGEST_NAME]}"
+    return f"blob_{_NO_LETTERS.sub('_', text)[:_LONGEST_NAME]}"
 
 
 def _placeholder(graph: Graph, blob: str) -> Node:
-    node = graph.placeholder(_name("", blob))
+    node = graph.placeholder(_name(blob))
     # Of two blobs with one name of letters each has its own.
     node.target = node.name
-    node.meta[BLOB] = _name("", blob)
+    node.meta[BLOB] = _name(blob)
     return node
 
 
@@ -124,15 +124,15 @@ def _add(graph: Graph, index: int, line: Line, inputs: tuple[Node, ...]) -> dict
     """Add the operator's node, and one for each of its outputs where there are several; by value."""
     target = f"{line.bound.type}_{index}"
     single = len(line.outputs) == 1
-    name = _name("", line.blobs[0]) if single else f"{target}_outputs"
+    name = _name(line.blobs[0]) if single else f"{target}_outputs"
     node = graph.create_node("call_module", target, inputs, name=name)
     node.meta = {OPERATION: Operation(line.bound), BLOB: name, MODULE: _NO_LETTERS.sub(".", line.bound.module)}
     if single:
         return {line.outputs[0]: node}
     found = {}
     for number, (value, blob) in enumerate(zip(line.outputs, line.blobs, strict=True)):
-        found[value] = graph.create_node("call_function", getitem, (node, number), name=_name("", blob))
-        found[value].meta[BLOB] = _name("", blob)
+        found[value] = graph.create_node("call_function", getitem, (node, number), name=_name(blob))
+        found[value].meta[BLOB] = _name(blob)
     return found
 
 

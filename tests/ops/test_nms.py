@@ -103,3 +103,18 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
     boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
     assert nms(boxes, 0.5, -1, 0).tolist() == [0, 1]
     assert nms(boxes, 0.49, -1, 0).tolist() == [0]
+
+
+def test_boxes_that_suppress_one_another_in_a_row_are_chosen_in_turn() -> None:
+    """Each overlaps its neighbours alone, so that every second one stays: the longest row of decisions there is."""
+    starts = np.arange(300, dtype=np.float32)
+    boxes = np.stack([starts, np.zeros_like(starts), starts + 1.5, np.ones_like(starts)], axis=1)
+    assert nms(boxes, 0.1, -1, 0).tolist() == list(range(0, 300, 2))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 400), thresholds)
+def test_many_boxes_in_one_place_are_chosen_greedily(seed: int, count: int, threshold: float) -> None:
+    generator = np.random.default_rng(seed)
+    corners = generator.integers(0, 6, (count, 2))
+    boxes = np.concatenate([corners, corners + generator.integers(0, 6, (count, 2))], axis=1).astype(np.float32)
+    assert nms(boxes, threshold, -1, 0).tolist() == greedy(boxes, threshold, 0)

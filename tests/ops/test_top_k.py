@@ -82,3 +82,13 @@ def test_an_axis_that_is_not_there_is_refused(shape: tuple[int, ...], axis: int)
 def test_other_numbers_than_float32_are_refused() -> None:
     with pytest.raises(OperatorError, match=r"^TopK: x is of torch\.int64, must be float32"):
         top_k(torch.arange(3), k=1)
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, NAN]), min_size=6, max_size=6), min_size=1, max_size=8))
+def test_rows_are_chosen_from_together_as_each_alone(rows: list[list[float]]) -> None:
+    x = torch.tensor(rows)
+    values, indices = top_k(x, k=4)
+    for row, row_values, row_indices in zip(x, values, indices, strict=True):
+        alone_values, alone_indices = top_k(row, k=4)
+        assert torch.equal(row_indices, alone_indices)
+        np.testing.assert_array_equal(row_values.numpy(), alone_values.numpy())
