@@ -53,7 +53,14 @@ def to_standard_model(model: ir.Model) -> StandardModel:
     Raises:
         ModelFileError: the checker, or strict shape inference, refuses it.
     """
-    return _checked("the lowered model", ir.to_proto(model).SerializeToString(deterministic=True))
+    content = ir.to_proto(model).SerializeToString(deterministic=True)
+    checked = _checked("the lowered model", content)
+    try:
+        # The checker infers shapes too, but follows no sizes that are computed.
+        onnx.shape_inference.infer_shapes(content, check_type=True, strict_mode=True, data_prop=True)
+    except ONNX_ERRORS as error:
+        raise ModelFileError(f"the lowered model: {first_line(error)}; convert the model again") from error
+    return checked
 
 
 def load_model(directory: Path) -> StandardModel:
@@ -87,7 +94,6 @@ def _checked(place: str, content: bytes) -> StandardModel:
         for reason in refused(proto):
             raise ModelFileError(f"{place}: {reason}; convert the model again")
         onnx.checker.check_model(content, full_check=True)
-        onnx.shape_inference.infer_shapes(content, check_type=True, strict_mode=True, data_prop=True)
     except ONNX_ERRORS as error:
         raise ModelFileError(
             f"{place}: not a valid ONNX model ({first_line(error)}); convert the model again"
