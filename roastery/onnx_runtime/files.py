@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ import onnx_ir as ir
 
 from roastery.errors import ModelFileError
 from roastery.graph_drawing import DrawnGraph, DrawnOperator
-from roastery.metadata import NET_ARGUMENTS_KEY
+from roastery.metadata import NET_ARGUMENTS_KEY, OPERATOR_KEY
 from roastery.net_arguments import NetArguments, parse_arguments
 from roastery.onnx_messages import ONNX_ERRORS, first_line
 from roastery.onnx_runtime.accepted import refused
@@ -45,6 +46,26 @@ class StandardModel:
         found = onnx.load_model_from_string(self.content).graph
         operators = [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in found.node]
         return DrawnGraph(self.input_names, operators, self.output_names)
+
+    @cached_property
+    def drawing(self) -> DrawnGraph:
+        """The graph for a person: what was lowered from one operator is one again, a dozen nodes or a hundred."""
+        found = onnx.load_model_from_string(self.content).graph
+        operators: list[DrawnOperator] = []
+        for name, nodes in groupby(found.node, _lowered_from):
+            if not name:
+                operators += [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in nodes]
+                continue
+            members = list(nodes)
+            kind = name.rpartition("/")[2].rpartition("_")[0]
+            written = {value for each in members for value in each.output}
+            read = dict.fromkeys(value for each in members for value in each.input if value not in written)
+            operators.append(DrawnOperator(kind, name, list(read), sorted(written)))
+        return DrawnGraph(self.input_names, operators, self.output_names)
+
+
+def _lowered_from(node: onnx.NodeProto) -> str:
+    return next((entry.value for entry in node.metadata_props if entry.key == OPERATOR_KEY), "")
 
 
 def to_standard_model(model: ir.Model) -> StandardModel:
