@@ -6,6 +6,9 @@ MODULE_KEY = "roastery.module"
 PLACE_KEY = "roastery.place"
 """A node's metadata: the line of a user's own source that called it, where one did (`places`)."""
 
+OPERATOR_KEY = "roastery.operator"
+"""A node's metadata: the operator of Caffe2 that it was lowered from, as the node of that was called."""
+
 NET_ARGUMENTS_KEY = "roastery.net_arguments"
 """The model's metadata: the arguments that its NetDef carries, as JSON."""
 

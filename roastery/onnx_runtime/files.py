@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ import onnx_ir as ir
 
 from roastery.errors import ModelFileError
 from roastery.graph_drawing import DrawnGraph, DrawnOperator
-from roastery.metadata import NET_ARGUMENTS_KEY
+from roastery.metadata import NET_ARGUMENTS_KEY, OPERATOR_KEY
 from roastery.net_arguments import NetArguments, parse_arguments
 from roastery.onnx_messages import ONNX_ERRORS, first_line
 from roastery.onnx_runtime.accepted import refused
@@ -46,6 +47,26 @@ class StandardModel:
         operators = [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in found.node]
         return DrawnGraph(self.input_names, operators, self.output_names)
 
+    @cached_property
+    def drawing(self) -> DrawnGraph:
+        """The graph for a person: what was lowered from one operator is one again, a dozen nodes or a hundred."""
+        found = onnx.load_model_from_string(self.content).graph
+        operators: list[DrawnOperator] = []
+        for name, nodes in groupby(found.node, _lowered_from):
+            if not name:
+                operators += [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in nodes]
+                continue
+            members = list(nodes)
+            kind = name.rpartition("/")[2].rpartition("_")[0]
+            written = {value for each in members for value in each.output}
+            read = dict.fromkeys(value for each in members for value in each.input if value not in written)
+            operators.append(DrawnOperator(kind, name, list(read), sorted(written)))
+        return DrawnGraph(self.input_names, operators, self.output_names)
+
+
+def _lowered_from(node: onnx.NodeProto) -> str:
+    return next((entry.value for entry in node.metadata_props if entry.key == OPERATOR_KEY), "")
+
 
 def to_standard_model(model: ir.Model) -> StandardModel:
     """A model of `lower.standard_onnx` as a file has it: equal models give equal bytes.
@@ -53,7 +74,18 @@ def to_standard_model(model: ir.Model) -> StandardModel:
     Raises:
         ModelFileError: the checker, or strict shape inference, refuses it.
     """
+<<<<<<< HEAD
     return checked_model("the lowered model", ir.to_proto(model).SerializeToString(deterministic=True))
+=======
+    content = ir.to_proto(model).SerializeToString(deterministic=True)
+    checked = _checked("the lowered model", content)
+    try:
+        # The checker infers shapes too, but follows no sizes that are computed.
+        onnx.shape_inference.infer_shapes(content, check_type=True, strict_mode=True, data_prop=True)
+    except ONNX_ERRORS as error:
+        raise ModelFileError(f"the lowered model: {first_line(error)}; convert the model again") from error
+    return checked
+>>>>>>> h1
 
 
 def load_model(directory: Path) -> StandardModel:
@@ -96,7 +128,6 @@ def checked_model(place: str, content: bytes) -> StandardModel:
         for reason in refused(proto):
             raise ModelFileError(f"{place}: {reason}; convert the model again")
         onnx.checker.check_model(content, full_check=True)
-        onnx.shape_inference.infer_shapes(content, check_type=True, strict_mode=True, data_prop=True)
     except ONNX_ERRORS as error:
         raise ModelFileError(
             f"{place}: not a valid ONNX model ({first_line(error)}); convert the model again"

@@ -8,7 +8,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 import roastery.ops  # noqa: F401  (defines the operators)
 from roastery.errors import UnsupportedOperator
-from roastery.metadata import MODULE_KEY, PLACE_KEY
+from roastery.metadata import MODULE_KEY, OPERATOR_KEY, PLACE_KEY
 from roastery.ops.definition import ONNX_DOMAIN, Operator, operators
 from roastery.ops.lowering import Constants, Lowering
 from roastery.places import known_place, named
@@ -59,7 +59,7 @@ def _replace(graph: ir.Graph, node: ir.Node, lowering: Lowering) -> None:
     outputs = lowered if isinstance(lowered, tuple) else (lowered,)
     graph.insert_before(node, lowering.nodes)
     for created in lowering.nodes:
-        created.metadata_props.update(node.metadata_props)
+        created.metadata_props.update({**node.metadata_props, OPERATOR_KEY: lowering.name})
     # A node may name fewer outputs than the operator has.
     for old, new in zip(node.outputs, outputs, strict=False):
         new.type, new.shape = old.type, old.shape

@@ -47,8 +47,8 @@ class OnnxModel(ConvertedDetector):
         save_model(self.model, Path(directory))
 
     def save_graph(self, file: str | Path) -> None:
-        """Draw the model as SVG (needs graphviz's `dot`)."""
-        draw_graph(self.model.graph, Path(file))
+        """Draw the model as SVG (needs graphviz's `dot`); what was lowered from one operator is one box."""
+        draw_graph(self.model.drawing, Path(file))
 
     @property
     def arguments(self) -> NetArguments:

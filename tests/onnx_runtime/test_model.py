@@ -146,3 +146,12 @@ def test_the_reference_of_onnx_agrees_on_a_small_input(
     with OnnxRuntime(standard, threads=1) as runtime:
         found = runtime.run({"data": data, "im_info": im_info}, fetch=names)
     assert compare_detections(expected, found).differences == ()
+
+
+@pytest.mark.graphviz
+def test_a_model_is_drawn_with_its_operators_and_without_its_weights(
+    any_golden: Path, lowered: Lowered, tmp_path: Path
+) -> None:
+    OnnxModel.load(lowered(any_golden.name)).save_graph(tmp_path / "model.svg")
+    drawn = (tmp_path / "model.svg").read_text()
+    assert all(text in drawn for text in ("GenerateProposals", "RoIAlign", ">data<", ">bbox_nms<", "parameter"))
