@@ -74,18 +74,14 @@ def to_standard_model(model: ir.Model) -> StandardModel:
     Raises:
         ModelFileError: the checker, or strict shape inference, refuses it.
     """
-<<<<<<< HEAD
-    return checked_model("the lowered model", ir.to_proto(model).SerializeToString(deterministic=True))
-=======
     content = ir.to_proto(model).SerializeToString(deterministic=True)
-    checked = _checked("the lowered model", content)
+    checked = checked_model("the lowered model", content)
     try:
         # The checker infers shapes too, but follows no sizes that are computed.
         onnx.shape_inference.infer_shapes(content, check_type=True, strict_mode=True, data_prop=True)
     except ONNX_ERRORS as error:
         raise ModelFileError(f"the lowered model: {first_line(error)}; convert the model again") from error
     return checked
->>>>>>> h1
 
 
 def load_model(directory: Path) -> StandardModel:
@@ -120,7 +116,7 @@ def checked_model(place: str, content: bytes) -> StandardModel:
         place: what an error calls it.
 
     Raises:
-        ModelFileError: not ONNX; the checker, or strict shape inference, refuses it; an operator that no converted
+        ModelFileError: not ONNX; the checker refuses it; an operator that no converted
             model has.
     """
     try:

@@ -99,16 +99,15 @@ def save_model(
     kind = _target((target or "caffe2") if isinstance(source, Path) else source.target)
     runtime = _runtime(kind, runtime)
     _validate_env_arguments(conda_env, pip_requirements, extra_pip_requirements)
-    if isinstance(source, Path):
-        # What is no model is refused before anything is written.
-        kind.describe(source)
+    # What is no model is refused before anything is written.
+    described = kind.describe(source) if isinstance(source, Path) else None
     folder = Path(path).absolute()
     _validate_and_prepare_target_save_path(str(folder))
     if isinstance(source, Path):
         place_files(source, folder, kind)
     else:
         source.save(folder)
-    described = kind.describe(folder)
+    described = described or kind.describe(folder)
     write_vocabulary(vocabulary or Vocabulary(), folder)
 
     model = Model() if mlflow_model is None else mlflow_model
@@ -234,7 +233,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "D
     if not isinstance(paths, bool):
         raise ModelFileError(f"{folder}: model_config: paths is {paths!r}; set it to true or false")
     target = target_of(entry.target)
-    if runtime not in target.runtimes:
+    if not isinstance(runtime, str) or runtime not in target.runtimes:
         raise ModelFileError(
             f"{folder}: model_config: runtime {str(runtime)!r} is not known; set it to {_either(target.runtimes)}"
         )

@@ -61,9 +61,9 @@ class FlavorEntry(_Strict):
         if self.runtime not in target.runtimes:
             raise ValueError(f"runtime {self.runtime!r} is none of {target.title}")
         if foreign := sorted(self.files.keys() - target.kept - {VOCABULARY_FILE}):
-            raise ValueError(f"{foreign[0]!r} is no file of a {target.title} model")
+            raise ValueError(f"files: {foreign[0]!r} is no file of a {target.title} model")
         if missing := [name for name in target.files if name not in self.files]:
-            raise ValueError(f"names no {missing[0]}")
+            raise ValueError(f"files: names no {missing[0]}")
         return self
 
 

@@ -20,13 +20,13 @@ from mlflow.models import Model
 from PIL import Image
 
 import roastery
+from roastery.caffe2 import nets
 from roastery.caffe2.model import Caffe2Model
 from roastery.config import load_config
 from roastery.data.preprocess import EncodedImage, to_input
 from roastery.data.vocabulary import Vocabulary, named_classes
 from roastery.errors import ConfigError, DatasetError, ModelFileError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
-from roastery.prediction.preparation import preparation
 from roastery.registry import flavor, pyfunc
 from roastery.registry.interface import COLUMNS
 
@@ -90,7 +90,7 @@ def served(monkeypatch):
 def expected(folder, images, names=None):
     """What `roastery predict --json` would write, and the boxes' corners."""
     with Caffe2Model.load_protobuf(folder) as model:
-        config = preparation(model.predict_net)
+        config = model.preparation()
         for image in images:
             found = model([to_input(image, config)])[0]["instances"]
             results = to_coco_results(0, found, range(1, 100))
@@ -166,8 +166,8 @@ def test_what_a_link_leads_to_is_saved_not_the_link(masks, tmp_path):
 
 def test_the_parameters_of_a_folder_are_not_read_as_a_net(masks, tmp_path, monkeypatch):
     read = []
-    load = flavor.load_net
-    monkeypatch.setattr(flavor, "load_net", lambda file: read.append(file.name) or load(file))
+    load = nets.load_net
+    monkeypatch.setattr(nets, "load_net", lambda file: read.append(file.name) or load(file))
     monkeypatch.setattr(Caffe2Model, "load_protobuf", None)
 
     flavor.save_model(masks, tmp_path / "model")
@@ -335,7 +335,7 @@ def test_a_folder_that_holds_something_is_not_saved_into(masks, tmp_path):
 def test_a_loaded_model_is_a_caffe2_model(saved, masks, images):
     with flavor.load_model(saved) as model, Caffe2Model.load_protobuf(masks) as original:
         assert (type(model), model.runtime_name) == (Caffe2Model, "torch")
-        single = to_input(images[0], preparation(model.predict_net))
+        single = to_input(images[0], model.preparation())
         assert (model([single])[0]["instances"].scores == original([single])[0]["instances"].scores).all()
 
 
