@@ -49,7 +49,7 @@ def quantize(
 
     Args:
         model: as `lower.standard_onnx` gives it. It is used up.
-        sample: the images, read twice.
+        sample: the images, read twice: all for the ranges, the first few for the errors.
         float_layers: see `rounded_layers`.
 
     Raises:
@@ -58,7 +58,8 @@ def quantize(
     """
     fold_batch_normalizations(model)
     standard = onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
-    names = _values(standard.graph, rounded_nodes(standard.graph, float_layers))
+    wanted = rounded_nodes(standard.graph, float_layers)
+    names = _values(standard.graph, wanted)
     found = ranges(standard, names, sample) if names else {}
     unseen = [name for name in names if name not in found]
     nodes = rounded_nodes(standard.graph, float_layers, unseen)
@@ -66,7 +67,9 @@ def quantize(
     rounded = _rounded(standard, nodes, found) if nodes else standard
     errors = layer_errors(standard, rounded, islice(sample, COMPARED)) if nodes else []
     content = rounded.SerializeToString(deterministic=True)
-    return Quantized(checked_model("the quantized model", content), errors[:WORST], _warnings(standard, unseen))
+    return Quantized(
+        checked_model("the quantized model", content), errors[:WORST], _warnings(standard, set(wanted) - set(nodes))
+    )
 
 
 def _values(graph: onnx.GraphProto, nodes: Sequence[str]) -> list[str]:
@@ -129,10 +132,10 @@ def _leave_unrounded(graph: ir.Graph, nodes: Collection[str]) -> None:
                 reader.replace_input_with(index, value)
 
 
-def _warnings(model: onnx.ModelProto, unseen: Sequence[str]) -> list[str]:
-    """One for all layers that were not rounded because the sample had nothing for them."""
+def _warnings(model: onnx.ModelProto, lost: Collection[str]) -> list[str]:
+    """One for all nodes that are not rounded because the sample had nothing for them."""
     modules = dict.fromkeys(
-        module_of(node) for node in model.graph.node if node.op_type in LAYERS and node.input[0] in unseen
+        module_of(node) for node in model.graph.node if node.name in lost and node.op_type in LAYERS
     )
     if not modules:
         return []

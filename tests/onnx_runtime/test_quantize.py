@@ -23,7 +23,6 @@ from roastery.onnx_runtime.scratch import scratch_runtime
 
 IMAGES = 2
 ROUNDINGS = ("QuantizeLinear", "DequantizeLinear")
-GENERATOR = np.random.default_rng(0)
 
 
 def module(name, op_type, inputs, output, **attributes):
@@ -33,18 +32,18 @@ def module(name, op_type, inputs, output, **attributes):
 
 
 def small_model():
-    """Four convolutions in a row, the second with a batch normalization, and a Relu after each of the first three."""
-    channels, weights = [3, 8, 8, 8, 4], []
+    """The same each time: convolutions in a row, the second normalized, a Relu behind the first three."""
+    generator, channels, weights = np.random.default_rng(0), [3, 8, 8, 8, 4], []
     nodes, value = [], "data"
     for number in range(4):
         shape = (channels[number + 1], channels[number], 3, 3)
-        weight = GENERATOR.normal(0, 0.2, shape).astype(np.float32)
+        weight = generator.normal(0, 0.2, shape).astype(np.float32)
         weights.append(numpy_helper.from_array(weight, f"w{number}"))
         nodes.append(module(f"net.conv{number}", "Conv", [value, f"w{number}"], f"conv{number}", pads=[1] * 4))
         value = f"conv{number}"
         if number == 1:
             for each in ("scale", "shift", "mean", "var"):
-                factors = GENERATOR.uniform(0.5, 1.5, 8).astype(np.float32)
+                factors = generator.uniform(0.5, 1.5, 8).astype(np.float32)
                 weights.append(numpy_helper.from_array(factors, each))
             nodes.append(
                 module("net.norm", "BatchNormalization", [value, "scale", "shift", "mean", "var"], "norm", epsilon=0.1)
@@ -173,13 +172,7 @@ def test_the_error_of_a_layer_is_what_the_rounded_model_differs_by():
 
 
 def test_the_same_sample_gives_the_same_bytes():
-    assert quantize(small_model_of(7), images()).model.content == quantize(small_model_of(7), images()).model.content
-
-
-def small_model_of(seed):
-    global GENERATOR  # noqa: PLW0603
-    GENERATOR = np.random.default_rng(seed)
-    return small_model()
+    assert quantize(small_model(), images()).model.content == quantize(small_model(), images()).model.content
 
 
 def test_detection_operators_are_those_of_the_float_model(standard, quantized):
