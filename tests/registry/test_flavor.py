@@ -801,7 +801,7 @@ def test_logging_does_not_run_the_model_unless_that_is_asked_for(registry, masks
 
 
 def test_bytes_are_read_as_the_file_is(images, masks):
-    config = preparation(Caffe2Model.load_protobuf(masks).predict_net)
+    config = Caffe2Model.load_protobuf(masks).preparation()
     for image in images:
         single, other = to_input(image, config), to_input(EncodedImage("image 0", image.read_bytes()), config)
         assert (single["image"] == other["image"]).all()
