@@ -7,7 +7,7 @@ import pytest
 from roastery.evaluation.gate import GatePolicy
 from roastery.report.facts import ReportFacts
 from roastery.report.markdown import escape
-from roastery.results import ParitySummary, StageTiming, VerdictSummary
+from roastery.results import LayerError, ParitySummary, StageTiming, VerdictSummary
 
 
 def rows_of(text, caption):
@@ -142,6 +142,35 @@ def test_facts_are_told_where_they_are_known(markdown, evaluation):
     assert rows_of(text, "What it was made with") == [["torch", "`2.13.0+cpu`"]]
     assert "MODEL.WEIGHTS model_final.pkl" in text
     assert "/somewhere" not in text
+
+
+def test_of_a_target_that_rounds_the_layers_are_told_by_their_error_and_the_command_is_its_own(
+    markdown, make_evaluation
+):
+    layers = (
+        LayerError(layer="backbone.bottom_up.res5.1.conv1", operator="Conv", error=0.1341),
+        LayerError(layer="roi_heads.box_head.fc1", operator="Gemm", error=0.02),
+    )
+    finder = "onnxruntime-int8"
+    evaluation = make_evaluation()
+    told = evaluation.model_copy(
+        update={
+            "metrics": {"original": evaluation.metrics["original"], finder: evaluation.metrics["torch"]},
+            "verdicts": {finder: evaluation.verdicts["torch"]},
+            "parity": (),
+            "judged_by": finder,
+        }
+    )
+
+    text = markdown(told, ReportFacts(target=finder, layers=layers, weights="model_final.pkl"))
+
+    assert "The ONNX Runtime int8 model beside its original" in text
+    assert rows_of(text, "The worst layers") == [
+        ["`backbone.bottom_up.res5.1.conv1`", "Conv", "13.41%"],
+        ["`roi_heads.box_head.fc1`", "Gemm", "2.00%"],
+    ]
+    assert "--target onnxruntime-int8" in text
+    assert "--runtime" not in text
 
 
 def test_what_is_not_known_has_no_heading(markdown, make_evaluation):
