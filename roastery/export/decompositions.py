@@ -12,24 +12,21 @@ from torch._prims_common import is_contiguous_or_false
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from roastery.export.rewriting import replace, rewrite
+
 aten = torch.ops.aten
 
 
 def decompose(program: ExportedProgram) -> None:
     """Rewrite the program's graph, in place; what is no such operator, or has no such form here, stays."""
-    graph = program.graph_module.graph
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in _REWRITINGS:
-            _REWRITINGS[node.target](node)
-    graph.eliminate_dead_code()
-    program.graph_module.recompile()
+    rewrite(program, _REWRITINGS)
 
 
 def _convolve(node: Node) -> None:
     """A transposed convolution as the general one, which says all of its settings."""
     given = _given(node)
     settings = [given[name] for name in ("stride", "padding", "dilation")]
-    _replace(
+    replace(
         node,
         aten.convolution.default,
         (given["input"], given["weight"], given["bias"], *settings, True, given["output_padding"], given["groups"]),
@@ -54,7 +51,7 @@ def _view(node: Node) -> None:
             size = node.graph.call_function(aten.sym_size.int, (x, place))
         size.meta = {**node.meta, "val": sizes[axis]}
         sizes[axis] = size
-    _replace(node, aten.view.default, (x, sizes))
+    replace(node, aten.view.default, (x, sizes))
 
 
 def _own_axis(before: Sequence[Any], axis: int, size: Any) -> int | None:
@@ -75,7 +72,7 @@ def _convert(node: Node) -> None:
     if given["self"].meta["val"].dtype == given["dtype"]:
         _drop(node)
     else:
-        _replace(node, aten._to_copy.default, (given["self"],), {"dtype": given["dtype"]})
+        replace(node, aten._to_copy.default, (given["self"],), {"dtype": given["dtype"]})
 
 
 def _drop(node: Node) -> None:
@@ -91,14 +88,6 @@ def _given(node: Node) -> dict[str, Any]:
     named = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
     named |= {argument.name: value for argument, value in zip(arguments, node.args, strict=False)}
     return named | node.kwargs
-
-
-def _replace(node: Node, target: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> None:
-    with node.graph.inserting_before(node):
-        new = node.graph.call_function(target, tuple(args), kwargs)
-    new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
-    node.graph.erase_node(node)
 
 
 _REWRITINGS: dict[Any, Callable[[Node], None]] = {

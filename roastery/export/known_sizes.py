@@ -16,6 +16,7 @@ from torch.fx import Node
 from torch.utils._sympy.functions import FloorDiv, ToFloat, TruncToInt
 
 from roastery.errors import UnsupportedOperator
+from roastery.export.rewriting import replace, rewrite
 from roastery.places import named_node
 
 aten = torch.ops.aten
@@ -35,12 +36,7 @@ def tell_known_sizes(program: ExportedProgram) -> None:
     Raises:
         UnsupportedOperator: a map scaled to a size that is another factor for every image.
     """
-    graph = program.graph_module.graph
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in _REWRITINGS:
-            _REWRITINGS[node.target](node)
-    graph.eliminate_dead_code()
-    program.graph_module.recompile()
+    rewrite(program, _REWRITINGS)
 
 
 def _sizes(node: Any) -> list[Any]:
@@ -69,16 +65,6 @@ def _constant(expression: Any) -> Any:
     return simple if simple.is_number else None
 
 
-def _replace(node: Any, target: Any, args: Sequence[Any]) -> Any:
-    """Another operator in the place of a node, which gives the same."""
-    with node.graph.inserting_before(node):
-        new = node.graph.call_function(target, tuple(args))
-    new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
-    node.graph.erase_node(node)
-    return new
-
-
 def _scale(node: Any) -> None:
     """To a size: by a factor, where that is the same for every image; one pixel is repeated."""
     x, wanted, *others = node.args
@@ -86,7 +72,7 @@ def _scale(node: Any) -> None:
         return
     before, after = _sizes(x)[2:], [_expression(size) for size in wanted]
     if before == [1, 1]:
-        _replace(node, aten.expand.default, (x, [-1, -1, *wanted]))
+        replace(node, aten.expand.default, (x, [-1, -1, *wanted]))
         return
     factors = [_constant(new / old) for old, new in zip(before, after, strict=True)]
     if not all(factor is not None and _scales_exactly(factor) for factor in factors):
@@ -145,9 +131,9 @@ def _pool_to_a_size(node: Any) -> None:
     if after == [1, 1]:
         return
     if kept[0] and after[1] == 1:
-        _replace(node, aten.mean.dim, (x, [-1], True))
+        replace(node, aten.mean.dim, (x, [-1], True))
     elif kept[1] and after[0] == 1:
-        _replace(node, aten.mean.dim, (x, [-2], True))
+        replace(node, aten.mean.dim, (x, [-2], True))
     else:
         sides = [_constant(old / new) for old, new in zip(before, after, strict=True)]
         if any(side is None or not side.is_integer for side in sides):
@@ -156,7 +142,7 @@ def _pool_to_a_size(node: Any) -> None:
                 "size; pool to 1, or to a whole part of a size that is known"
             )
         whole = [int(side) for side in sides]
-        _replace(node, aten.avg_pool2d.default, (x, whole, whole))
+        replace(node, aten.avg_pool2d.default, (x, whole, whole))
 
 
 def _view(node: Any) -> None:
@@ -212,7 +198,7 @@ def _expand(node: Any) -> None:
                     own = node.graph.call_function(aten.sym_size.int, (other, axis))
                 own.meta["val"] = size
                 wanted.append(own)
-        node = _replace(node, aten.expand.default, (x, wanted))
+        node = replace(node, aten.expand.default, (x, wanted))
     given, lead = list(node.args[1]), len(after) - len(before)
     for axis, size in enumerate(before):
         if _constant(size - after[lead + axis]) == 0:
@@ -243,7 +229,7 @@ def _parts(node: Any) -> None:
         whole = node.graph.call_function(aten.sym_size.int, (x, axis))
         part = node.graph.call_function(operator.floordiv, (whole, len(along)))
     whole.meta["val"], part.meta["val"] = x.meta["val"].shape[axis], node.meta["val"][0].shape[axis]
-    _replace(node, aten.split_with_sizes.default, (x, [part] * len(along), axis))
+    replace(node, aten.split_with_sizes.default, (x, [part] * len(along), axis))
 
 
 def _text(sizes: Sequence[Any]) -> str:
