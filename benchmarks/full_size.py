@@ -85,11 +85,12 @@ def convert(source: Path, target: Path) -> None:
     detector = load_detector(config, weights)
     onnx = export_onnx(trace(detector, net_arguments(config, detector)))
     save_onnx(onnx, target / "model.onnx")
-    save_nets(to_caffe2(onnx), target)
     inputs = [_as_inputs(draw_image(*size)) for size in ((640, 640), (800, 1344))]
     for name in ONNX_TARGETS:
-        (target / name).mkdir()
+        (target / name).mkdir(exist_ok=True)
         target_of(name).convert(target / "model.onnx", target / name, inputs, {})
+    # Last: by them it is seen that all is there.
+    save_nets(to_caffe2(onnx), target)
     if source != target:
         for file in (source / "config.yaml", weights):
             (target / file.name).symlink_to(file)

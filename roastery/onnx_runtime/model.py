@@ -27,7 +27,7 @@ class OnnxModel(ConvertedDetector):
         """Take a checked model.
 
         Args:
-            threads: how many an operator may take; as many as there are cores for None.
+            threads: how many an operator may take; None for as many as PyTorch takes.
         """
         super().__init__()
         self.model = model

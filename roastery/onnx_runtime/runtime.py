@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from roastery.errors import ModelFileError, OnnxRuntimeUnavailable, OperatorError, RuntimeFailed
@@ -22,7 +23,8 @@ class OnnxRuntime:
         """Start the session.
 
         Args:
-            threads: how many an operator may take; as many as there are cores for None.
+            threads: how many an operator may take; None for as many as PyTorch takes, which heeds OMP_NUM_THREADS: a
+                fleet shares the cores among its processes by it.
             in_order: run the nodes one by one as the file has them, and keep no memory that nothing lies in: slower,
                 and for a model with an output for each layer a fraction of the memory.
 
@@ -40,8 +42,7 @@ class OnnxRuntime:
             ) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
         if in_order:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED

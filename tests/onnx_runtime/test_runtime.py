@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from roastery.errors import ModelFileError, OnnxRuntimeUnavailable, OperatorError, RuntimeFailed
@@ -29,6 +30,13 @@ def model_of(op_type: str, element: int = TensorProto.FLOAT) -> StandardModel:
 
 
 ONES = {"data": np.ones((2, 3), np.float32), "w": np.ones((2, 3), np.float32)}
+
+
+def test_a_session_takes_the_threads_that_it_is_told_or_else_pytorchs() -> None:
+    """A fleet gives each of its processes a share of the cores by OMP_NUM_THREADS, which ONNX Runtime does not heed."""
+    for told, taken in ((3, 3), (None, torch.get_num_threads())):
+        with OnnxRuntime(model_of("Mul"), threads=told) as runtime:
+            assert runtime._session.get_session_options().intra_op_num_threads == taken
 
 
 def test_outputs_come_by_name_all_or_those_that_are_asked_for() -> None:
