@@ -79,7 +79,7 @@ def roastery(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and end.")
     ] = False,
 ) -> None:
-    """detectron2 models to Caffe2, measured."""
+    """detectron2 models to Caffe2 and ONNX Runtime, measured."""
 
 
 def main() -> None:
