@@ -21,7 +21,7 @@ class ConsoleProgress:
             self._status.update(f"{model}: {stage}")
             return
         cost = "[dim]unchanged[/dim]" if progress.cached else f"{progress.seconds:.1f} s"
-        self._console.print(f"{model:<24} {stage:<18} {cost}", highlight=False)
+        self._console.print(f"{model:<24} {stage:<24} {cost}", highlight=False)
 
     def __enter__(self) -> "ConsoleProgress":
         self._status.start()
