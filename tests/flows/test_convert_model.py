@@ -98,9 +98,9 @@ def test_the_report_and_its_pictures_lie_in_the_artifact(converted: Converted, m
         assert f"{model.name}: passed" in (folder / form).read_text()
     assert {"report-1.png", "report-curves-bbox.svg", "config.yaml"} <= set(conversion.report.files)
     costs = (folder / "report.md").read_text().partition("## Stages")[2].partition("##")[0]
-    before = [stage for stage in STAGES[: STAGES.index("report")] if stage != "predict"]
+    before = [stage for stage in STAGES[: STAGES.index("report")] if stage not in ("convert", "predict")]
     told = re.findall(r"(?m)^\| ([\w ]+) \| [\d.]+ \|", costs)
-    assert sorted(told) == sorted([*before, "predict original", "predict torch"])
+    assert sorted(told) == sorted([*before, "convert caffe2", "predict original", "predict torch"])
 
 
 def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
@@ -112,7 +112,8 @@ def test_an_unchanged_model_is_taken_from_the_store_and_makes_no_second_version(
         second = outcome_of(run_model(model, few, pipeline))
     assert watched.asked == []
     done = {progress.stage: progress.cached for progress in told if progress.event == "done"}
-    assert set(done) == {*STAGES, "predict original", "predict torch", "log"} - {"predict"}
+    of_each = {"convert caffe2", "predict original", "predict torch"}
+    assert set(done) == {*STAGES, *of_each, "log"} - {"convert", "predict"}
     assert all(done.values())
     assert second.registered is not None
     assert second.registered.created is False
