@@ -58,7 +58,7 @@ def test_a_conversion_shows_its_figures_its_report_its_progress_and_where_it_is_
     evaluation = outcome.conversion.evaluation
     first = {"metric": "bbox/AP"} | {target: types["bbox"]["AP"] for target, types in evaluation.metrics.items()}
     assert json.loads(table.data)[0] == first
-    assert table.description == f"{model.name}: passed, judged by torch"
+    assert table.description == f"{model.name}.caffe2: passed, judged by torch"
     report = shown(f"report-{name}")[0]
     assert "passed" in report.data.splitlines()[2]
     assert "![" not in report.data, "a picture that the UI cannot reach"
