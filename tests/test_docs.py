@@ -285,7 +285,13 @@ def test_the_page_of_configs_says_what_every_key_means(generators: ModuleType) -
     page = generators.configs_page()
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE)
     specs = [roastery.spec.ModelSpec, roastery.spec.DatasetSpec, PipelineConfig, roastery.spec.GateSpec]
-    specs += [roastery.spec.ExportSpec, roastery.spec.SampleSpec, roastery.spec.Timeouts, roastery.spec.RetrySpec]
+    specs += [
+        roastery.spec.Int8Spec,
+        roastery.spec.ExportSpec,
+        roastery.spec.SampleSpec,
+        roastery.spec.Timeouts,
+        roastery.spec.RetrySpec,
+    ]
     assert sorted(name for name, _ in rows) == sorted(name for spec in specs for name in spec.model_fields)
     assert [name for name, columns in rows if not columns.split(" | ")[-1].strip()] == []
 
