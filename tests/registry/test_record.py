@@ -56,6 +56,7 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
     assert version_tags(conversion) == {
         "roastery.key": conversion.key,
         "verdict": "passed",
+        "target": "caffe2",
         "judged_by": "caffe2",
         "source_sha256": "50" * 32,
         "config_sha256": "c0" * 32,
@@ -78,7 +79,10 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
         (True, "caffe2", ("candidate", "validated")),
         (False, "torch", ()),
         (False, "caffe2", ()),
+        (True, "onnxruntime", ("candidate", "validated")),
+        (True, "onnxruntime-int8", ("candidate", "validated")),
+        (False, "onnxruntime", ()),
     ],
 )
-def test_only_genuine_caffe2_validates_and_a_failed_gate_earns_no_alias(make_conversion, passed, judged_by, expected):
+def test_only_a_targets_most_genuine_runtime_validates_and_a_failed_gate_earns_no_alias(make_conversion, passed, judged_by, expected):
     assert aliases(make_conversion(passed=passed, judged_by=judged_by).evaluation) == expected
