@@ -23,6 +23,11 @@ def load_unsafe_yaml(folder: Path, written: Path, told: list[str]) -> None:
     yaml.unsafe_load((folder / "input").read_text())
 
 
+def compile_as_a_graph(folder: Path, written: Path, told: list[str]) -> None:
+    """As torch.fx compiles a graph's code, with a call in it that no graph has."""
+    exec(compile("def forward(self):\n    blob = self.Conv_0(open('ran', 'w'))", "<eval_with_key>.1", "exec"))
+
+
 def evaluate(folder: Path, written: Path, told: list[str]) -> None:
     eval((folder / "input").read_text())
 
@@ -107,7 +112,17 @@ def leave_at_once(folder: Path, written: Path, told: list[str]) -> None:
 NAIVE_READERS = {
     reader.__name__: reader
     for reader in (
-        *(unpickle, load_unsafe_yaml, evaluate, overwrite_input, write_unseen, empty_unseen, fill_disk, read_outside),
+        *(
+            unpickle,
+            load_unsafe_yaml,
+            evaluate,
+            compile_as_a_graph,
+            overwrite_input,
+            write_unseen,
+            empty_unseen,
+            fill_disk,
+            read_outside,
+        ),
         *(raise_key_error, say_two_lines, say_without_end, draw_as_told, recurse, fill_memory, compute_without_end),
         *(wait_without_end, crash, leave, leave_at_once),
     )

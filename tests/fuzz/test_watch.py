@@ -63,6 +63,7 @@ def test_yaml_that_constructs_objects_is_found_out(outcome: Any, text: str, even
     ("reader", "expected"),
     [
         ("evaluate", ("forbidden", "compile")),
+        ("compile_as_a_graph", ("forbidden", "compile")),
         ("overwrite_input", ("forbidden", "open")),
         ("write_unseen", ("wrote", "changed")),
         ("empty_unseen", ("wrote", "changed")),
