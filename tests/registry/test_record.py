@@ -84,5 +84,7 @@ def test_the_tags_of_a_version_say_what_it_is_and_how_it_was_judged(make_convers
         (False, "onnxruntime", ()),
     ],
 )
-def test_only_a_targets_most_genuine_runtime_validates_and_a_failed_gate_earns_no_alias(make_conversion, passed, judged_by, expected):
+def test_only_a_targets_most_genuine_runtime_validates_and_a_failed_gate_earns_no_alias(
+    make_conversion, passed, judged_by, expected
+):
     assert aliases(make_conversion(passed=passed, judged_by=judged_by).evaluation) == expected
