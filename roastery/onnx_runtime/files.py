@@ -44,8 +44,7 @@ class StandardModel:
     def graph(self) -> DrawnGraph:
         """Its operators, without the weights."""
         found = onnx.load_model_from_string(self.content).graph
-        operators = [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in found.node]
-        return DrawnGraph(self.input_names, operators, self.output_names)
+        return DrawnGraph(self.input_names, [_drawn(node) for node in found.node], self.output_names)
 
     @cached_property
     def drawing(self) -> DrawnGraph:
@@ -54,7 +53,7 @@ class StandardModel:
         operators: list[DrawnOperator] = []
         for name, nodes in groupby(found.node, _lowered_from):
             if not name:
-                operators += [DrawnOperator(each.op_type, each.name, each.input, each.output) for each in nodes]
+                operators += map(_drawn, nodes)
                 continue
             members = list(nodes)
             kind = name.rpartition("/")[2].rpartition("_")[0]
@@ -62,6 +61,11 @@ class StandardModel:
             read = dict.fromkeys(value for each in members for value in each.input if value not in written)
             operators.append(DrawnOperator(kind, name, list(read), sorted(written)))
         return DrawnGraph(self.input_names, operators, self.output_names)
+
+
+def _drawn(node: onnx.NodeProto) -> DrawnOperator:
+    # Lists of our own: protobuf's would keep the whole message, weights and all.
+    return DrawnOperator(node.op_type, node.name, list(node.input), list(node.output))
 
 
 def _lowered_from(node: onnx.NodeProto) -> str:
