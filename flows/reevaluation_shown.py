@@ -9,7 +9,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
-from flows.shown import slug, unimportant
+from flows.shown import slug, slug_in, unimportant
 from roastery.registry.filed import Refiled
 from roastery.results import ModelSummary, TargetSummary
 
@@ -18,15 +18,16 @@ EVENT = "roastery.reevaluation"
 
 def show_reevaluation(summary: ModelSummary) -> None:
     """The figures of the original and of the converted model, or why there are none."""
-    key, failure = f"reevaluation-{slug(summary.model)}", summary.failure
+    failure = summary.failure
     with unimportant():
         for each in summary.targets:
-            other = "" if each.target == "caffe2" else f"-{each.target}"
-            create_table_artifact(_rows(each), key=key + other, description=_description(each))
+            key = f"reevaluation-{slug_in(summary.model, each.target)}"
+            create_table_artifact(_rows(each), key=key, description=_description(each))
         if failure is not None:
             # Indented: code, and nothing else to Markdown.
             create_markdown_artifact(
-                f"# {summary.model} again: {summary.ended}\n\n    {failure.stage}: {failure.reason}", key
+                f"# {summary.model} again: {summary.ended}\n\n    {failure.stage}: {failure.reason}",
+                f"reevaluation-{slug(summary.model)}",
             )
 
 

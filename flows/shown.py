@@ -48,6 +48,11 @@ def slug(name: str) -> str:
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def slug_in(name: str, target: str) -> str:
+    """The same of a model in a target. Caffe2's have the keys that they had when there was no other."""
+    return slug(name) if target == "caffe2" else f"{slug(name)}-{target}"
+
+
 @contextmanager
 def showing_progress(model: str, steps: Sequence[str], kind: str = "") -> Iterator[None]:
     """Keep `progress-<model>` at how far the run is. Stages that are found in the store are not worth a request.
@@ -96,9 +101,7 @@ def show_outcome(outcome: ModelOutcome, store: Store) -> None:
 
 def _show_filed(model: str, filed: Filed, store: Store) -> None:
     registered, evaluation = filed.registered, filed.conversion.evaluation
-    # Caffe2's keep the name that they had when there was no other target.
-    other = "" if filed.conversion.target == "caffe2" else f"-{filed.conversion.target}"
-    key = slug(model) + other
+    key = slug_in(model, filed.conversion.target)
     report = (store.fetch(filed.conversion.report) / MARKDOWN_FILE).read_text(encoding="utf-8")
     with unimportant():
         create_table_artifact(
