@@ -23,7 +23,6 @@ from roastery.selection import Only, Selection, select
 from roastery.spec import (
     PipelineConfig,
     Runtimes,
-    each_once,
     load_datasets,
     load_models,
     load_pipeline,
@@ -112,11 +111,7 @@ def run(
     project, asked = with_registered(project, names or (), lambda: _catalog(project.pipeline))
     selection = Selection(names=asked, tags=tuple(tag or ()), only=only)
     # Before anything is started, which takes seconds.
-    asked_targets = each_once(targets or ())
-    if asked_targets:
-        project = project.model_copy(
-            update={"models": {n: m.model_copy(update={"targets": asked_targets}) for n, m in project.models.items()}}
-        )
+    project = project.converted_to([target.value for target in targets or ()])
     chosen = select(project.models, selection, lambda: _catalog(project.pipeline).converted(), project.pipeline.targets)
     if not chosen:
         typer.echo(f"nothing to convert: no model is {only}")

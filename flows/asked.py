@@ -20,7 +20,7 @@ from roastery.project import Project, load_project
 from roastery.reference_uri import REFERENCE, is_reference
 from roastery.registry.catalog import Catalog
 from roastery.registry.sources import source_spec
-from roastery.spec import SAFE_NAME, ModelSpec, Runtimes, each_once
+from roastery.spec import SAFE_NAME, ModelSpec, Runtimes
 from roastery.targets import TargetName
 
 AS_REGISTERED: Literal["as registered"] = "as registered"
@@ -67,18 +67,15 @@ def asked_project(
         sample = pipeline.sample.model_copy(update={"n": sample_images})
         pipeline = pipeline.model_copy(update={"sample": sample})
     models = {
-        name: _asked(model, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta, targets)
+        name: _asked(model, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
         for name, model in project.models.items()
     }
-    return Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
+    asked = Project.model_construct(models=models, datasets=project.datasets, pipeline=pipeline)
+    return asked.converted_to(targets)
 
 
 def asked_model(
-    project: Project,
-    name: str,
-    runtimes: RuntimesChoice = AS_REGISTERED,
-    max_ap_delta: float | None = None,
-    targets: Sequence[str] = (),
+    project: Project, name: str, runtimes: RuntimesChoice = AS_REGISTERED, max_ap_delta: float | None = None
 ) -> ModelSpec:
     """A model of the project, or a source in the registry that is named by its reference.
 
@@ -90,7 +87,7 @@ def asked_model(
         return project.model(name)
     catalog = Catalog(project.pipeline.tracking_uri, project.pipeline.experiment)
     spec = source_spec(catalog, name)
-    return _asked(spec, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta, targets)
+    return _asked(spec, project, None if runtimes == AS_REGISTERED else runtimes, max_ap_delta)
 
 
 def _folder(configs: str) -> Path:
@@ -101,12 +98,8 @@ def _folder(configs: str) -> Path:
     return Path(configs or said or DEFAULT_CONFIGS).absolute()
 
 
-def _asked(
-    model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None, targets: Sequence[str]
-) -> ModelSpec:
+def _asked(model: ModelSpec, project: Project, runtimes: Runtimes | None, max_ap_delta: float | None) -> ModelSpec:
     over: dict[str, Any] = {}
-    if targets:
-        over["targets"] = each_once(targets)
     if runtimes is not None:
         over["runtimes"] = runtimes
     if max_ap_delta is not None:

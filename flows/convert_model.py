@@ -98,7 +98,7 @@ def convert_model(
     filed: list[Filed] = []
     failure = None
     try:
-        spec = asked_model(project, asked, runtimes, max_ap_delta, targets)
+        spec = asked_model(project, asked, runtimes, max_ap_delta)
         dataset = project.dataset_of(spec)
         roads = chosen_roads(spec, project.pipeline)
         with (
@@ -186,12 +186,14 @@ def convert_and_file(
     Raises:
         RoasteryError: what all targets need failed, after its retries.
     """
-    failure, shared = None, _Shared()
+    failure: StageFailure | None = None
+    shared = _Shared()
     for road in roads:
-        try:
-            filed.append(_convert_and_file(model, dataset, pipeline, runs, road, shared))
-        except _OfOneTargetError as error:
-            failure = failure or failure_in(runs, error.cause)
+        ended = _convert_and_file(model, dataset, pipeline, runs, road, shared)
+        if isinstance(ended, Filed):
+            filed.append(ended)
+        else:
+            failure = failure or ended
     return failure
 
 
@@ -203,18 +205,11 @@ class _Shared:
     spent: Spent = NOTHING
 
 
-class _OfOneTargetError(Exception):
-    """What failed after the way that all targets share."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
 @retry(retry=retry_if_exception_type(ArtifactMissing), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
 def _convert_and_file(
-    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: Runs, road: Road, shared: _Shared
-) -> Filed:
+    model: ModelSpec, dataset: DatasetSpec, pipeline: PipelineConfig, runs: StageRuns, road: Road, shared: _Shared
+) -> Filed | StageFailure:
+    """One target's way. What fails on it is given; what fails on the way that all targets share is raised."""
     if shared.exported is None:
         # What was found whole may have been damaged since.
         forget_stores()
@@ -233,8 +228,8 @@ def _convert_and_file(
         shared.exported = None
         raise
     # The boundary of one target: the others go on, and this failure is told after them.
-    except Exception as error:
-        raise _OfOneTargetError(error) from error
+    except Exception as error:  # noqa: BLE001
+        return failure_in(runs, error)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,21 @@
 """A project: what is registered and how it is treated, read from one folder of configs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from roastery.data.builtin import named_dataset, names_like
 from roastery.errors import ConfigError
-from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig, load_models, load_pipeline, registered_datasets
+from roastery.spec import (
+    DatasetSpec,
+    ModelSpec,
+    PipelineConfig,
+    load_models,
+    load_pipeline,
+    over_pipeline,
+    registered_datasets,
+)
 
 
 class Project(BaseModel):
@@ -41,6 +50,18 @@ class Project(BaseModel):
                 f"and annotations, or name one of detectron2's{names_like(model.dataset, self.datasets)}"
             )
         return dataset
+
+    def converted_to(self, targets: Sequence[str]) -> "Project":
+        """The same with all models converted to these targets, sources in the registry too; none: as each says.
+
+        Raises:
+            ConfigError: a target that is there twice, or none that is known.
+        """
+        if not targets:
+            return self
+        models = {name: model.model_copy(update={"targets": None}) for name, model in self.models.items()}
+        pipeline = over_pipeline(self.pipeline, {"targets": list(targets)})
+        return self.model_copy(update={"models": models, "pipeline": pipeline})
 
     def only(self, name: str) -> "Project":
         """The same for one model: what its own process is given.

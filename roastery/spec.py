@@ -8,7 +8,7 @@ places in PipelineConfig (store, registry) start at the folder that a run is sta
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -76,18 +76,13 @@ class ExportSpec(_Spec):
     )
 
 
-def each_once(targets: Sequence[str]) -> tuple[str, ...]:
-    """The same targets.
-
-    Raises:
-        ConfigError, ValueError: one is there twice.
-    """
+def _each_once(targets: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(targets)) != len(targets):
         raise ValueError(f"{', '.join(targets)}: a target is there twice; name each once")
-    return tuple(targets)
+    return targets
 
 
-Targets = Annotated[tuple[TargetName, ...], Field(min_length=1), AfterValidator(each_once)]
+Targets = Annotated[tuple[TargetName, ...], Field(min_length=1), AfterValidator(_each_once)]
 LayerPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?\[\]!-]{1,200}$")]
 
 

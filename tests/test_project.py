@@ -45,6 +45,18 @@ def test_one_of_detectron2s_datasets_needs_no_yaml_and_gives_way_to_one_that_has
         project.dataset_of(wrong)
 
 
+def test_asked_targets_go_over_every_models_own_and_are_those_of_sources_that_are_added_later(configs: Path) -> None:
+    project = load_project(configs)
+    own = project.model("boxes").model_copy(update={"targets": ("caffe2",)})
+    project = project.model_copy(update={"models": {"boxes": own}})
+    assert project.converted_to([]) == project
+    asked = project.converted_to(["onnxruntime"])
+    # A source in the registry names no targets, and takes the pipeline's.
+    assert (asked.model("boxes").targets, asked.pipeline.targets) == (None, ("onnxruntime",))
+    with pytest.raises(ConfigError, match="caffe2, caffe2: a target is there twice; name each once"):
+        project.converted_to(["caffe2", "caffe2"])
+
+
 def test_a_project_that_registers_no_dataset_has_detectron2s(configs: Path, tmp_path: Path) -> None:
     own = shutil.copytree(configs, tmp_path / "configs")
     for file in (own / "datasets").iterdir():

@@ -106,6 +106,13 @@ def test_a_runtime_that_there_is_none_of_is_refused() -> None:
     assert "onnx" in done.stderr
 
 
+def test_a_target_that_is_asked_for_twice_is_one_line(registered_models: Path) -> None:
+    options = ["--models", str(registered_models), "--datasets", str(CONFIGS / "datasets")]
+    done = CliRunner().invoke(app, ["run", *options, "--target", "caffe2", "--target", "caffe2"])
+    assert done.exit_code == 2
+    assert done.stderr == "roastery: options: targets: caffe2, caffe2: a target is there twice; name each once\n"
+
+
 def test_a_reason_out_of_a_strangers_file_is_neither_markup_nor_obeyed_by_the_terminal(tmp_path: Path) -> None:
     failure = StageFailure(stage="trace", reason="ValueError: [/red] \x1b[2J \u202e [bold]", mistake=False)
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
