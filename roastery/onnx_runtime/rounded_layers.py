@@ -1,7 +1,7 @@
 """Which nodes of a model compute in 8 bits, and which stay float32.
 
-Layers (Conv, Gemm and MatMul with constant weights) are rounded, and what only carries maps from one to the next:
-Relu, Add, MaxPool and nearest Resize. Float stay, whoever asks:
+Layers (Conv, Gemm and MatMul with constant weights) are rounded, and what only carries maps from one to the next, Relu
+and MaxPool. Float stay, whoever asks:
 
 - what a detection operator became, and whatever else is no layer;
 - the first layers, which see the image: rounding weights whose sum over an even patch should be 0 is an error in every
@@ -90,10 +90,7 @@ def _is_layer(node: onnx.NodeProto, nodes: Nodes) -> bool:
 
 
 def _may_carry(node: onnx.NodeProto) -> bool:
-    if not of_a_module(node) or node.op_type not in CARRIERS or len(node.output) > 1:
-        return False
-    mode = next((each.s for each in node.attribute if each.name == "mode"), b"nearest")
-    return node.op_type != "Resize" or mode == b"nearest"
+    return of_a_module(node) and node.op_type in CARRIERS and len(node.output) == 1
 
 
 def _leads_to_a_layer(node: onnx.NodeProto, nodes: Nodes) -> bool:
@@ -124,13 +121,12 @@ def _first_layers(nodes: Nodes) -> set[str]:
 
 
 def _carriers(nodes: Nodes, chosen: Collection[str], kept: Sequence[str]) -> set[str]:
-    """What lies between rounded layers: all it takes comes from them."""
+    """What lies behind rounded layers: the map that it takes comes from them."""
     found: set[str] = set()
     for node in nodes.all:
         if _may_carry(node) and not _any_of(module_of(node), kept):
-            maps = [node.input[0]] if node.op_type in ("Resize", "MaxPool") else list(node.input)
-            makers = [nodes.producers.get(name) for name in maps]
-            if all(maker is not None and maker.name in {*chosen, *found} for maker in makers):
+            maker = nodes.producers.get(node.input[0])
+            if maker is not None and (maker.name in chosen or maker.name in found):
                 found.add(node.name)
     return found
 
