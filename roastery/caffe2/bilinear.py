@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from roastery.caffe2.passes import add_parameter, constant_value
+from roastery.onnx_graph import add_parameter, constant_value
 
 
 def expand_bilinear(graph: ir.Graph) -> None:

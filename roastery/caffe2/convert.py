@@ -12,10 +12,11 @@ from roastery.caffe2.bilinear import expand_bilinear
 from roastery.caffe2.devices import place_on_cuda
 from roastery.caffe2.nets import Nets
 from roastery.caffe2.operators import ArgumentValue, NetOperator, look_up
-from roastery.caffe2.passes import constant_value, run_passes
+from roastery.caffe2.passes import run_passes
 from roastery.errors import UnsupportedOperator
 from roastery.metadata import CUDA_DEVICE, MODULE_KEY, NET_ARGUMENTS_KEY, PLACE_KEY
 from roastery.net_arguments import parse_arguments
+from roastery.onnx_graph import constant_value
 from roastery.places import known_place, named
 
 # The name that the original's nets have: a C++ program may run its net by that name.

@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from roastery.batch_norms import fold_batch_norms
 from roastery.onnx_runtime.files import StandardModel, checked_model
-from roastery.onnx_runtime.folding import fold_batch_normalizations
 from roastery.onnx_runtime.layer_errors import layer_errors
 from roastery.onnx_runtime.ranges import Range, ranges
 from roastery.onnx_runtime.rounded_layers import CARRIERS, LAYERS, module_of, rounded_nodes
@@ -56,7 +57,9 @@ def quantize(
         ConfigError: a name in `float_layers` that no layer has.
         RuntimeFailed, OperatorError: ONNX Runtime refused an image.
     """
-    fold_batch_normalizations(model)
+    # So that the two are rounded as one layer.
+    fold_batch_norms(model.graph)
+    RemoveUnusedNodesPass()(model)
     standard = onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
     wanted = rounded_nodes(standard.graph, float_layers)
     names = _values(standard.graph, wanted)

@@ -4,6 +4,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
+from roastery.batch_norms import fold_batch_norms
 from roastery.config import load_config
 from roastery.data.coco import load_coco
 from roastery.data.preprocess import net_inputs, to_input
@@ -12,7 +13,6 @@ from roastery.errors import ConfigError, ModelFileError
 from roastery.export.onnx import load_onnx
 from roastery.metadata import MODULE_KEY
 from roastery.onnx_runtime.files import load_model, save_model
-from roastery.onnx_runtime.folding import fold_batch_normalizations
 from roastery.onnx_runtime.layer_errors import layer_errors
 from roastery.onnx_runtime.lower import standard_onnx
 from roastery.onnx_runtime.quantize import quantize
@@ -107,7 +107,7 @@ def test_a_folded_normalization_gives_what_the_two_gave():
     (given,) = images(1)
     with scratch_runtime(ir.to_proto(model)) as runtime:
         expected = runtime.run(given)["conv3"]
-    fold_batch_normalizations(model)
+    fold_batch_norms(model.graph)
     proto = ir.to_proto(model)
     assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
     with scratch_runtime(proto) as runtime:
@@ -148,7 +148,7 @@ def test_a_name_that_no_layer_has_is_refused_with_those_that_are_close():
 
 def test_the_error_of_a_layer_is_what_the_rounded_model_differs_by():
     model = small_model()
-    fold_batch_normalizations(model)
+    fold_batch_norms(model.graph)
     proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
     quantized = quantize(small_model(), images(), ["net.conv2"])
     rounded = proto_of(quantized.model)

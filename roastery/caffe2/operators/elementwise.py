@@ -12,7 +12,7 @@ from roastery.caffe2.operators.table import (
     names_of,
     refuse,
 )
-from roastery.caffe2.passes import constant_value
+from roastery.onnx_graph import constant_value
 
 
 @entry("Relu", "Sigmoid", "Exp")

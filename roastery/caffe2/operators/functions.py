@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from roastery.caffe2.operators.table import ArgumentValue, NetOperator, attribute, axis_of, entry, names_of, refuse
-from roastery.caffe2.passes import constant_value
+from roastery.onnx_graph import constant_value
 
 
 @entry("Tanh", "Abs", "Erf", "Log", "Mish", "Reciprocal", "Sqrt")

@@ -11,7 +11,7 @@ from roastery.caffe2.operators.table import (
     refuse,
     require,
 )
-from roastery.caffe2.passes import constant_value
+from roastery.onnx_graph import constant_value
 
 
 @entry("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
