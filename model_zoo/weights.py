@@ -6,7 +6,7 @@ scaled to a spread.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from roastery.detectors.convolution import FrozenBatchNorm2d
 from roastery.detectors.detector import Detector
+from roastery.detectors.resnet import BasicBlock, BottleneckBlock
 from roastery.reference.build import build_reference
 
 _BRANCH = 0.2
@@ -36,7 +37,7 @@ _SPREADS = {
 def randomise(detector: Detector, config: CfgNode, single: dict[str, Any], seed: int) -> None:
     """Give a detector weights by chance, fit for images such as that of `single`, in place."""
     generator = torch.Generator().manual_seed(seed)
-    handles = []
+    handles, last_of_blocks = [], set(_last_norms(detector))
     for name, module in detector.named_modules():
         key = name.rpartition(".")[2]
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -44,10 +45,10 @@ def randomise(detector: Detector, config: CfgNode, single: dict[str, Any], seed:
             if key in _SPREADS:
                 handles.append(module.register_forward_hook(_once(_spread(config, key, generator))))
         elif isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
-            _draw_affine(module, generator, name)
+            _draw_affine(module, generator, module in last_of_blocks)
             handles.append(module.register_forward_pre_hook(_once(_measure(generator))))
         elif isinstance(module, nn.GroupNorm):
-            _draw_affine(module, generator, name)
+            _draw_affine(module, generator, module in last_of_blocks)
     # One image through the whole model: each layer is fitted by what those before it, which are, give it.
     build_reference(config, detector)([single])
     for handle in handles:
@@ -65,13 +66,22 @@ def _draw_layer(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, generator: t
         module.bias.data.normal_(0, 0.1, generator=generator)
 
 
-def _draw_affine(module: nn.Module, generator: torch.Generator, name: str) -> None:
+def _last_norms(detector: Detector) -> Iterator[nn.Module]:
+    """The norm with which what a block of a ResNet adds ends, of each."""
+    for module in detector.modules():
+        if isinstance(module, BasicBlock):
+            yield from module.conv2.children()
+        elif isinstance(module, BottleneckBlock):
+            yield from module.conv3.children()
+
+
+def _draw_affine(module: nn.Module, generator: torch.Generator, last_of_block: bool) -> None:
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
     assert isinstance(bias, Tensor)
     # What a block adds is less than what it is added to: else an error in the last digit grows from block to block,
     # as it does in no trained model.
-    scale = _BRANCH if name.endswith("conv3.norm") else 1.0
+    scale = _BRANCH if last_of_block else 1.0
     weight.data.uniform_(0.5 * scale, 1.5 * scale, generator=generator)
     bias.data.normal_(0, 0.2 * scale, generator=generator)
 
