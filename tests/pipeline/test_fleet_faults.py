@@ -83,8 +83,8 @@ def test_a_process_that_crashes_each_time_is_its_models_failure_alone(two: Any) 
         assert run.end() == 1
     assert len(killer.hit) == 2, "it was started once more"
     lines = run.said.splitlines()
-    assert any("boxes" in line and "passed (torch)" in line and "unchanged" in line for line in lines)
-    assert any("other" in line and "crashed" in line for line in lines)
+    assert any("boxes" in line and "passed (torch)" in line and "unchanged" in line for line in lines), run.said
+    assert any("other" in line and "crashed" in line for line in lines), run.said
     assert "other: failed in run: the process of other was killed by SIGSEGV" in run.said
     assert states(two.home, "convert_model") == [("convert other", "CRASHED")] * 2
     assert [state for _, state in states(two.home, "convert_fleet")] == ["FAILED"]
