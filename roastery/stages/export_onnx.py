@@ -5,8 +5,9 @@ from pathlib import Path
 
 from roastery.digest import JSON
 from roastery.results import ArtifactRef, StageResult, StageTiming
+from roastery.stages import at_hand
 from roastery.stages.stage import Facts, Request, Stage
-from roastery.stages.trace import PROGRAM_FILE
+from roastery.stages.trace import PROGRAM_FILE, TraceRequest
 from roastery.store import Store
 
 ONNX_FILE = "model.onnx"
@@ -18,6 +19,7 @@ class ExportOnnxRequest(Request):
     stage = "export_onnx"
     packages = ("torch", "onnx", "onnx-ir", "onnxscript")
     holds_weights = True
+    goes_on_from = TraceRequest.stage
 
     program: ArtifactRef
 
@@ -48,7 +50,8 @@ def run(request: ExportOnnxRequest, store: Store, directory: Path) -> ExportOnnx
     from roastery.export.onnx import export_onnx, save_onnx
     from roastery.export.trace import load_program
 
-    model = export_onnx(load_program(store.fetch(request.program) / PROGRAM_FILE))
+    traced = at_hand.take(TraceRequest.stage, request.program.files[PROGRAM_FILE])
+    model = export_onnx(traced or load_program(store.fetch(request.program) / PROGRAM_FILE))
     path = directory / ONNX_FILE
     save_onnx(model, path)
     return ExportOnnxFacts(nodes=len(model.graph), size_bytes=path.stat().st_size)

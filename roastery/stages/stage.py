@@ -18,6 +18,7 @@ from roastery.errors import ArtifactMissing
 from roastery.provenance import stage_key
 from roastery.results import ArtifactRef, StageResult, StageTiming
 from roastery.spec import SAFE_NAME
+from roastery.stages import at_hand
 from roastery.store import Store
 
 FACTS_FILE = "facts.json"
@@ -38,6 +39,8 @@ class Request(BaseModel):
     """Distributions whose versions decide what the stage makes, whatever it is asked."""
     holds_weights: ClassVar[bool] = False
     """Whether it holds a whole model: what the stage before left of one goes first."""
+    goes_on_from: ClassVar[str | None] = None
+    """The stage whose work it takes from memory, where that was done by the same process just before."""
 
     model: str = Field(pattern=SAFE_NAME, description="name of the model that it is done for; it decides nothing")
 
@@ -120,6 +123,7 @@ def perform(
     with store.build(stage.name, key) as build:
         if build.found is None:
             _logger.info("%s %s: building %s", request.model, stage.name, key[:12])
+            at_hand.keep_of(request.goes_on_from)
             cost = _Meter(request.holds_weights)
             facts = stage.run(request, store, build.directory)
             timing = cost.read(stage.name)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from roastery.digest import JSON
+from roastery.digest import JSON, file_sha256
 from roastery.results import ArtifactRef, ResolvedModel, StageResult, StageTiming
 from roastery.spec import ExportSpec
+from roastery.stages import at_hand
 from roastery.stages.sample import INPUTS_FILE
 from roastery.stages.stage import Facts, Request, Stage
 from roastery.store import Store
@@ -69,6 +70,7 @@ def run(request: TraceRequest, store: Store, directory: Path) -> TraceFacts:
     detector = source.load(weights, sha256, decode=request.export.decode).detector
     traced = trace(detector, net_arguments(source.config, detector), request.export.batch)
     save_program(traced, directory / PROGRAM_FILE)
+    at_hand.leave(TraceRequest.stage, file_sha256(directory / PROGRAM_FILE), traced)
     outputs = []
     for sample in load_samples(store.fetch(request.sample) / INPUTS_FILE):
         outputs.append(detect_eagerly(detector, sample))
