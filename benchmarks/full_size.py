@@ -1,5 +1,6 @@
 """The full-size models of the benchmarks, as in detectron2's model zoo, with random weights that find something."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,9 @@ def save(name: str, folder: Path) -> None:
     image = torch.from_numpy(draw_image(640, 640))
     scores = _SCORES.get(config.MODEL.META_ARCHITECTURE, _SCORES["GeneralizedRCNN"])
     weight = detector.state_dict()[f"{scores}.weight"]
+    if config.MODEL.META_ARCHITECTURE == "RetinaNet":
+        # As training begins: else every anchor of every class scores.
+        detector.state_dict()[f"{scores}.bias"].fill_(-math.log(1 / config.MODEL.RETINANET.PRIOR_PROB - 1))
     for _ in range(_ATTEMPTS):
         if len(reference([{"image": image}])[0]["instances"]) >= DETECTIONS:
             break

@@ -108,8 +108,7 @@ def _candidates(
     count, (height, width) = len(anchors), logits.shape[1:]
     classes = logits.shape[0] // count
     flat = logits.sigmoid().flatten()
-    above = (flat > settings.score_threshold).nonzero()[:, 0]
-    best = above[flat[above].sort(descending=True, stable=True).indices[: settings.topk_candidates]]
+    best = _best(flat, settings.score_threshold, settings.topk_candidates)
     channel, cell = best // (height * width), best % (height * width)
     kind, label = channel // classes, channel % classes
     rows = torch.zeros(len(best), classes + 1)
@@ -117,3 +116,13 @@ def _candidates(
     corners = torch.stack([cell % width, cell // width] * 2, dim=1).to(torch.float32) * stride
     moves = deltas.reshape(count, 4, height * width)[kind, :, cell]
     return rows, decode_deltas(anchors[kind] + corners, moves[:, None], list(settings.box_weights), 0)[:, 0]
+
+
+def _best(scores: Tensor, threshold: float, most: int) -> Tensor:
+    """Where the highest scores over the threshold are, at most so many, falling; of equal ones the first."""
+    above = (scores > threshold).nonzero()[:, 0]
+    if len(above) > most > 0:
+        # Not all have to be sorted: of an untrained model these are millions.
+        least = scores[above].topk(most).values[-1]
+        above = above[scores[above] >= least]
+    return above[scores[above].sort(descending=True, stable=True).indices[:most]]

@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roastery.errors import RuntimeFailed
-from roastery.postprocess.retinanet import RetinaNetSettings, decode_maps
+from roastery.postprocess.retinanet import RetinaNetSettings, _best, decode_maps
 
 ANCHOR = [-4.0, -4.0, 4.0, 4.0]
 
@@ -84,6 +86,17 @@ def test_of_equal_candidates_the_first_of_the_map_go_on():
     # So many that a sort may leave their order.
     found = decode_maps(maps([[[0.75] * 30] * 20]), settings(strides=[50.0], topk_candidates=3))
     assert sorted(found["bbox_nms"][:, :2].tolist()) == [[-4.0, -4.0], [46.0, -4.0], [96.0, -4.0]]
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.6, 0.7, 0.9]), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 0.5, 0.9]),
+)
+def test_the_candidates_are_those_of_a_whole_stable_sort(scores, most, threshold):
+    expected = sorted((place for place, score in enumerate(scores) if score > threshold), key=lambda k: -scores[k])
+    # Float64 keeps what the list has.
+    assert _best(torch.tensor(scores, dtype=torch.float64), threshold, most).tolist() == expected[:most]
 
 
 def test_the_best_detections_of_an_image_are_left():
