@@ -32,7 +32,7 @@ up: setup ## start a Prefect server, an MLflow server and the deployments on thi
 	$(BIN)/roastery up $(UP)
 
 test: setup ## pass the tests (those of genuine Caffe2 where `make caffe2` was run)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --durations=60 --durations-min=10
 
 caffe2: ## add genuine Caffe2 in .caffe2 (CPython 3.8 or 3.9; CAFFE2_PYTHON=/path/to/python)
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or say PYTHON=/path/to/python3.11" >&2; exit 2; }
