@@ -57,11 +57,6 @@ def check(hosts: Any, model: str, run: Any) -> None:
     assert run["state"]["type"] == "COMPLETED", f"{run['state']['message']}\n{hosts.said()}"
     (version,) = hosts.versions(f"{model}.caffe2")
     assert version.tags["verdict"] == "passed"
-    registered = hosts.postgres.ask(
-        "mlflow",
-        f"select count(*) from model_versions where name = '{model}.caffe2' and current_stage <> 'Deleted_Internal'",
-    )
-    assert registered == "1"
     # What the registry has is what the store has, byte for byte.
     import mlflow
 

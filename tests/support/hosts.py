@@ -47,6 +47,8 @@ class Hosts(Asked):
         names: of the hosts of workers.
     """
 
+    patience = 400.0
+
     def __init__(
         self,
         folder: Path,

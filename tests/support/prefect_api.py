@@ -35,6 +35,9 @@ class Asked:
         logs: the folder of what its programs say.
     """
 
+    patience = PATIENCE_SECONDS
+    """How long an event is waited for."""
+
     def __init__(self, prefect: str, logs: Path) -> None:
         self.api = f"{prefect}/api"
         self.logs = logs
@@ -79,7 +82,7 @@ class Asked:
 
     def await_that(self, event: Callable[[], Any]) -> Any:
         """Wait for an event; gives what it gives."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience
         while not (found := event()):
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.1)
