@@ -43,7 +43,9 @@ def test_the_hosts_share_no_folder(hosts: Any, fleet: Any) -> None:
 
 
 def test_records_lie_in_postgres_and_files_in_s3(hosts: Any, fleet: Any) -> None:
-    assert hosts.postgres.ask("prefect", "select state_type, count(*) from flow_run group by 1") == "COMPLETED|4"
+    # Beside those that the schedules will start.
+    ran = "select state_type, count(*) from flow_run where state_type <> 'SCHEDULED' group by 1"
+    assert hosts.postgres.ask("prefect", ran) == "COMPLETED|4"
     models = hosts.postgres.ask("mlflow", "select name, version from model_versions order by 1")
     assert models.splitlines() == ["boxes.caffe2|1", "first.caffe2|1", "second.caffe2|1"]
     filed = [path for path in hosts.filesystem().find("detectors/mlflow") if path.endswith("/model_init.pb")]
