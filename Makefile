@@ -22,7 +22,7 @@ setup: $(INSTALLED) ## set up .venv (Python 3.11)
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on the PATH; install Python 3.11 or say PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,s3,postgres,onnxruntime,dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,s3,postgres,dask,onnxruntime,dev,docs]'
 	@touch $@
 
 demo: setup ## convert the demo zoo through the Prefect flow and print the table

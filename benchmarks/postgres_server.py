@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own: a fresh database on a free port of loopback, which goes with the block."""
+"""A PostgreSQL server of one's own: fresh databases on a free port of loopback, which go with it."""
 
 import os
 import shutil
@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _USER = "postgres"
 """Debian's own. PostgreSQL does not run as root."""
+_QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def find_postgres() -> Path | None:
@@ -23,50 +26,78 @@ def find_postgres() -> Path | None:
     return Path(on_path).parent if on_path else None
 
 
+class PostgresServer:
+    """A server that runs once `start` has been called.
+
+    Raises:
+        RuntimeError: PostgreSQL is not installed.
+    """
+
+    def __init__(self) -> None:
+        programs = find_postgres()
+        if programs is None:
+            raise RuntimeError("PostgreSQL is not installed; install Debian's postgresql")
+        self._programs = programs
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            self._user = {"user": _USER, "group": _USER, "extra_groups": []}
+        self._folder = Path(tempfile.mkdtemp(prefix="roastery-postgres-"))
+        self._data = self._folder / "data"
+        if self._user:
+            shutil.chown(self._folder, _USER, _USER)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._run("initdb", "-D", self._data, "-U", "roastery", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        options += " -c max_connections=200"
+        log = self._folder / "log"
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", log, "-o", options, "start")
+
+    def create(self, database: str) -> str:
+        """Make a database; gives its address without a driver: `//roastery@127.0.0.1:PORT/NAME`."""
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "roastery", database)
+        return f"//roastery@127.0.0.1:{self.port}/{database}"
+
+    def ask(self, database: str, query: str) -> str:
+        """What a query gives: rows as lines, columns between bars."""
+        told: list[str | Path] = [self._programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "roastery"]
+        answer = subprocess.run([*told, "-Atc", query, database], check=True, capture_output=True, text=True)
+        return answer.stdout.strip()
+
+    def kill(self) -> None:
+        """SIGKILL to it and all its processes, as when the machine loses its power."""
+        first = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        # The first would start others in place of one that dies.
+        for process in (first, *first.children(recursive=True)):
+            process.kill()
+        psutil.wait_procs([first], timeout=10)
+
+    def close(self) -> None:
+        """Stop it, if it runs, and remove what it kept."""
+        stop: list[str | Path] = [self._programs / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop"]
+        subprocess.run(stop, check=False, cwd=self._folder, **_QUIET, **self._user)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        # A server that is started would keep a pipe open.
+        command: list[str | Path] = [self._programs / program, *arguments]
+        subprocess.run(command, check=True, cwd=self._folder, **_QUIET, **self._user)
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The address of a fresh database, for MLflow.
 
     Raises:
-        RuntimeError: PostgreSQL is not installed, or does not start.
+        RuntimeError: PostgreSQL is not installed.
     """
-    programs = find_postgres()
-    if programs is None:
-        raise RuntimeError("PostgreSQL is not installed; install Debian's postgresql")
-    as_user: dict[str, Any] = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="roastery-postgres-"))
+    server = PostgresServer()
     try:
-        if as_user:
-            shutil.chown(folder, _USER, _USER)
-        data = folder / "data"
-        quiet: dict[str, Any] = {"capture_output": True, "cwd": folder, **as_user}
-        made: list[str | Path] = [programs / "initdb", "-D", data, "-U", "roastery", "-A", "trust", "--no-sync"]
-        subprocess.run(made, check=True, **quiet)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        started: list[str | Path] = [
-            programs / "pg_ctl",
-            "-D",
-            data,
-            "-w",
-            "-t",
-            "60",
-            "-l",
-            folder / "log",
-            "-o",
-            options,
-            "start",
-        ]
-        # Its server would keep a pipe open.
-        silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(started, check=True, cwd=folder, **silent, **as_user)
-        try:
-            created: list[str | Path] = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "roastery"]
-            subprocess.run([*created, "mlflow"], check=True, **quiet)
-            yield f"postgresql://roastery@127.0.0.1:{port}/mlflow"
-        finally:
-            subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], check=True, **quiet)
+        server.start()
+        yield f"postgresql:{server.create('mlflow')}"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
@@ -10,6 +10,7 @@ from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
 
 from flows.progress import Progress, tell
+from flows.shard_runners import shard_runner
 from roastery.errors import ConfigError, RoasteryError
 from roastery.results import Registered, StageFailure, StageResult, StageTiming
 from roastery.spec import PipelineConfig
@@ -94,16 +95,19 @@ class StageRuns:
             What the first of them that failed raised, after its retries, when all have ended.
         """
         started = self._begin(label)
-        futures = []
-        for request in requests:
-            prepared = configured(task, request.stage, self.pipeline, in_main_thread=False)
-            futures.append((request, prepared.submit(request, self.pipeline)))
-        for _, future in futures:
-            future.wait()
         done: list[ResultT] = []
-        for request, future in futures:
-            with self._explained(request):
-                done.append(future.result())
+        with ExitStack() as runner:
+            with self._explained(requests[0]):
+                submit = runner.enter_context(shard_runner(self.pipeline))
+                futures = []
+                for request in requests:
+                    prepared = configured(task, request.stage, self.pipeline, in_main_thread=False)
+                    futures.append((request, submit(prepared, request)))
+            for _, future in futures:
+                future.wait()
+            for request, future in futures:
+                with self._explained(request):
+                    done.append(future.result())
         self._end(label, started, done)
         return done
 

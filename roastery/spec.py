@@ -36,6 +36,7 @@ Format = Literal["coco", "coco_stuff", "lvis", "cityscapes", "cityscapes_sem_seg
 
 # A name becomes part of file names, of an MLflow model's name and of Prefect's run names.
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+DaskAddress = Annotated[str, Field(pattern=r"^(tcp|tls)://[A-Za-z0-9._:\[\]-]+:[0-9]{1,5}$")]
 # Beside a SQLite database, the folder of its artifacts has an experiment's name.
 _EXPERIMENT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,79}$"
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -270,6 +271,9 @@ class PipelineConfig(_Spec):
     experiment: str = Field("roastery", pattern=_EXPERIMENT, description="MLflow's experiment")
     targets: Targets = Field(("caffe2",), description="what models are converted to")
     shards: int = Field(2, ge=1, le=1000, description="into how many tasks the evaluation images are split")
+    dask: DaskAddress | None = Field(
+        None, description="a Dask cluster's scheduler, as tcp://host:8786, whose workers do these tasks"
+    )
     processes: int | None = Field(
         None,
         ge=1,

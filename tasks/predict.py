@@ -4,6 +4,7 @@ from prefect import task
 
 from roastery.spec import PipelineConfig
 from roastery.stages.predict import PredictRequest, PredictResult
+from tasks.performer import own_worker
 from tasks.policy import TASK_OPTIONS
 from tasks.staged import staged
 
@@ -15,4 +16,6 @@ from tasks.staged import staged
 )
 def predict(request: PredictRequest, pipeline: PipelineConfig) -> PredictResult:
     """Detect with the original or the converted model, on one shard of the images."""
-    return staged(request, PredictResult, pipeline)
+    # On a worker of a Dask cluster nobody has begun a process for the model.
+    with own_worker(request.model):
+        return staged(request, PredictResult, pipeline)

@@ -20,8 +20,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -31,6 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from network import may_make_networks
+from postgres_server import find_postgres, postgres_server
+from s3_server import S3Gate, serving_s3
+from weights_server import Web
 
 from roastery.caffe2.caffe2_runtime import find_caffe2_python
 from roastery.errors import Caffe2Unavailable
@@ -73,10 +75,6 @@ def _load(file: Path) -> ModuleType:
     return module
 
 
-_postgres = _load(ROOT / "benchmarks" / "postgres_server.py")
-_weights_server = _load(ROOT / "tests" / "weights_server.py")
-
-
 # What a test may need that not every machine has: its marker, whether it is here, and how to get it.
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "caffe2": (_has_caffe2, "tests of genuine Caffe2; `make caffe2` adds it"),
@@ -87,8 +85,12 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "tests in a browser; install chromium (Debian: chromium)",
     ),
     "postgres": (
-        lambda: _postgres.find_postgres() is not None,
+        lambda: find_postgres() is not None,
         "tests on PostgreSQL; install it (Debian: postgresql)",
+    ),
+    "namespaces": (
+        may_make_networks,
+        "tests on hosts of their own; install iproute2 and run them as root",
     ),
 }
 # What a test may need that is not installed but given: a machine without it, such as CI's, lacks nothing.
@@ -299,64 +301,15 @@ def lowered(converted: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL database for MLflow, really served: one for a worker."""
-    with _postgres.postgres_server() as address:
+    with postgres_server() as address:
         yield address
-
-
-class S3Gate:
-    """The gate before the S3 server (`s3_gate.py`): tell it what to refuse, and ask what went through."""
-
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
-
-    def stop(self, method: str, path: str, answer: str, times: int) -> None:
-        """Give this answer to the next so many requests of that method whose path has that part."""
-        self._call("POST", {"method": method, "path": path, "answer": answer, "times": times})
-
-    def open(self) -> None:
-        """Let everything through again, and count from 0."""
-        self._call("DELETE")
-
-    @property
-    def stopped(self) -> int:
-        """How many requests it has stopped."""
-        return int(self._call("GET")["stopped"])
-
-    @property
-    def asked(self) -> list[tuple[str, str, int, int]]:
-        """What went through: method, path, bytes in, bytes out."""
-        return [tuple(each) for each in self._call("GET")["asked"]]
-
-    def _call(self, method: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
-        body = None if content is None else json.dumps(content).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/gate", body, method=method)) as reply:
-            return dict(json.load(reply))
 
 
 @pytest.fixture(scope="session")
 def s3_gate() -> Iterator[S3Gate]:
-    """moto's server, really started, and the gate before it: one of each for a worker."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
-    gate = subprocess.Popen([sys.executable, ROOT / "tests" / "s3_gate.py", str(port)], stdout=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert moto.poll() is None, "moto's server ended"
-            assert time.monotonic() < deadline, "moto's server does not answer"
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        assert gate.stdout is not None
-        yield S3Gate(int(gate.stdout.readline()))
-    finally:
-        for process in (moto, gate):
-            process.kill()
-            process.communicate()
+    """An S3 server, and the gate before it: one of each for a worker."""
+    with serving_s3() as gate:
+        yield gate
 
 
 @pytest.fixture
@@ -391,7 +344,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     What is fetched goes to `tmp_path / "cache"`, and nobody waits long before an address is asked again.
     """
-    web = _weights_server.Web()
+    web = Web()
     server = web.start()
     web.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("ROASTERY_DETECTRON2_URL", f"{web.url}/detectron2")

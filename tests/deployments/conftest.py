@@ -1,6 +1,5 @@
 """An installation as `prefect.yaml` describes it: a Prefect server, work pools, deployments, and a worker a pool."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,107 +7,24 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
+from hosts import Hosts
+from network import Network
+from postgres_server import PostgresServer
+from prefect_api import PATIENCE_SECONDS, Asked, runs
+from s3_server import serving_s3
 
 DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
-PATIENCE_SECONDS = 120.0
 SCREENSHOTS = os.environ.get("ROASTERY_SCREENSHOTS")
 PLANTED = {"MLFLOW_TRACKING_PASSWORD": "planted-in-environment", "PGPASSWORD": "planted-in-block"}
 BLOCK = "roastery-postgres"
-FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-
-
-def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, urllib.error.HTTPError) and error.code == 503
-
-
-@retry(retry=retry_if_exception(_is_busy), wait=wait_fixed(1), stop=stop_after_attempt(20), reraise=True)
-def _answer(request: urllib.request.Request) -> bytes:
-    """Of a server whose database another program holds for a moment: Prefect's own client asks it again, too."""
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return bytes(answer.read())
-
-
-class Asked:
-    """A Prefect server as its users see it: by its API.
-
-    Args:
-        prefect: its address.
-        logs: the folder of what its programs say.
-    """
-
-    def __init__(self, prefect: str, logs: Path) -> None:
-        self.api = f"{prefect}/api"
-        self.logs = logs
-
-    def ask(self, path: str, content: Any = None, method: str = "") -> Any:
-        """Ask the server."""
-        request = urllib.request.Request(
-            self.api + path,
-            None if content is None else json.dumps(content).encode(),
-            {"Content-Type": "application/json"},
-            method=method or ("GET" if content is None else "POST"),
-        )
-        content = _answer(request)
-        return json.loads(content) if content else None
-
-    def refusal(self, path: str, content: Any) -> tuple[int, str]:
-        """What the server refuses a request with."""
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            self.ask(path, content)
-        return refused.value.code, refused.value.read().decode()
-
-    def deployment(self, name: str) -> Any:
-        """A deployment, by "flow/deployment"."""
-        return self.ask(f"/deployments/name/{name}")
-
-    def trigger(self, deployment: str, **parameters: Any) -> str:
-        """Start a run, as the UI's form does; gives its id."""
-        content = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True}
-        made = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", content)
-        return str(made["id"])
-
-    def flow_run(self, run: str) -> Any:
-        return self.ask(f"/flow_runs/{run}")
-
-    def await_final(self, run: str) -> Any:
-        """A run when it is over."""
-        return self.await_that(lambda: self._over(run))
-
-    def _over(self, run: str) -> Any:
-        there = self.flow_run(run)
-        return there if there["state"]["type"] in FINAL else None
-
-    def await_that(self, event: Callable[[], Any]) -> Any:
-        """Wait for an event; gives what it gives."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := event()):
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-        return found
-
-    def await_gone(self, processes: list[psutil.Process]) -> None:
-        """Wait until none of them runs."""
-        self.await_that(lambda: not any(runs(process) for process in processes))
-
-    def artifact(self, key: str, run: str) -> Any:
-        """The one artifact of that key that a run left."""
-        wanted = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [run]}}}
-        (found,) = self.ask("/artifacts/filter", wanted)
-        return found
-
-    def said(self) -> str:
-        """The last of all logs."""
-        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(self.logs.glob("*.log")))
 
 
 class Installation(Asked):
@@ -272,14 +188,6 @@ class Up(Asked):
             raise
 
 
-def runs(process: psutil.Process) -> bool:
-    """Whether a process still runs."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture(scope="session")
 def installation(
     configs: Path, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
@@ -307,6 +215,23 @@ def _answers(made: Installation) -> bool:
         return bool(made.ask("/health"))
     except urllib.error.URLError:
         return False
+
+
+@pytest.fixture(scope="session")
+def hosts(configs: Path, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Servers on a hub, and two hosts with a worker each, `east` and `west`, in networks of their own."""
+    with ExitStack() as stack:
+        postgres = PostgresServer()
+        stack.callback(postgres.close)
+        postgres.start()
+        network = Network()
+        stack.callback(network.close)
+        gate = stack.enter_context(serving_s3(network.hub))
+        folder = tmp_path_factory.mktemp("hosts")
+        made = Hosts(folder, configs, network, postgres, gate, (free_port(), free_port()), ("east", "west"))
+        stack.callback(made.close)
+        made.start()
+        yield made
 
 
 @pytest.fixture(scope="session")

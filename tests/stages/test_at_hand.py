@@ -37,9 +37,7 @@ def sampled(model: ModelSpec, dataset: DatasetSpec, store: Store, count: int) ->
 
 def traced(model: ModelSpec, dataset: DatasetSpec, store: Store) -> ArtifactRef:
     resolved, inputs = sampled(model, dataset, store, 1)
-    return perform(
-        trace.STAGE, trace.TraceRequest(model=model.name, resolved=resolved, sample=inputs), store
-    ).artifact
+    return perform(trace.STAGE, trace.TraceRequest(model=model.name, resolved=resolved, sample=inputs), store).artifact
 
 
 def test_what_was_left_is_taken_once_and_only_by_its_digest() -> None:

@@ -1,4 +1,4 @@
-"""A gate before an S3 server: `python s3_gate.py SERVER_PORT`. It prints its own port, and lets everything through.
+"""A gate before an S3 server: `python s3_gate.py SERVER_PORT [HOST]`. It prints its port, and lets everything through.
 
 Told to, it answers what S3 answers when it refuses, or cuts the connection after the server has done what was asked. It
 counts what went through.
@@ -111,7 +111,7 @@ class Gate(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     Gate.state = State(int(sys.argv[1]))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    server = ThreadingHTTPServer((sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1", 0), Gate)
     server.daemon_threads = True
     print(server.server_port, flush=True)
     server.serve_forever()

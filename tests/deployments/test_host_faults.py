@@ -1,0 +1,127 @@
+"""What breaks past one machine, injected from outside at a boundary that is seen in the store.
+
+Each ends in one registered version with the files that the store has, and a true state in Prefect.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.namespaces,
+    pytest.mark.xdist_group("hosts"),
+    pytest.mark.timeout(900),
+]
+
+FLEET = "convert_fleet/convert-fleet"
+AWAY_SECONDS = 20.0
+CUT_SECONDS = 30.0
+_numbers = count(1)
+
+
+@pytest.fixture
+def model(hosts: Any) -> str:
+    """A registered model that nobody has converted."""
+    number = next(_numbers)
+    name = f"fault{number}"
+    hosts.register(name, overrides=["MODEL.ROI_HEADS.SCORE_THRESH_TEST", f"0.{200 + number}"])
+    return name
+
+
+@pytest.fixture(autouse=True)
+def patient(hosts: Any) -> None:
+    """Retries that outlast a server's start."""
+    hosts.configure(retries={"times": 6, "delay": 2.0})
+
+
+def begins(hosts: Any, stage: str) -> Callable[[], bool]:
+    """Whether somebody builds an artifact of a stage: he holds its lease."""
+    return lambda: bool(hosts.keys(f".leases/{stage}/"))
+
+
+def host_at_work(hosts: Any) -> str:
+    """The one host on which a stage is done."""
+    busy = [host for host in hosts.names if hosts.is_at_work(host)]
+    assert len(busy) == 1, busy
+    return str(busy[0])
+
+
+def check(hosts: Any, model: str, run: Any) -> None:
+    """One version, whose nets are those of the store, of one finished run; and nobody says that he still works."""
+    assert run["state"]["type"] == "COMPLETED", f"{run['state']['message']}\n{hosts.said()}"
+    (version,) = hosts.versions(f"{model}.caffe2")
+    assert version.tags["verdict"] == "passed"
+    # What the registry has is what the store has, byte for byte.
+    import mlflow
+
+    place = hosts.client().get_model_version_download_uri(version.name, version.version)
+    filed = Path(mlflow.artifacts.download_artifacts(place, tracking_uri=hosts.mlflow))
+    files = hosts.filesystem()
+    made = [files.cat_file(path) for path in files.glob("detectors/roastery/convert/*/model.pb")]
+    assert (filed / "model.pb").read_bytes() in made
+    states = hosts.ask("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"model:{model}"]}}})
+    assert [state["state"]["type"] for state in states].count("COMPLETED") == 1
+    assert {state["state"]["type"] for state in states} <= {"COMPLETED", "CRASHED"}
+    # A run that was killed leaves the lease of what it used, which is dead; of an artifact nobody holds one.
+    assert not [key for key in hosts.keys(".leases") if not key.startswith((".leases/runs/", ".leases/gc"))]
+
+
+@contextmanager
+def converting(hosts: Any, model: str, stage: str) -> Iterator[str]:
+    """A fleet of that model, until a stage of it has begun; in the end it is over and right."""
+    run = hosts.trigger(FLEET, only="all", models=[model])
+    hosts.await_that(begins(hosts, stage))
+    yield run
+    started = time.monotonic()
+    check(hosts, model, hosts.await_final(run))
+    print(f"{model}: right {time.monotonic() - started:.0f} s after the fault was over")
+
+
+def test_a_host_lost_within_a_stage_leaves_its_model_to_the_other(hosts: Any, model: str) -> None:
+    with converting(hosts, model, "predict"):
+        lost = host_at_work(hosts)
+        hosts.kill(f"{lost}-worker")
+    hosts.start_worker(lost, "roastery-models")
+
+
+@pytest.mark.parametrize("stage", ["trace", "predict"])
+def test_prefects_server_killed_and_back_after_20_s_ends_in_one_version(hosts: Any, model: str, stage: str) -> None:
+    with converting(hosts, model, stage):
+        hosts.kill("prefect")
+        time.sleep(AWAY_SECONDS)
+        hosts.start_prefect()
+
+
+def test_mlflows_server_killed_and_back_after_20_s_ends_in_one_version(hosts: Any, model: str) -> None:
+    with converting(hosts, model, "report"):
+        hosts.kill("mlflow")
+        time.sleep(AWAY_SECONDS)
+        hosts.start_mlflow()
+
+
+def test_postgres_killed_and_back_after_20_s_ends_in_one_version(hosts: Any, model: str) -> None:
+    with converting(hosts, model, "predict"):
+        hosts.postgres.kill()
+        time.sleep(AWAY_SECONDS)
+        hosts.postgres.start()
+
+
+def test_a_host_cut_off_for_30_s_ends_in_one_version(hosts: Any, model: str) -> None:
+    with converting(hosts, model, "predict"):
+        cut = host_at_work(hosts)
+        hosts.network.cut(cut)
+        time.sleep(CUT_SECONDS)
+        hosts.network.mend(cut)
+
+
+def test_an_s3_that_is_busy_and_then_well_ends_in_one_version(hosts: Any, model: str) -> None:
+    with converting(hosts, model, "export_onnx"):
+        hosts.gate.stop("PUT", "/roastery/", "SlowDown", times=20)
+    assert hosts.gate.stopped == 20
+    hosts.gate.open()
