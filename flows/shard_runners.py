@@ -14,7 +14,7 @@ from roastery.stages.stage import Request
 from tasks.used import note_use
 
 if TYPE_CHECKING:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
 
 class Started(Protocol):
@@ -83,7 +83,7 @@ class _OnCluster:
 @contextmanager
 def _connected(pipeline: PipelineConfig) -> Iterator["DaskTaskRunner"]:
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise ConfigError(
             f"dask: {pipeline.dask} is asked for, but Dask is not installed ({error}); "
