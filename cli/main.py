@@ -27,6 +27,7 @@ COMMANDS = {
     "history": "Tell all that happened to a model.",
     "promote": "Give an alias to a version that passes its gate.",
     "rollback": "Give an alias back to the version that held it before.",
+    "metrics": "Serve what the registry holds to Prometheus: verdicts, AP, ages.",
     "doctor": "Look at all that a conversion needs: what is there, what is wrong, and the way out.",
     "stage": "Run one stage of a conversion alone, on what it failed on.",
 }

@@ -126,7 +126,9 @@ class Project:
             path = self.folder / "pipeline.yaml"
             path.write_text(yaml.safe_dump(PIPELINE | self.pipeline))
             arguments += ["--pipeline", str(path)]
-        command = Command(arguments, os.environ | {"PREFECT_HOME": str(self.home)}, self.folder)
+        # Other tests of this process may have left a width, in which a table's cells would take two lines.
+        environment = os.environ | {"PREFECT_HOME": str(self.home), "COLUMNS": "160"}
+        command = Command(arguments, environment, self.folder)
         self._commands.append(command)
         return command
 
