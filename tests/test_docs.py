@@ -28,6 +28,7 @@ from roastery.ops.definition import operators
 from roastery.spec import PipelineConfig, load_datasets, load_models, load_pipeline
 
 ROOT = Path(__file__).parent.parent
+OF_PROMETHEUS = {"prometheus.yml", "alerts.yml"}
 DOCS = ROOT / "docs"
 PAGES = {str(page.relative_to(DOCS)): page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -140,7 +141,8 @@ def test_every_path_of_the_project_that_is_named_is_there() -> None:
 
 def test_every_yaml_is_a_config_that_is_read(tmp_path: Path) -> None:
     loaders = {"models": load_models, "datasets": load_datasets}
-    examples = [block for block in blocks("yaml") if block.page != "README.md"]
+    # Prometheus' own files are in its words.
+    examples = [block for block in blocks("yaml") if block.page != "README.md" and block.title not in OF_PROMETHEUS]
     assert {Path(block.title).parent.name for block in examples} == {"models", "datasets", "configs"}
     for number, block in enumerate(examples):
         file = tmp_path / str(number) / block.title
@@ -151,6 +153,24 @@ def test_every_yaml_is_a_config_that_is_read(tmp_path: Path) -> None:
             assert load_pipeline(file) != PipelineConfig()
         else:
             assert list(load(file.parent)) == [file.stem]
+
+
+def test_the_files_of_prometheus_name_gauges_that_there_are() -> None:
+    from roastery.registry.gauges import GAUGES
+
+    files = {block.title: block.text for block in blocks("yaml") if block.title in OF_PROMETHEUS}
+    assert files.keys() == OF_PROMETHEUS
+    assert {job["job_name"] for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]} == {
+        "roastery",
+        "prefect",
+    }
+    rules = [rule["expr"] for group in yaml.safe_load(files["alerts.yml"])["groups"] for rule in group["rules"]]
+    assert len(rules) == 3
+    for rule in rules:
+        (gauge,) = re.findall(r"roastery_\w+", rule)
+        assert gauge in GAUGES
+    page = (ROOT / "docs" / "how-to" / "operate.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(roastery_\w+)`", page, re.MULTILINE) == list(GAUGES)
 
 
 def test_every_python_snippet_compiles() -> None:
