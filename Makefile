@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test caffe2 lint format types contracts proto bench zoo cpp docs fuzz operators clean
+.PHONY: help setup demo up test caffe2 lint format types contracts proto bench zoo cpp docs fuzz faults operators clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INP
 	@echo "the inputs of FUZZ_SEED=$(FUZZ_SEED)"
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
+
+faults: setup ## break an installation over several hosts in every way that is tested (as root; PostgreSQL and iproute2)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly --timeout 900 -rP tests/deployments
 
 operators: setup caffe2 ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)
 	ROASTERY_OPERATOR_EXAMPLES=$(OPERATOR_EXAMPLES) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \

@@ -3,8 +3,10 @@
 Each ends in one registered version with the files that the store has, and a true state in Prefect.
 """
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.postgres,
     pytest.mark.namespaces,
     pytest.mark.xdist_group("hosts"),
@@ -73,6 +76,21 @@ def check(hosts: Any, model: str, run: Any) -> None:
 
 
 @contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A disk of that size in the folder's place, which can be made larger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+
+    def resize(larger: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={larger}", folder], check=True)
+
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextmanager
 def converting(hosts: Any, model: str, stage: str) -> Iterator[str]:
     """A fleet of that model, until a stage of it has begun; in the end it is over and right."""
     run = hosts.trigger(FLEET, only="all", models=[model])
@@ -125,3 +143,36 @@ def test_an_s3_that_is_busy_and_then_well_ends_in_one_version(hosts: Any, model:
         hosts.gate.stop("PUT", "/roastery/", "SlowDown", times=20)
     assert hosts.gate.stopped == 20
     hosts.gate.open()
+
+
+def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_there_is_room(
+    hosts: Any, model: str
+) -> None:
+    """The disk of the copies of what lies in the store: the model's own host has no room for its weights."""
+    hosts.configure(retries={"times": 1, "delay": 0.1})
+    hosts.kill("west-worker")
+    with small_disk(hosts.folder / "east" / "cache", "1m") as resize:
+        run = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
+        assert run["state"]["type"] == "FAILED"
+        table = hosts.artifact("fleet", run["id"])["data"]
+        assert "No space left" in table or "no space left" in table, table
+        assert hosts.versions(f"{model}.caffe2") == []
+        resize("500m")
+        again = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
+        assert again["state"]["type"] == "COMPLETED", hosts.said()
+    assert len(hosts.versions(f"{model}.caffe2")) == 1
+    hosts.start_worker("west", "roastery-models")
+
+
+def test_two_fleets_over_one_model_on_two_hosts_at_once_file_one_version(hosts: Any, model: str) -> None:
+    command = ("cli.main", "run", model, "--models")
+    with ThreadPoolExecutor() as pool:
+        both = [
+            pool.submit(hosts.run_on, host, *command, str(hosts.folder / host / "configs" / "models"))
+            for host in hosts.names
+        ]
+        done = [each.result() for each in both]
+    assert [each.returncode for each in done] == [0, 0], done
+    (version,) = hosts.versions(f"{model}.caffe2")
+    assert version.tags["verdict"] == "passed"
+    assert all(f"{model}.caffe2 version 1" in each.stdout for each in done)

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,12 +160,9 @@ class Hosts(Asked):
         self._start(f"{host}-worker", host, "prefect", "worker", "start", "--pool", pool, "--limit", "1")
 
     def _start(self, name: str, host: str, *command: str, **environment: str) -> None:
-        line = [sys.executable, "-P", "-m", *command]
-        if host != "hub":
-            line = self.network.command(host, line)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = psutil.Popen(
-                line,
+                self._line(host, command),
                 cwd=self.folder / host,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -174,16 +172,24 @@ class Hosts(Asked):
 
     def run(self, *command: str) -> str:
         """Run a program on the hub to its good end; gives what it said."""
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", *command],
-            cwd=self.folder / "hub",
+        done = self.run_on("hub", *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def run_on(self, host: str, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a program on a host to its end."""
+        return subprocess.run(
+            self._line(host, command),
+            cwd=self.folder / host,
             check=False,
             capture_output=True,
             text=True,
-            env=self.environment("hub"),
+            env=self.environment(host) | environment,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+
+    def _line(self, host: str, command: Sequence[str]) -> list[str]:
+        line = [sys.executable, "-P", "-m", *command]
+        return line if host == "hub" else self.network.command(host, line)
 
     def tree(self, name: str) -> list[psutil.Process]:
         """A program of the installation and all that it has started, as far as they run."""
