@@ -118,6 +118,7 @@ class Hosts(Asked):
             "MLFLOW_S3_ENDPOINT_URL": self.gate.endpoint,
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(there / "prefect"),
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
             "ROASTERY_CONFIGS": str(there / "configs"),
             "XDG_CACHE_HOME": str(there / "cache"),
             "TMPDIR": str(self._made(there / "tmp")),
