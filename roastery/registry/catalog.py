@@ -310,18 +310,31 @@ class Catalog(MlflowPlace):
         )
 
     def _record(self, conversion: Conversion, run: "Run", model: "LoggedModel") -> None:
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
 
-        # A parameter cannot be changed; one that an earlier attempt logged stays.
-        missing = [Param(*item) for item in parameters(conversion).items() if item[0] not in run.data.params]
         # The run's own start as the time of every metric: logged again, a metric is the same point, not a second one.
         # MLflow's page shows them in this order.
         points = measured(conversion.evaluation, run, model)
         points += [Metric(name, value, run.info.start_time, 0) for name, value in costs(conversion).items()]
         for start in range(0, len(points), _POINTS):
             self.client.log_batch(run.info.run_id, metrics=points[start : start + _POINTS])
-        for start in range(0, len(missing), _BATCH):
-            self.client.log_batch(run.info.run_id, params=missing[start : start + _BATCH])
+        self._record_parameters(parameters(conversion), run)
+
+    def _record_parameters(self, wanted: Mapping[str, str], run: "Run") -> None:
+        """A parameter cannot be changed; one that an earlier attempt, or a writer on another machine, logged stays."""
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        there = set(run.data.params)
+        while missing := [Param(*item) for item in wanted.items() if item[0] not in there][:_BATCH]:
+            try:
+                self.client.log_batch(run.info.run_id, params=missing)
+                there.update(param.key for param in missing)
+            except MlflowException:
+                now = set(self.client.get_run(run.info.run_id).data.params)
+                if now == there:
+                    raise
+                there = now
 
     def _file(
         self,

@@ -150,8 +150,11 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
 ) -> None:
     """The disk of the copies of what lies in the store: the model's own host has no room for its weights."""
     hosts.configure(retries={"times": 1, "delay": 0.1})
-    hosts.kill("west-worker")
+    for host in hosts.names:
+        hosts.kill(f"{host}-worker")
     with small_disk(hosts.folder / "east" / "cache", "1m") as resize:
+        # A process in a network of its own has its own list of disks, too: as it was when it began.
+        hosts.start_worker("east", "roastery-models")
         run = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
         assert run["state"]["type"] == "FAILED"
         table = hosts.artifact("fleet", run["id"])["data"]
@@ -160,8 +163,10 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
         resize("500m")
         again = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
         assert again["state"]["type"] == "COMPLETED", hosts.said()
+        hosts.kill("east-worker")
     assert len(hosts.versions(f"{model}.caffe2")) == 1
-    hosts.start_worker("west", "roastery-models")
+    for host in hosts.names:
+        hosts.start_worker(host, "roastery-models")
 
 
 def test_two_fleets_over_one_model_on_two_hosts_at_once_file_one_version(hosts: Any, model: str) -> None:

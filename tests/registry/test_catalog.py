@@ -396,6 +396,39 @@ def test_a_version_made_by_another_machine_at_the_same_time_goes(catalog, make_c
     assert registered.version == 1
 
 
+def test_a_parameter_that_another_machine_logged_between_look_and_write_stays(
+    catalog, make_conversion, files, monkeypatch
+):
+    """Two hosts have the weights at different places, and MLflow refuses to change a parameter."""
+    log_batch, others = catalog.client.log_batch, []
+
+    def log_after_another(run_id, **logged):
+        if logged.get("params") and not others:
+            others.append(run_id)
+            catalog.client.log_param(run_id, "weights", "/srv/elsewhere/model_final.pkl")
+        log_batch(run_id, **logged)
+
+    monkeypatch.setattr(catalog.client, "log_batch", log_after_another)
+    done = catalog.log(make_conversion(), files)
+    assert others == [done.run_id]
+    logged = catalog.client.get_run(done.run_id).data.params
+    assert logged["weights"] == "/srv/elsewhere/model_final.pkl"
+    assert {"model", "dataset", "judged_by", "export/batch"} <= logged.keys()
+
+
+def test_a_parameter_that_mlflow_refuses_of_itself_is_the_users_to_mend(catalog, make_conversion, files, monkeypatch):
+    log_batch = catalog.client.log_batch
+
+    def refuse(run_id, **logged):
+        if "params" in logged:
+            raise MlflowException("too long", error_code=INVALID_PARAMETER_VALUE)
+        log_batch(run_id, **logged)
+
+    monkeypatch.setattr(catalog.client, "log_batch", refuse)
+    with pytest.raises(RegistryRefused, match="too long"):
+        catalog.log(make_conversion(), files)
+
+
 def test_an_alias_that_another_machine_gave_to_a_later_version_at_the_same_time_is_given_back(
     catalog, make_conversion, files, monkeypatch
 ):
