@@ -93,7 +93,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def converting(hosts: Any, model: str, stage: str) -> Iterator[str]:
     """A fleet of that model, until a stage of it has begun; in the end it is over and right."""
-    run = hosts.trigger(FLEET, only="all", models=[model])
+    run = hosts.trigger(FLEET, only="all", models=[model], where="workers")
     hosts.await_that(begins(hosts, stage))
     yield run
     started = time.monotonic()
@@ -155,13 +155,13 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
     with small_disk(hosts.folder / "east" / "cache", "1m") as resize:
         # A process in a network of its own has its own list of disks, too: as it was when it began.
         hosts.start_worker("east", "roastery-models")
-        run = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
+        run = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model], where="workers"))
         assert run["state"]["type"] == "FAILED"
         table = hosts.artifact("fleet", run["id"])["data"]
         assert "No space left" in table or "no space left" in table, table
         assert hosts.versions(f"{model}.caffe2") == []
         resize("500m")
-        again = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model]))
+        again = hosts.await_final(hosts.trigger(FLEET, only="all", models=[model], where="workers"))
         assert again["state"]["type"] == "COMPLETED", hosts.said()
         hosts.kill("east-worker")
     assert len(hosts.versions(f"{model}.caffe2")) == 1
