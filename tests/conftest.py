@@ -31,7 +31,7 @@ import hypothesis
 import pytest
 from network import may_make_networks
 from postgres_server import find_postgres, postgres_server
-from s3_server import S3Gate, serving_s3
+from s3_server import CREDENTIALS, S3Gate, serving_s3
 from weights_server import Web
 
 from roastery.caffe2.caffe2_runtime import find_caffe2_python
@@ -319,12 +319,7 @@ def s3(s3_gate: S3Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     environment = {
         "AWS_ENDPOINT_URL": s3_gate.endpoint,
-        "AWS_ACCESS_KEY_ID": "roaster",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **CREDENTIALS,
         # s3fs asks five times itself; botocore's own patience would make that a minute.
         "AWS_MAX_ATTEMPTS": "1",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),

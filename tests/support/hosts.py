@@ -22,19 +22,11 @@ import yaml
 from network import Network
 from postgres_server import PostgresServer
 from prefect_api import PATIENCE_SECONDS, Asked, runs
-from s3_server import S3Gate
+from s3_server import CREDENTIALS, S3Gate
 
 DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 MODELS, FLEETS = "roastery-models", "roastery-fleets"
 BUCKET = "detectors"
-_KEYS = {
-    "AWS_ACCESS_KEY_ID": "roaster",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
 
 
 class Hosts(Asked):
@@ -112,7 +104,7 @@ class Hosts(Asked):
         """What a program on that host has of the installation."""
         there = self.folder / host
         return os.environ | {
-            **_KEYS,
+            **CREDENTIALS,
             "AWS_ENDPOINT_URL": self.gate.endpoint,
             # MLflow's client of S3 has a variable of its own.
             "MLFLOW_S3_ENDPOINT_URL": self.gate.endpoint,
@@ -242,8 +234,8 @@ class Hosts(Asked):
         """The S3 API, as s3fs has it."""
         from s3fs import S3FileSystem
 
-        keys = {"key": _KEYS["AWS_ACCESS_KEY_ID"], "secret": _KEYS["AWS_SECRET_ACCESS_KEY"]}
-        client = {"endpoint_url": self.gate.endpoint, "region_name": _KEYS["AWS_DEFAULT_REGION"]}
+        keys = {"key": CREDENTIALS["AWS_ACCESS_KEY_ID"], "secret": CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
+        client = {"endpoint_url": self.gate.endpoint, "region_name": CREDENTIALS["AWS_DEFAULT_REGION"]}
         return S3FileSystem(**keys, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
 
     def keys(self, below: str) -> list[str]:

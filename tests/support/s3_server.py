@@ -1,6 +1,7 @@
 """An S3 API, really started: moto's server, and the gate before it (`s3_gate.py`)."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 GATE = Path(__file__).with_name("s3_gate.py")
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "roaster",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+"""Variables of the environment, as a user sets them, and none of the machine's own."""
 
 
 class S3Gate:
