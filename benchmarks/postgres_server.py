@@ -78,14 +78,19 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop it, if it runs, and remove what it kept."""
-        stop: list[str | Path] = [self._programs / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop"]
-        subprocess.run(stop, check=False, cwd=self._folder, **_QUIET, **self._user)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            if self._call("pg_ctl", "-D", self._data, "status").returncode == 0:
+                self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        # A server that is started would keep a pipe open.
+        self._call(program, *arguments).check_returncode()
+
+    def _call(self, program: str, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
         command: list[str | Path] = [self._programs / program, *arguments]
-        subprocess.run(command, check=True, cwd=self._folder, **_QUIET, **self._user)
+        # A server that is started would keep a pipe open.
+        return subprocess.run(command, check=False, cwd=self._folder, **_QUIET, **self._user)
 
 
 @contextmanager

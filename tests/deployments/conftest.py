@@ -18,10 +18,10 @@ import yaml
 from hosts import Hosts
 from network import Network
 from postgres_server import PostgresServer
-from prefect_api import PATIENCE_SECONDS, Asked, runs
+from prefect_api import PATIENCE_SECONDS, Asked, deploy
+from processes import running_module, runs
 from s3_server import serving_s3
 
-DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 SCREENSHOTS = os.environ.get("ROASTERY_SCREENSHOTS")
 PLANTED = {"MLFLOW_TRACKING_PASSWORD": "planted-in-environment", "PGPASSWORD": "planted-in-block"}
 BLOCK = "roastery-postgres"
@@ -102,13 +102,7 @@ class Installation(Asked):
 
     def process_of(self, name: str, module: str) -> psutil.Process | None:
         """A process of that Python module that a program of the installation started."""
-        for process in self.children(name):
-            try:
-                if module in process.cmdline():
-                    return process
-            except psutil.NoSuchProcess:
-                continue
-        return None
+        return running_module(self.children(name), module)
 
     def close(self) -> None:
         for process in self._processes.values():
@@ -198,8 +192,7 @@ def installation(
     try:
         made.start("server", "prefect", "server", "start", "--port", str(port))
         made.await_that(lambda: _answers(made))
-        made.run("deployments.install")
-        made.run("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"))
+        deploy(made.run)
         block = "from prefect.blocks.system import Secret; import sys; Secret(value=sys.argv[1]).save(sys.argv[2])"
         subprocess.run([sys.executable, "-c", block, PLANTED["PGPASSWORD"], BLOCK], check=True, env=made._environment)
         planted = {"MLFLOW_TRACKING_PASSWORD": PLANTED["MLFLOW_TRACKING_PASSWORD"]}

@@ -11,22 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outcomes import outcome_of
 
 from flows.progress import Progress, listening
 from roastery.errors import CheckpointError, RegistryUnavailable, RuntimeFailed
-from roastery.results import ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages import STAGES
 
 pytestmark = pytest.mark.xdist_group("flows")
 
 Converted = tuple[PipelineConfig, Any, list[str]]
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def versions_in(pipeline: PipelineConfig, name: str) -> list[Any]:

@@ -1,6 +1,5 @@
 """The shards of an evaluation on a Dask cluster: a scheduler and two workers, each a process of its own."""
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from outcomes import outcome_of
+from processes import running_module
 
-from roastery.results import ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 
 pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.timeout(300)]
@@ -55,15 +55,13 @@ class Cluster:
         from distributed import Client
 
         with Client(self.address, timeout=PATIENCE_SECONDS, set_as_default=False) as client:
-            return dict(client.run(_named_count).values())
+            # By value: the workers do not find this module.
+            counts = client.run(lambda dask_worker: (dask_worker.name, dask_worker.state.executed_count))
+            return dict(counts.values())
 
     def is_at_work(self, name: str) -> bool:
         """Whether a process of a worker's does a stage."""
-        for process in self.workers[name].children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if "roastery.stages.worker" in process.cmdline():
-                    return True
-        return False
+        return running_module(self.workers[name].children(recursive=True), "roastery.stages.worker") is not None
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
@@ -80,10 +78,6 @@ class Cluster:
                     each.kill()
                 process.kill()
             process.wait()
-
-
-def _named_count(dask_worker: Any) -> tuple[str, int]:
-    return dask_worker.name, dask_worker.state.executed_count
 
 
 @pytest.fixture
@@ -105,12 +99,6 @@ def on_cluster(converted: Converted, cluster: Cluster, tmp_path: Path) -> Pipeli
     shutil.copytree(converted[0].store, store, ignore=shutil.ignore_patterns("predict", "evaluate", "report"))
     places = {"store": str(store), "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"}
     return converted[0].model_copy(update={**places, "dask": cluster.address, "shards": SHARDS})
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def test_shards_are_done_by_both_workers_and_give_the_figures_of_the_models_own_process(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import outcome_of
 
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
-from roastery.results import ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 
 pytestmark = pytest.mark.xdist_group("flows")
@@ -22,12 +22,6 @@ def published(web: Any, box_model: Path, model: ModelSpec) -> ModelSpec:
     """The model, with its checkpoint on a server."""
     web.files["/detectron2/team/boxes/model_final.pkl"] = (box_model / "model_final.pkl").read_bytes()
     return model.model_copy(update={"weights": ADDRESS})
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def test_a_model_from_an_address_is_the_model_from_a_file_of_the_same_bytes(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import outcome_of
 from typer.testing import CliRunner
 
 from roastery.filesystem import open_filesystem
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
-from roastery.results import Conversion, FleetSummary, ModelOutcome
+from roastery.results import Conversion, FleetSummary
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages import STAGES
 from roastery.store import Store
@@ -22,12 +23,6 @@ from roastery.store import Store
 pytestmark = pytest.mark.xdist_group("flows")
 
 Converted = tuple[PipelineConfig, Any, list[str]]
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def conversion_of(converted: Converted) -> Conversion:

@@ -3,21 +3,16 @@
 from typing import Any
 
 import pytest
+from outcomes import outcome_of
 
 from roastery.filesystem import open_filesystem
-from roastery.results import Conversion, ModelOutcome
+from roastery.results import Conversion
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.stage import TIMING_FILE
 
 pytestmark = pytest.mark.xdist_group("flows")
 
 Converted = tuple[PipelineConfig, Any, list[str]]
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def versions_in(pipeline: PipelineConfig, name: str) -> list[Any]:

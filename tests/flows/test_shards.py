@@ -4,20 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import outcome_of
 
 from roastery.errors import RuntimeFailed
-from roastery.results import ModelOutcome
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 
 pytestmark = pytest.mark.xdist_group("flows")
 
 Converted = tuple[PipelineConfig, Any, list[str]]
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 # Of four images: shards of unequal size, of one image each, and with five one that is empty.

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import outcome_of
 
 from roastery.errors import UnsupportedOperator
 from roastery.registry.catalog import Catalog
 from roastery.registry.registry import Registry
-from roastery.results import ModelOutcome, ModelSummary
+from roastery.results import ModelSummary
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from tests.flows.conftest import Watched, pipeline_in
 
@@ -33,12 +34,6 @@ def filed(
         assert isinstance(performer, Watched)
         state = run_model(both, few, pipeline)
     return pipeline, state, performer.asked
-
-
-def outcome_of(state: Any) -> ModelOutcome:
-    outcome = state.result(raise_on_failure=False)
-    assert isinstance(outcome, ModelOutcome), outcome
-    return outcome
 
 
 def test_a_model_is_traced_once_and_converted_to_each_target(filed: Any) -> None:

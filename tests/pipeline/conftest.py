@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from processes import runs
 
 from roastery.stages import STAGES
 from roastery.store import MANIFEST
@@ -83,7 +84,7 @@ class Command:
     def await_silence(self) -> None:
         """Everything that it had started must end by itself."""
         deadline = time.monotonic() + 20
-        while running := [process for process in self._seen.values() if _runs(process)]:
+        while running := [process for process in self._seen.values() if runs(process)]:
             assert time.monotonic() < deadline, f"left behind: {[process.cmdline() for process in running]}"
             time.sleep(0.01)
 
@@ -95,13 +96,6 @@ class Command:
                 continue
         self.process.wait()
         self._said.close()
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 class Project:

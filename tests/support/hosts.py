@@ -21,10 +21,10 @@ import psutil
 import yaml
 from network import Network
 from postgres_server import PostgresServer
-from prefect_api import PATIENCE_SECONDS, Asked, runs
+from prefect_api import PATIENCE_SECONDS, Asked, deploy
+from processes import running_module, runs
 from s3_server import CREDENTIALS, S3Gate
 
-DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 MODELS, FLEETS = "roastery-models", "roastery-fleets"
 BUCKET = "detectors"
 
@@ -128,8 +128,7 @@ class Hosts(Asked):
             pass
         self.start_mlflow()
         self.start_prefect()
-        self.run("deployments.install")
-        self.run("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"))
+        deploy(self.run)
         self.start_worker("hub", FLEETS)
         for name in self.names:
             self.start_worker(name, MODELS)
@@ -169,7 +168,7 @@ class Hosts(Asked):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def run_on(self, host: str, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run_on(self, host: str, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a program on a host to its end."""
         return subprocess.run(
             self._line(host, command),
@@ -177,7 +176,7 @@ class Hosts(Asked):
             check=False,
             capture_output=True,
             text=True,
-            env=self.environment(host) | environment,
+            env=self.environment(host),
         )
 
     def _line(self, host: str, command: Sequence[str]) -> list[str]:
@@ -200,13 +199,7 @@ class Hosts(Asked):
 
     def is_at_work(self, host: str) -> bool:
         """Whether a stage is done on that host."""
-        for process in self.tree(f"{host}-worker"):
-            try:
-                if "roastery.stages.worker" in process.cmdline():
-                    return True
-            except psutil.NoSuchProcess:
-                continue
-        return False
+        return running_module(self.tree(f"{host}-worker"), "roastery.stages.worker") is not None
 
     def close(self) -> None:
         for name in self._processes:

@@ -10,9 +10,11 @@ from typing import Any
 
 import psutil
 import pytest
+from processes import runs
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
 PATIENCE_SECONDS = 120.0
+DEPLOYMENTS = Path(__file__).parent.parent.parent / "deployments"
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -25,6 +27,12 @@ def _answer(request: urllib.request.Request) -> bytes:
     """Of a server whose database another program holds for a moment: Prefect's own client asks it again, too."""
     with urllib.request.urlopen(request, timeout=30) as answer:
         return bytes(answer.read())
+
+
+def deploy(run: Callable[..., str]) -> None:
+    """What `deployments/` says, by a function that runs a program of the installation."""
+    run("deployments.install")
+    run("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"))
 
 
 class Asked:
@@ -101,11 +109,3 @@ class Asked:
     def said(self) -> str:
         """The last of all logs."""
         return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(self.logs.glob("*.log")))
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether a process still runs."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

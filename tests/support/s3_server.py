@@ -28,7 +28,6 @@ class S3Gate:
     """The gate before the S3 server (`s3_gate.py`): tell it what to refuse, and ask what went through."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.port = port
         self.endpoint = f"http://{host}:{port}"
 
     def stop(self, method: str, path: str, answer: str, times: int) -> None:
