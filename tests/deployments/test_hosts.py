@@ -20,7 +20,7 @@ def fleet(hosts: Any) -> Any:
     """A fleet of three models, when it is over."""
     for number, name in enumerate(("first", "second"), 1):
         hosts.register(name, overrides=["MODEL.ROI_HEADS.SCORE_THRESH_TEST", f"0.1{number}"])
-    return hosts.await_final(hosts.trigger(FLEET, only="all", models=["boxes", "first", "second"]))
+    return hosts.await_final(hosts.trigger(FLEET, only="all", models=["boxes", "first", "second"], where="workers"))
 
 
 def test_a_fleet_is_converted_by_the_workers_of_both_hosts(hosts: Any, fleet: Any) -> None:
@@ -69,7 +69,7 @@ def test_a_version_comes_out_of_the_registry_as_the_store_has_it(hosts: Any, fle
 
 def test_the_next_fleet_finds_all_of_it_unchanged(hosts: Any, fleet: Any) -> None:
     before = len(hosts.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["convert_model"]}}}))
-    again = hosts.await_final(hosts.trigger(FLEET, only="all", models=["boxes", "first", "second"]))
+    again = hosts.await_final(hosts.trigger(FLEET, only="all", models=["boxes", "first", "second"], where="workers"))
     assert again["state"]["type"] == "COMPLETED"
     assert len(hosts.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["convert_model"]}}})) == before
     assert [len(hosts.versions(f"{name}.caffe2")) for name in ("boxes", "first", "second")] == [1, 1, 1]

@@ -132,6 +132,13 @@ class Hosts(Asked):
         self.start_worker("hub", FLEETS)
         for name in self.names:
             self.start_worker(name, MODELS)
+        # Of a run that comes before a worker has said that it is there, the other has taken all.
+        self.await_that(lambda: self._online(FLEETS) == 1 and self._online(MODELS) == len(self.names))
+
+    def _online(self, pool: str) -> int:
+        """How many workers of a pool the server takes for present."""
+        workers = self.ask(f"/work_pools/{pool}/workers/filter", {})
+        return [worker["status"] for worker in workers].count("ONLINE")
 
     def start_prefect(self) -> None:
         """Its server, on PostgreSQL; waits until it answers."""
