@@ -79,9 +79,9 @@ def answers_of(model: SmallModel, times: float = 1.0) -> tuple[list[dict[str, An
     Args:
         times: how many times the least distance a decision must have.
     """
-    with watched() as decisions:
+    with watched(times) as decisions:
         answers = build_reference(model.config, model.detector)(model.inputs)
-    return answers, [*decisions.too_near(times), *_too_few(answers, class_count(model.config))]
+    return answers, [*decisions.too_near(), *_too_few(answers, class_count(model.config))]
 
 
 def _too_few(answers: list[dict[str, Any]], classes: int | None) -> Iterator[str]:

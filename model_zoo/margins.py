@@ -53,9 +53,13 @@ _MOVED = 5e-5
 
 
 @contextmanager
-def watched() -> Iterator["Decisions"]:
-    """Watch what references decide: `nearest` and `too_near` of what this gives."""
-    decisions = Decisions()
+def watched(times: float = 1.0) -> Iterator["Decisions"]:
+    """Watch what references decide: `nearest` and `too_near` of what this gives.
+
+    Args:
+        times: how many times the least distance a decision must have.
+    """
+    decisions = Decisions(times)
     own: dict[str, Callable[..., Any]] = {
         "grouped_nms": decisions.grouped_nms,
         "assign_levels": decisions.assign_levels,
@@ -73,17 +77,18 @@ class Decisions(TorchFunctionMode):
     the choice of levels in the reference's own functions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, times: float) -> None:
         super().__init__()
+        self._times = times
         self.nearest: dict[str, float] = {}
         self._ranked: tuple[Tensor, Tensor] | None = None
 
-    def too_near(self, times: float = 1.0) -> list[str]:
+    def too_near(self) -> list[str]:
         """What was decided by less than so many times `LEAST`, in a line each."""
         return [
-            f"{kind}: {distance:.1e}, less than {times * LEAST[kind]:.1e}"
+            f"{kind}: {distance:.1e}, less than {self._times * LEAST[kind]:.1e}"
             for kind, distance in sorted(self.nearest.items())
-            if distance < times * LEAST[kind]
+            if distance < self._times * LEAST[kind]
         ]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -153,7 +158,8 @@ class Decisions(TorchFunctionMode):
     def resize_to_original(self, instances: Instances, height: int, width: int) -> Instances:
         resized = resize_to_original(instances, height, width)
         if resized.has("pred_masks"):
-            for moved in (-_MOVED, _MOVED):
+            # Moved so many times as far, too: of a small mask, one pixel on either side of its edge is all or nothing.
+            for moved in (-self._times * _MOVED, self._times * _MOVED):
                 fields = instances.get_fields()
                 other = Instances(instances.image_size, **{**fields, "pred_masks": fields["pred_masks"] + moved})
                 masks, others = resized.pred_masks, resize_to_original(other, height, width).pred_masks
