@@ -65,8 +65,8 @@ fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INP
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
 
-faults: setup ## break an installation over several hosts in every way that is tested (as root; PostgreSQL and iproute2)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly --timeout 900 -rP tests/deployments
+faults: setup ## break an installation over several hosts in every way that is tested (as root; PostgreSQL, iproute2 and faketime)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m '' --timeout 900 -rP tests/deployments/test_host_faults.py
 
 operators: setup caffe2 ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)
 	ROASTERY_OPERATOR_EXAMPLES=$(OPERATOR_EXAMPLES) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from roastery.digest import JSON, json_sha256
+from roastery.source_cache import remembered
 
 PACKAGE = "roastery"
 _ROOT = Path(__file__).parent
@@ -64,6 +65,10 @@ def source_digest(modules: tuple[str, ...], root: Path = _ROOT) -> str:
 
     Imports inside functions count. A data file counts when it lies beside a module and the module names it in a string.
     """
+    return remembered(modules, root, lambda: _parsed_digest(modules, root))
+
+
+def _parsed_digest(modules: tuple[str, ...], root: Path) -> str:
     digests: dict[str, str] = {}
     seen = set(modules)
     waiting = list(seen)

@@ -8,6 +8,7 @@ import pytest
 
 from roastery import provenance
 from roastery.provenance import source_digest, stage_key
+from roastery.source_cache import files_sha256
 
 INPUTS = {"weights": "a" * 64, "n": 4}
 
@@ -35,7 +36,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def digest(root: Path) -> str:
-    for cached in (source_digest, provenance._source):
+    for cached in (source_digest, provenance._source, files_sha256):
         cached.cache_clear()
     return source_digest(("roastery.stage",), root)
 

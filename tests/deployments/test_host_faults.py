@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+# Six are in every run of the tests, a worker of Dask lost (tests/flows/test_dask.py) among them: the likeliest.
+nightly = pytest.mark.nightly
 pytestmark = [
-    pytest.mark.nightly,
     pytest.mark.postgres,
     pytest.mark.namespaces,
     pytest.mark.xdist_group("hosts"),
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 
 FLEET = "convert_fleet/convert-fleet"
+STAGES = ("resolve", "sample", "trace", "export_onnx", "convert", "predict", "evaluate", "report", "log")
 AWAY_SECONDS = 20.0
 CUT_SECONDS = 30.0
 _numbers = count(1)
@@ -44,8 +46,19 @@ def patient(hosts: Any) -> None:
 
 
 def begins(hosts: Any, stage: str) -> Callable[[], bool]:
-    """Whether somebody builds an artifact of a stage: he holds its lease."""
-    return lambda: bool(hosts.keys(f".leases/{stage}/"))
+    """Whether a stage is being done: somebody holds the lease of the artifact that it builds.
+
+    The last one builds none; it begins where there is one report more than now.
+    """
+    if stage != "log":
+        return lambda: bool(hosts.keys(f".leases/{stage}/"))
+    before = reports(hosts)
+    return lambda: reports(hosts) > before
+
+
+def reports(hosts: Any) -> int:
+    """How many are whole."""
+    return sum(key.endswith("/manifest.json") for key in hosts.keys("report"))
 
 
 def host_at_work(hosts: Any) -> str:
@@ -93,22 +106,26 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def converting(hosts: Any, model: str, stage: str) -> Iterator[str]:
     """A fleet of that model, until a stage of it has begun; in the end it is over and right."""
+    begun = begins(hosts, stage)
     run = hosts.trigger(FLEET, only="all", models=[model], where="workers")
-    hosts.await_that(begins(hosts, stage))
+    hosts.await_that(begun)
     yield run
     started = time.monotonic()
     check(hosts, model, hosts.await_final(run))
     print(f"{model}: right {time.monotonic() - started:.0f} s after the fault was over")
 
 
-def test_a_host_lost_within_a_stage_leaves_its_model_to_the_other(hosts: Any, model: str) -> None:
-    with converting(hosts, model, "predict"):
+@pytest.mark.parametrize(
+    "stage", [stage if stage == "predict" else pytest.param(stage, marks=nightly) for stage in STAGES]
+)
+def test_a_host_lost_within_a_stage_leaves_its_model_to_the_other(hosts: Any, model: str, stage: str) -> None:
+    with converting(hosts, model, stage):
         lost = host_at_work(hosts)
         hosts.kill(f"{lost}-worker")
     hosts.start_worker(lost, "roastery-models")
 
 
-@pytest.mark.parametrize("stage", ["trace", "predict"])
+@pytest.mark.parametrize("stage", [pytest.param("trace", marks=nightly), "predict"])
 def test_prefects_server_killed_and_back_after_20_s_ends_in_one_version(hosts: Any, model: str, stage: str) -> None:
     with converting(hosts, model, stage):
         hosts.kill("prefect")
@@ -116,6 +133,7 @@ def test_prefects_server_killed_and_back_after_20_s_ends_in_one_version(hosts: A
         hosts.start_prefect()
 
 
+@nightly
 def test_mlflows_server_killed_and_back_after_20_s_ends_in_one_version(hosts: Any, model: str) -> None:
     with converting(hosts, model, "report"):
         hosts.kill("mlflow")
@@ -145,6 +163,7 @@ def test_an_s3_that_is_busy_and_then_well_ends_in_one_version(hosts: Any, model:
     hosts.gate.open()
 
 
+@nightly
 def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_there_is_room(
     hosts: Any, model: str
 ) -> None:
@@ -170,6 +189,15 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
         hosts.start_worker(host, "roastery-models")
 
 
+@nightly
+@pytest.mark.faketime
+@pytest.mark.parametrize("jump", ["+3600", "-3600"])
+def test_a_clock_that_jumps_an_hour_within_a_stage_ends_in_one_version(hosts: Any, model: str, jump: str) -> None:
+    with hosts.clocks() as set_clock, converting(hosts, model, "predict"):
+        set_clock(host_at_work(hosts), jump)
+
+
+@nightly
 def test_two_fleets_over_one_model_on_two_hosts_at_once_file_one_version(hosts: Any, model: str) -> None:
     command = ("cli.main", "run", model, "--models")
     with ThreadPoolExecutor() as pool:

@@ -13,12 +13,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from clocks import faked_clock, set_clock
 from network import Network
 from postgres_server import PostgresServer
 from prefect_api import PATIENCE_SECONDS, Asked, deploy
@@ -155,8 +157,25 @@ class Hosts(Asked):
         self._start("mlflow", "hub", *command)
         self._await(f"{self.mlflow}/health")
 
-    def start_worker(self, host: str, pool: str) -> None:
-        self._start(f"{host}-worker", host, "prefect", "worker", "start", "--pool", pool, "--limit", "1")
+    def start_worker(self, host: str, pool: str, **environment: str) -> None:
+        command = ("prefect", "worker", "start", "--pool", pool, "--limit", "1")
+        self._start(f"{host}-worker", host, *command, **environment)
+
+    @contextmanager
+    def clocks(self) -> Iterator[Callable[[str, str], None]]:
+        """`set_clock(host, seconds)`: sets a host's clock so far ahead ("+3600") or back, in the block.
+
+        That of the day alone: what measures how long something takes goes on, as it does where a machine's is set.
+        """
+        files = {name: self._made(self.folder / name / "tmp") / "clock" for name in self.names}
+        for name, file in files.items():
+            file.write_text("+0")
+            self.kill(f"{name}-worker")
+            self.start_worker(name, MODELS, **faked_clock(file))
+        yield lambda host, seconds: set_clock(files[host], seconds)
+        for name in files:
+            self.kill(f"{name}-worker")
+            self.start_worker(name, MODELS)
 
     def _start(self, name: str, host: str, *command: str, **environment: str) -> None:
         with (self.logs / f"{name}.log").open("ab") as log:
