@@ -63,6 +63,8 @@ def mlflow_service(place: Place, credentials: Credentials | None) -> Service:
         *("--artifacts-destination", str(place.home / "mlartifacts"), "--workers", "1"),
     ]
     environment = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Eight processes for jobs that nobody gives it, such as the evaluation of language models: 2 GiB.
+    environment |= _unless_set("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     if place.host not in (_LOOPBACK, *_EVERYWHERE):
         # MLflow's own pages may ask it, and by default only those of this machine do.
         environment |= _unless_set("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", place.mlflow)

@@ -26,13 +26,17 @@ def get_default_pip_requirements(needs: Sequence[str] = ("protobuf",)) -> list[s
     return [f"{name}=={version.partition('+')[0]}" for name, version in installed.items()]
 
 
-def get_default_conda_env() -> dict[str, Any]:
-    """A conda environment of this Python and the default requirements."""
+def get_default_conda_env(needs: Sequence[str] = ("protobuf",)) -> dict[str, Any]:
+    """A conda environment of this Python and the default requirements.
+
+    Args:
+        needs: as `get_default_pip_requirements` takes it.
+    """
     quiet_mlflow()
     from mlflow.utils.environment import _mlflow_conda_env
 
     environment: dict[str, Any] = _mlflow_conda_env(
-        additional_pip_deps=get_default_pip_requirements(), install_mlflow=False
+        additional_pip_deps=get_default_pip_requirements(needs), install_mlflow=False
     )
     return environment
 
@@ -53,9 +57,14 @@ def write_environment(
     Raises:
         MlflowException: requirements that contradict each other.
     """
+    from mlflow.environment_variables import MLFLOW_LOCK_MODEL_DEPENDENCIES
     from mlflow.utils import environment
 
-    if conda_env is None:
+    found: tuple[dict[str, Any], list[str], list[str]]
+    if conda_env is pip_requirements is extra_pip_requirements is None and not MLFLOW_LOCK_MODEL_DEPENDENCIES.get():
+        # MLflow would read what is known of every package that is installed, to find that these are: 0.7 s a model.
+        found = get_default_conda_env(needs), get_default_pip_requirements(needs), []
+    elif conda_env is None:
         usual = get_default_pip_requirements(needs) if pip_requirements is None else None
         found = environment._process_pip_requirements(usual, pip_requirements, extra_pip_requirements)
     else:

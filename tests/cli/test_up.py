@@ -42,10 +42,15 @@ class Up:
             ["env", "--default-signal=INT", sys.executable, "-m", "cli.main", *command],
             stdout=self._said,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"ROASTERY_AUTH": f"{USER}:{PASSWORD}", "COLUMNS": "200"},
+            env=self._environment() | {"ROASTERY_AUTH": f"{USER}:{PASSWORD}", "COLUMNS": "200"},
             start_new_session=True,
         )
         self.seen: set[psutil.Process] = set()
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        """Without what tests say to every MLflow server: it has to say so itself."""
+        return {name: value for name, value in os.environ.items() if name != "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
 
     @property
     def said(self) -> str:
@@ -146,6 +151,12 @@ def test_it_says_where_the_servers_are_and_both_show_their_pages(guarded: Up) ->
     ]
     with urllib.request.urlopen(guarded.prefect) as page:
         assert b"<title>Prefect Server</title>" in page.read()
+
+
+def test_mlflow_has_no_processes_for_jobs_of_other_kinds(guarded: Up) -> None:
+    commands = [" ".join(process.cmdline()) for process in guarded.look() if runs(process)]
+    assert [command for command in commands if "mlflow.server" in command]
+    assert not [command for command in commands if "mlflow.server.jobs" in command]
 
 
 def test_nothing_listens_but_on_loopback(guarded: Up) -> None:

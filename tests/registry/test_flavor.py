@@ -28,6 +28,7 @@ from roastery.data.vocabulary import Vocabulary, named_classes
 from roastery.errors import ConfigError, DatasetError, ModelFileError, RuntimeFailed
 from roastery.evaluation.coco import to_coco_results
 from roastery.registry import flavor, pyfunc
+from roastery.registry.flavor_environment import write_environment
 from roastery.registry.interface import COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -241,6 +242,19 @@ def test_the_requirements_are_the_installed_versions_and_nobody_is_asked_for_the
     for name in set(pinned) - {"roastery"}:
         assert pinned[name] == importlib.metadata.version(name).partition("+")[0], name
     assert pinned["roastery"] == roastery.__version__
+
+
+def test_the_default_environment_is_to_the_byte_what_mlflows_own_way_to_it_gives(tmp_path):
+    """Its own way is taken where requirements are given, here none."""
+    needs = ("protobuf", "onnx")
+    for name, extra in (("ours", None), ("mlflows", [])):
+        (tmp_path / name).mkdir()
+        write_environment(tmp_path / name, needs, None, None, extra)
+    ours, theirs = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("ours", "mlflows")
+    )
+    assert ours == theirs
+    assert sorted(ours) == ["conda.yaml", "python_env.yaml", "requirements.txt"]
 
 
 def test_requirements_and_environment_can_be_given(masks, tmp_path):
