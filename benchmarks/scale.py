@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,8 @@ class Installation:
     def close(self) -> None:
         for program in self.programs.values():
             for process in (program, *program.children(recursive=True)):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             program.wait()
 
     def _start(self, name: str, *command: str, **environment: str) -> None:
@@ -323,6 +325,8 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=120, help="seconds to look at an idle server (default 120)")
     parser.add_argument("--json", type=Path, help="write the figures there too, as each fleet ends")
     arguments = parser.parse_args()
+    # All that it has started ends with it, however it is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console()
     figures: dict[str, Any] = {}
 

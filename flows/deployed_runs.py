@@ -22,10 +22,8 @@ from roastery.results import Ending, ModelSummary, StageFailure
 from roastery.spec import PipelineConfig
 from roastery.store import Store
 
-_AT_ONCE = 100
-"""How many runs wait or run at a time, so that a fleet of thousands asks the server for few of them. Which of them run
-is for the work pool's limit to say."""
-
+_MOST_ASKED = 200
+"""Of how many runs Prefect's server tells at a time."""
 _POLL_SECONDS = 2.0
 _ENDINGS: Mapping[StateType, Ending] = {
     StateType.COMPLETED: "passed",
@@ -54,14 +52,14 @@ class DeployedRuns:
     Args:
         deployment: "flow/deployment". The flow's first parameter is the model's name.
         parameters: its other parameters.
-        pipeline: has the store, where runs leave how they ended, and how long one may take.
+        pipeline: has the store, where runs leave how they ended, how long one may take, and how many wait or run at a
+            time: a fleet of thousands asks the server for few of them. Which of them run is for the work pool to say.
     """
-
-    at_once = _AT_ONCE
 
     def __init__(self, deployment: str, parameters: Mapping[str, Any], pipeline: PipelineConfig) -> None:
         self._deployment = deployment
         self._parameters = dict(parameters)
+        self.at_once = pipeline.runs_at_once
         self._store = Store(pipeline.store)
         self._timeout = pipeline.timeouts.model
         self._fleet = str(prefect.runtime.flow_run.id)
@@ -108,8 +106,10 @@ class DeployedRuns:
         self._client.set_flow_run_state(run, Cancelling(message="Its fleet ended."))
 
     def _runs(self) -> list[FlowRun]:
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
-        found: list[FlowRun] = self._client.read_flow_runs(flow_run_filter=wanted, limit=_AT_ONCE)
+        runs, found = list(self._running), list[FlowRun]()
+        for start in range(0, len(runs), _MOST_ASKED):
+            wanted = FlowRunFilter(id=FlowRunFilterId(any_=runs[start : start + _MOST_ASKED]))
+            found += self._client.read_flow_runs(flow_run_filter=wanted, limit=_MOST_ASKED)
         return found
 
     def _ending(self, run: FlowRun) -> Ended | None:

@@ -282,6 +282,9 @@ class PipelineConfig(_Spec):
         "allows",
     )
     threads: int | None = Field(None, ge=1, le=256, description="threads of each; default: the cores, shared")
+    runs_at_once: int = Field(
+        100, ge=1, le=5000, description="how many runs of a fleet wait or run at a time where workers do them"
+    )
     secrets: dict[SecretVariable, BlockName] = Field(
         {}, description="variables of the environment, and the Prefect Secret blocks that they come from if not set"
     )
