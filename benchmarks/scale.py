@@ -1,19 +1,20 @@
 """What fleets cost beside their conversions: time, memory, requests and database rows a model, as a registry grows.
 
     python benchmarks/scale.py [--registry 10,100,1000] [--changed 10] [--workers 2] [--limit 2] [--query 2]
-        [--idle 120] [--json FILE]
+        [--idle 120] [--forked] [--json FILE]
 
 A whole installation on this machine: Prefect's and MLflow's records in a PostgreSQL of its own, both servers, a worker
 of fleets and some of models. Its conversions are simulated (benchmarks/simulated_stages.py): what is left is what the
 fleet itself costs. Each time the registry has grown, a fleet converts what is new. After the last some models change,
 and two more fleets find them. A line as each fleet ends, and tables in the end. 1,000 models take two hours on two
-cores.
+cores; an hour with `--forked`, whose runs do not import what they are made of (benchmarks/forked_engine.py).
 """
 
 import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -103,7 +104,7 @@ class Installation:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
         }
 
-    def start(self, workers: int, limit: int, query: float) -> None:
+    def start(self, workers: int, limit: int, query: float, forked: bool) -> None:
         """Both servers, what `deployments/` says, one recorded conversion, and the workers."""
         places = {"store": str(self.folder / "store"), "tracking_uri": self.mlflow}
         configure(self.folder, 1, **places)
@@ -122,9 +123,16 @@ class Installation:
         (model,) = (path.stem for path in (self.configs / "models").glob("*.yaml"))
         self._run("simulated_stages", str(self.configs), model)
         self._run("deployments.install")
+        deployed = yaml.safe_load(DEPLOYMENTS.read_text())
+        (convert_model,) = (each for each in deployed["deployments"] if each["name"] == "convert-model")
+        convert_model["entrypoint"] = "simulated_stages.convert_model"
+        if forked:
+            address = self.folder / "forks"
+            program = [sys.executable, "-S", str(ROOT / "benchmarks" / "forked_engine.py"), str(address)]
+            convert_model["work_pool"]["job_variables"]["command"] = shlex.join(program)
+            self._start("runs", "forked_engine", "serve", str(address))
         simulated = self.folder / "prefect.yaml"
-        entrypoint = "flows.convert_model.convert_model"
-        simulated.write_text(DEPLOYMENTS.read_text().replace(entrypoint, "simulated_stages.convert_model"))
+        simulated.write_text(yaml.safe_dump(deployed))
         self._run("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(simulated))
         self._run("prefect", "work-pool", "set-concurrency-limit", MODELS, str(workers * limit))
         self._start("fleets", "prefect", "worker", "start", "--pool", FLEETS)
@@ -322,6 +330,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="workers of models (default 2)")
     parser.add_argument("--limit", type=int, default=2, help="runs at a time of each (default 2)")
     parser.add_argument("--query", type=float, default=2, help="seconds after which each asks for runs (default 2)")
+    parser.add_argument("--forked", action="store_true", help="fork runs off a process that has imported everything")
     parser.add_argument("--idle", type=float, default=120, help="seconds to look at an idle server (default 120)")
     parser.add_argument("--json", type=Path, help="write the figures there too, as each fleet ends")
     arguments = parser.parse_args()
@@ -344,7 +353,7 @@ def main() -> None:
         postgres.start()
         installation = Installation(folder, postgres)
         stack.callback(installation.close)
-        installation.start(arguments.workers, arguments.limit, arguments.query)
+        installation.start(arguments.workers, arguments.limit, arguments.query, arguments.forked)
         keep("idle", installation.idle(arguments.idle))
         fleets: list[Measured] = []
         for models in (int(each) for each in arguments.registry.split(",")):
