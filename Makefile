@@ -65,7 +65,7 @@ fuzz: setup ## read 10,000 hostile files under watch, others each time (FUZZ_INP
 	ROASTERY_FUZZ_INPUTS=$(FUZZ_INPUTS) ROASTERY_FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto --dist loadgroup --timeout 0 tests/fuzz
 
-faults: setup ## break an installation over several hosts in every way that is tested (as root; PostgreSQL, iproute2 and faketime)
+faults: setup ## break an installation over several hosts in every way that is tested (as root; PostgreSQL, iproute2 and gcc)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m '' --timeout 900 -rP tests/deployments/test_host_faults.py
 
 operators: setup caffe2 ## hold every operator against genuine Caffe2 in 5,000 drawn cases (OPERATOR_EXAMPLES=...)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from clocks import find_faketime
+from clocks import find_compiler
 from network import may_make_networks
 from postgres_server import find_postgres, postgres_server
 from s3_server import CREDENTIALS, S3Gate, serving_s3
@@ -95,9 +95,9 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         may_make_networks,
         "tests on hosts of their own; install iproute2 and run them as root",
     ),
-    "faketime": (
-        lambda: find_faketime() is not None,
-        "tests with clocks that jump; install faketime (Debian: faketime)",
+    "compiler": (
+        lambda: find_compiler() is not None,
+        "tests that compile C; install a compiler (Debian: gcc)",
     ),
 }
 # What a test may need that is not installed but given: a machine without it, such as CI's, lacks nothing.

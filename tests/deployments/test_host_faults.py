@@ -78,7 +78,7 @@ def check(hosts: Any, model: str, run: Any) -> None:
 
     place = hosts.client().get_model_version_download_uri(version.name, version.version)
     filed = Path(mlflow.artifacts.download_artifacts(place, tracking_uri=hosts.mlflow))
-    files = hosts.filesystem()
+    files = hosts.files
     made = [files.cat_file(path) for path in files.glob("detectors/roastery/convert/*/model.pb")]
     assert (filed / "model.pb").read_bytes() in made
     states = hosts.ask("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"model:{model}"]}}})
@@ -190,11 +190,11 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
 
 
 @nightly
-@pytest.mark.faketime
-@pytest.mark.parametrize("jump", ["+3600", "-3600"])
-def test_a_clock_that_jumps_an_hour_within_a_stage_ends_in_one_version(hosts: Any, model: str, jump: str) -> None:
-    with hosts.clocks() as set_clock, converting(hosts, model, "predict"):
-        set_clock(host_at_work(hosts), jump)
+@pytest.mark.compiler
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_jumps_an_hour_within_a_stage_ends_in_one_version(hosts: Any, model: str, seconds: int) -> None:
+    with hosts.clocks() as clocks, converting(hosts, model, "predict"):
+        clocks[host_at_work(hosts)].set(seconds)
 
 
 @nightly

@@ -48,7 +48,7 @@ def test_records_lie_in_postgres_and_files_in_s3(hosts: Any, fleet: Any) -> None
     assert hosts.postgres.ask("prefect", ran) == "COMPLETED|4"
     models = hosts.postgres.ask("mlflow", "select name, version from model_versions order by 1")
     assert models.splitlines() == ["boxes.caffe2|1", "first.caffe2|1", "second.caffe2|1"]
-    filed = [path for path in hosts.filesystem().find("detectors/mlflow") if path.endswith("/model_init.pb")]
+    filed = [path for path in hosts.files.find("detectors/mlflow") if path.endswith("/model_init.pb")]
     assert len(filed) == 3
     assert len([key for key in hosts.keys("convert") if key.endswith("/manifest.json")]) == 3
     assert not list(hosts.folder.rglob("mlruns"))
@@ -62,7 +62,7 @@ def test_a_version_comes_out_of_the_registry_as_the_store_has_it(hosts: Any, fle
     assert version.tags["verdict"] == "passed"
     place = hosts.client().get_model_version_download_uri("boxes.caffe2", version.version)
     filed = Path(mlflow.artifacts.download_artifacts(place, dst_path=str(tmp_path), tracking_uri=hosts.mlflow))
-    files = hosts.filesystem()
+    files = hosts.files
     made = [files.cat_file(path) for path in files.glob("detectors/roastery/convert/*/model.pb")]
     assert (filed / "model.pb").read_bytes() in made
 

@@ -10,17 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
-from clocks import faked_clock, set_clock
+from clocks import Clock
 from network import Network
 from postgres_server import PostgresServer
 from prefect_api import PATIENCE_SECONDS, Asked, deploy
@@ -162,20 +164,17 @@ class Hosts(Asked):
         self._start(f"{host}-worker", host, *command, **environment)
 
     @contextmanager
-    def clocks(self) -> Iterator[Callable[[str, str], None]]:
-        """`set_clock(host, seconds)`: sets a host's clock so far ahead ("+3600") or back, in the block.
+    def clocks(self) -> Iterator[dict[str, Clock]]:
+        """The clocks of the hosts, by name, which can be set in the block: that of the day alone, as a machine's is."""
+        clocks = {name: Clock(Path(tempfile.mkdtemp(dir=self.folder / name)) / "clock") for name in self.names}
+        self._restart_workers({name: clock.environment for name, clock in clocks.items()})
+        yield clocks
+        self._restart_workers({name: {} for name in clocks})
 
-        That of the day alone: what measures how long something takes goes on, as it does where a machine's is set.
-        """
-        files = {name: self._made(self.folder / name / "tmp") / "clock" for name in self.names}
-        for name, file in files.items():
-            file.write_text("+0")
+    def _restart_workers(self, environments: Mapping[str, dict[str, str]]) -> None:
+        for name, environment in environments.items():
             self.kill(f"{name}-worker")
-            self.start_worker(name, MODELS, **faked_clock(file))
-        yield lambda host, seconds: set_clock(files[host], seconds)
-        for name in files:
-            self.kill(f"{name}-worker")
-            self.start_worker(name, MODELS)
+            self.start_worker(name, MODELS, **environment)
 
     def _start(self, name: str, host: str, *command: str, **environment: str) -> None:
         with (self.logs / f"{name}.log").open("ab") as log:
@@ -249,7 +248,8 @@ class Hosts(Asked):
 
         return MlflowClient(tracking_uri=self.mlflow, registry_uri=self.mlflow)
 
-    def filesystem(self) -> Any:
+    @cached_property
+    def files(self) -> Any:
         """The S3 API, as s3fs has it."""
         from s3fs import S3FileSystem
 
@@ -259,10 +259,7 @@ class Hosts(Asked):
 
     def keys(self, below: str) -> list[str]:
         """Of the objects of the store below a prefix."""
-        return [
-            str(path).removeprefix(f"{BUCKET}/roastery/")
-            for path in self.filesystem().find(f"{BUCKET}/roastery/{below}")
-        ]
+        return [str(path).removeprefix(f"{BUCKET}/roastery/") for path in self.files.find(f"{BUCKET}/roastery/{below}")]
 
     def versions(self, name: str) -> list[Any]:
         """Of a model in the registry."""
