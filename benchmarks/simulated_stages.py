@@ -28,6 +28,8 @@ from tasks.performer import performing
 
 ResultT = TypeVar("ResultT", bound=StageResult)
 RECORDED = "ROASTERY_RECORDED"
+_OWN = (".pt2", ".onnx")
+"""Files that end otherwise in each model: where they are the same, so are the keys of what is made of them."""
 
 
 class Recording:
@@ -61,6 +63,9 @@ class Replayed:
             for file in recorded.iterdir():
                 if file.name not in (FACTS_FILE, TIMING_FILE):
                     shutil.copy(file, directory)
+                if file.suffix in _OWN:
+                    with (directory / file.name).open("ab") as own:
+                        own.write(request.model.encode())
             facts: Facts = stage.facts.model_validate_json((recorded / FACTS_FILE).read_bytes())
             return facts
 
