@@ -1,6 +1,6 @@
 """What fleets cost beside their conversions: time, memory, requests and database rows a model, as a registry grows.
 
-    python benchmarks/scale.py [--registry 10,100,1000] [--changed 10] [--workers 2] [--limit 2] [--query 2]
+    python benchmarks/scale.py [--registry 10,100,1000] [--filed 0] [--changed 10] [--workers 2] [--limit 2] [--query 2]
         [--idle 120] [--forked] [--json FILE]
 
 A whole installation on this machine: Prefect's and MLflow's records in a PostgreSQL of its own, both servers, a worker
@@ -121,7 +121,7 @@ class Installation:
         self._await(f"{self.api}/health")
         self._await(f"{self.mlflow}/health")
         (model,) = (path.stem for path in (self.configs / "models").glob("*.yaml"))
-        self._run("simulated_stages", str(self.configs), model)
+        self._run("simulated_stages", "record", str(self.configs), model)
         self._run("deployments.install")
         deployed = yaml.safe_load(DEPLOYMENTS.read_text())
         (convert_model,) = (each for each in deployed["deployments"] if each["name"] == "convert-model")
@@ -149,6 +149,11 @@ class Installation:
         for number in range(self._registered, models):
             self.change(number, 0.05 + 1e-5 * number)
         self._registered = models
+
+    def file(self, models: int) -> None:
+        """Have so many models in the registry, converted and filed without a fleet."""
+        self.register(models)
+        self._run("simulated_stages", "file", str(self.configs))
 
     def change(self, number: int, threshold: float) -> None:
         """Register a model with that threshold, whatever it was before."""
@@ -326,6 +331,7 @@ def free_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what fleets cost beside their conversions.")
     parser.add_argument("--registry", default="10,100,1000", help="models, as they become more (default 10,100,1000)")
+    parser.add_argument("--filed", type=int, default=0, help="models that are there before, filed without a fleet")
     parser.add_argument("--changed", type=int, default=10, help="models that change after the last (default 10)")
     parser.add_argument("--workers", type=int, default=2, help="workers of models (default 2)")
     parser.add_argument("--limit", type=int, default=2, help="runs at a time of each (default 2)")
@@ -355,8 +361,10 @@ def main() -> None:
         stack.callback(installation.close)
         installation.start(arguments.workers, arguments.limit, arguments.query, arguments.forked)
         keep("idle", installation.idle(arguments.idle))
+        if arguments.filed:
+            installation.file(arguments.filed)
         fleets: list[Measured] = []
-        for models in (int(each) for each in arguments.registry.split(",")):
+        for models in (int(each) for each in arguments.registry.split(",") if each):
             installation.register(models)
             fleets.append(installation.measure("new or changed"))
             keep(f"{models} models", fleets[-1])
@@ -366,7 +374,8 @@ def main() -> None:
                 installation.change(number, 0.5 + 0.1 * place + 1e-5 * number)
             found[only] = installation.measure(only)
             keep(f"changed, asked for {only}", found[only])
-    show(console, figures["idle"], fleets)
+    if fleets:
+        show(console, figures["idle"], fleets)
     show_found(console, found)
 
 

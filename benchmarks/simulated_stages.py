@@ -1,29 +1,36 @@
 """Stages that give what a recorded conversion gave: what a fleet costs beside its conversions shows alone.
 
-    python benchmarks/simulated_stages.py CONFIGS MODEL
+    python -m simulated_stages record CONFIGS MODEL
+    python -m simulated_stages file CONFIGS
 
-runs one real conversion, and leaves what each stage gave in the folder that ROASTERY_RECORDED names. The flow
+The first runs one real conversion, and leaves what each stage gave in the folder that ROASTERY_RECORDED names. The flow
 `convert_model` of this module is Roastery's own, with somebody in the place of the stages who gives that again. Inputs
-are pinned as ever, so that every model has artifacts of its own.
+are pinned as ever, so that every model has artifacts of its own. The second files all models as that flow does, but in
+one process and without Prefect: a registry of thousands in minutes.
 """
 
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
-from prefect import flow
+from prefect import Task, flow
 
+from flows.convert_model import chosen_roads, convert_to, export
 from flows.convert_model import convert_model as real
+from flows.stage_runs import NOTHING, Spent, timed
+from roastery.project import load_project
 from roastery.results import StageResult
 from roastery.stages.process import InProcess
 from roastery.stages.resolve import ResolveRequest
 from roastery.stages.stage import FACTS_FILE, TIMING_FILE, Facts, Request, perform
 from roastery.stages.worker import load_stage
 from roastery.store import Store
+from tasks.log import LogRequest, file_conversion
 from tasks.performer import performing
 
 ResultT = TypeVar("ResultT", bound=StageResult)
@@ -89,8 +96,56 @@ convert_model = flow(
 )(_simulated)
 
 
+class _Done:
+    """Has each stage done at once: `flows.stage_runs.Runs` without tasks."""
+
+    def __init__(self, performer: Replayed, store: Store) -> None:
+        self._performer, self._store = performer, store
+        self.restart()
+
+    def restart(self, spent: Spent = NOTHING) -> None:
+        self.timings, self.artifacts = list(spent.timings), list(spent.artifacts)
+
+    def spent(self) -> Spent:
+        return Spent(tuple(self.timings), tuple(self.artifacts))
+
+    def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
+        return self.run_all(task, [request], request.step)[0]
+
+    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
+        kind = get_type_hints(task.fn)["return"]
+        done = [self._performer.perform(request, kind, self._store, 0) for request in requests]
+        self.timings.append(timed(label, done))
+        self.artifacts.extend(each.artifact.name for each in done)
+        return done
+
+    def call(self, task: Task[..., Any], request: Request) -> Any:
+        raise NotImplementedError(f"{request.stage} is no stage that was recorded")
+
+
+def file_all(configs: Path) -> None:
+    """File every registered model."""
+    project = load_project(configs)
+    pipeline = project.pipeline
+    performer = Replayed(Path(os.environ[RECORDED]))
+    for model in project.models.values():
+        # Each remembers what it has verified.
+        store = Store(pipeline.store)
+        runs = _Done(performer, store)
+        dataset = project.dataset_of(model)
+        shared = export(model, dataset, pipeline, runs)
+        for road in chosen_roads(model, pipeline):
+            conversion = convert_to(road, shared, model, dataset, pipeline, runs)
+            places = {"tracking_uri": pipeline.tracking_uri, "experiment": pipeline.experiment}
+            file_conversion(LogRequest(model=model.name, conversion=conversion, **places), store)
+
+
 def main() -> None:
-    configs, model = sys.argv[1:]
+    what, configs, *models = sys.argv[1:]
+    if what == "file":
+        file_all(Path(configs))
+        return
+    (model,) = models
     with performing(Recording(Path(os.environ[RECORDED]))):
         real(model, configs=configs)
 

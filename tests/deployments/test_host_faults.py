@@ -68,8 +68,8 @@ def host_at_work(hosts: Any) -> str:
     return str(busy[0])
 
 
-def check(hosts: Any, model: str, run: Any) -> None:
-    """One version, whose nets are those of the store, of one finished run; and nobody says that he still works."""
+def check(hosts: Any, model: str, run: Any, most: int) -> None:
+    """One version, whose nets are those of the store, of finished runs; and nobody says that he still works."""
     assert run["state"]["type"] == "COMPLETED", f"{run['state']['message']}\n{hosts.said()}"
     (version,) = hosts.versions(f"{model}.caffe2")
     assert version.tags["verdict"] == "passed"
@@ -82,7 +82,7 @@ def check(hosts: Any, model: str, run: Any) -> None:
     made = [files.cat_file(path) for path in files.glob("detectors/roastery/convert/*/model.pb")]
     assert (filed / "model.pb").read_bytes() in made
     states = hosts.ask("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"model:{model}"]}}})
-    assert [state["state"]["type"] for state in states].count("COMPLETED") == 1
+    assert [state["state"]["type"] for state in states].count("COMPLETED") in range(1, most + 1)
     assert {state["state"]["type"] for state in states} <= {"COMPLETED", "CRASHED"}
     # A run that was killed leaves the lease of what it used, which is dead; of an artifact nobody holds one.
     assert not [key for key in hosts.keys(".leases") if not key.startswith((".leases/runs/", ".leases/gc"))]
@@ -104,14 +104,18 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def converting(hosts: Any, model: str, stage: str) -> Iterator[str]:
-    """A fleet of that model, until a stage of it has begun; in the end it is over and right."""
+def converting(hosts: Any, model: str, stage: str, most: int = 1) -> Iterator[str]:
+    """A fleet of that model, until a stage of it has begun; in the end it is over and right.
+
+    Args:
+        most: how many of the model's runs may come to a good end.
+    """
     begun = begins(hosts, stage)
     run = hosts.trigger(FLEET, only="all", models=[model], where="workers")
     hosts.await_that(begun)
     yield run
     started = time.monotonic()
-    check(hosts, model, hosts.await_final(run))
+    check(hosts, model, hosts.await_final(run), most)
     print(f"{model}: right {time.monotonic() - started:.0f} s after the fault was over")
 
 
@@ -193,7 +197,8 @@ def test_a_full_disk_fails_the_model_by_name_and_the_next_fleet_goes_on_once_the
 @pytest.mark.compiler
 @pytest.mark.parametrize("seconds", [3600, -3600])
 def test_a_clock_that_jumps_an_hour_within_a_stage_ends_in_one_version(hosts: Any, model: str, seconds: int) -> None:
-    with hosts.clocks() as clocks, converting(hosts, model, "predict"):
+    # Of a host whose clock goes ahead the last word seems to be an hour old. It is taken for lost, and goes on.
+    with hosts.clocks() as clocks, converting(hosts, model, "predict", most=2):
         clocks[host_at_work(hosts)].set(seconds)
 
 
