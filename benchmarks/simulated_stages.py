@@ -12,17 +12,16 @@ one process and without Prefect: a registry of thousands in minutes.
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from prefect import Task, flow
 
 from flows.convert_model import chosen_roads, convert_to, export
 from flows.convert_model import convert_model as real
-from flows.stage_runs import NOTHING, Spent, timed
+from flows.stage_runs import DirectRuns
 from roastery.project import load_project
 from roastery.results import StageResult
 from roastery.stages.process import InProcess
@@ -96,28 +95,15 @@ convert_model = flow(
 )(_simulated)
 
 
-class _Done:
-    """Has each stage done at once: `flows.stage_runs.Runs` without tasks."""
+class _Done(DirectRuns):
+    """Has each stage done at once."""
 
     def __init__(self, performer: Replayed, store: Store) -> None:
+        super().__init__()
         self._performer, self._store = performer, store
-        self.restart()
 
-    def restart(self, spent: Spent = NOTHING) -> None:
-        self.timings, self.artifacts = list(spent.timings), list(spent.artifacts)
-
-    def spent(self) -> Spent:
-        return Spent(tuple(self.timings), tuple(self.artifacts))
-
-    def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
-        return self.run_all(task, [request], request.step)[0]
-
-    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
-        kind = get_type_hints(task.fn)["return"]
-        done = [self._performer.perform(request, kind, self._store, 0) for request in requests]
-        self.timings.append(timed(label, done))
-        self.artifacts.extend(each.artifact.name for each in done)
-        return done
+    def result_of(self, request: Request) -> StageResult:
+        return self._performer.perform(request, StageResult, self._store, 0)
 
     def call(self, task: Task[..., Any], request: Request) -> Any:
         raise NotImplementedError(f"{request.stage} is no stage that was recorded")

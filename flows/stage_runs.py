@@ -1,6 +1,7 @@
 """Running a model's stages as tasks: progress, what each stage cost, and which of them failed."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,36 @@ class StageRuns:
         self.timings.append(timing)
         self.artifacts.extend(each.artifact.name for each in done)
         tell(Progress(self.model, stage, "done", time.perf_counter() - started, timing.cached))
+
+
+class DirectRuns(ABC):
+    """Stages without tasks, each done when it is asked for, by whoever `result_of` asks."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self, spent: Spent = NOTHING) -> None:
+        self.timings, self.artifacts = list(spent.timings), list(spent.artifacts)
+
+    def spent(self) -> Spent:
+        return Spent(tuple(self.timings), tuple(self.artifacts))
+
+    @abstractmethod
+    def result_of(self, request: Request) -> StageResult:
+        """The stage's result."""
+
+    def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
+        return self.run_all(task, [request], request.step)[0]
+
+    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
+        done = [cast(ResultT, self.result_of(request)) for request in requests]
+        self.timings.append(timed(label, done))
+        self.artifacts.extend(each.artifact.name for each in done)
+        return done
+
+    @abstractmethod
+    def call(self, task: Task[..., AnyT], request: Request) -> AnyT:
+        """What a task that makes no artifact gives."""
 
 
 def failure_in(runs: StageRuns, error: Exception) -> StageFailure:

@@ -4,19 +4,19 @@ It goes the flow's own way (`export`, `convert_to`), with somebody in the place 
 input of any stage can change unseen: weights, config, dataset, parameters, sources and packages are all in the keys.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar, cast
+from collections.abc import Iterator
+from typing import TypeVar
 
 from prefect import Task
 
 from flows.convert_model import chosen_roads, convert_to, export
-from flows.stage_runs import NOTHING, Spent, timed
+from flows.stage_runs import DirectRuns
 from roastery.errors import RoasteryError
 from roastery.outcome import summarised
 from roastery.project import Project
 from roastery.registry.catalog import Catalog
 from roastery.registry.sources import source_spec
-from roastery.results import Filed, ModelOutcome, ModelSummary, StageResult, StageTiming
+from roastery.results import Filed, ModelOutcome, ModelSummary, StageResult
 from roastery.spec import DatasetSpec, ModelSpec, PipelineConfig
 from roastery.stages.stage import Request, recall
 from roastery.stages.worker import load_stage
@@ -66,33 +66,17 @@ class _NotThereError(Exception):
     """A stage would have to be run."""
 
 
-class _Recalled:
+class _Recalled(DirectRuns):
     """Takes every stage from the store."""
 
     def __init__(self, store: Store) -> None:
+        super().__init__()
         self._store = store
-        self.timings: list[StageTiming] = []
-        self.artifacts: list[str] = []
-
-    def restart(self, spent: Spent = NOTHING) -> None:
-        self.timings, self.artifacts = list(spent.timings), list(spent.artifacts)
-
-    def spent(self) -> Spent:
-        return Spent(tuple(self.timings), tuple(self.artifacts))
-
-    def run(self, task: Task[..., ResultT], request: Request) -> ResultT:
-        return self.run_all(task, [request], request.step)[0]
-
-    def run_all(self, task: Task[..., ResultT], requests: Sequence[Request], label: str) -> list[ResultT]:
-        done = [cast(ResultT, self._recalled(request)) for request in requests]
-        self.timings.append(timed(label, done))
-        self.artifacts.extend(each.artifact.name for each in done)
-        return done
 
     def call(self, task: Task[..., AnyT], request: Request) -> AnyT:
         raise _NotThereError
 
-    def _recalled(self, request: Request) -> StageResult:
+    def result_of(self, request: Request) -> StageResult:
         found = self._store.find(request.stage, request.key())
         if found is None:
             raise _NotThereError
