@@ -14,7 +14,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Measured:
     """Rows that were added, by database and table."""
     store_files: int
     store_bytes: int
-    most_asked: dict[str, int] = field(default_factory=dict)
+    most_asked: dict[str, int]
 
 
 class Installation:
@@ -122,10 +122,13 @@ class Installation:
         for number in range(1, workers + 1):
             command = ("prefect", "worker", "start", "--pool", MODELS, "--limit", str(limit))
             self._start(f"worker {number}", *command, PREFECT_WORKER_QUERY_SECONDS=str(query))
-        while sum(worker["status"] == "ONLINE" for worker in self.ask(f"/work_pools/{MODELS}/workers/filter", {})) < (
-            workers
-        ):
-            time.sleep(1)
+        while self._online() < workers:
+            time.sleep(_POLL_SECONDS)
+
+    def _online(self) -> int:
+        """How many workers of models the server takes for present."""
+        workers = self.ask(f"/work_pools/{MODELS}/workers/filter", {})
+        return [worker["status"] for worker in workers].count("ONLINE")
 
     def register(self, models: int) -> None:
         """Models until there are so many, each with artifacts of its own."""
@@ -170,7 +173,7 @@ class Installation:
             f" on f.id = r.flow_id where f.name = 'convert_model' and r.idempotency_key like '{run}:%'",
         )
         count, last = made.split("|")
-        requests = self._requests() - asked
+        requests, stored = self._requests() - asked, self._stored()
         return Measured(
             models=self._registered,
             runs=int(count),
@@ -185,8 +188,8 @@ class Installation:
                 name: {table: more for table, count in tables.items() if (more := count - rows[name].get(table, 0))}
                 for name, tables in self._rows().items()
             },
-            store_files=self._stored()[0] - files[0],
-            store_bytes=self._stored()[1] - files[1],
+            store_files=stored[0] - files[0],
+            store_bytes=stored[1] - files[1],
         )
 
     def idle(self, seconds: float) -> float:

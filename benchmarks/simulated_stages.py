@@ -106,7 +106,7 @@ class _Done(DirectRuns):
         return self._performer.perform(request, StageResult, self._store, 0)
 
     def call(self, task: Task[..., Any], request: Request) -> Any:
-        raise NotImplementedError(f"{request.stage} is no stage that was recorded")
+        raise ValueError(f"{request.stage} is no stage that was recorded")
 
 
 def file_all(configs: Path) -> None:

@@ -168,8 +168,10 @@ class Hosts(Asked):
         """The clocks of the hosts, by name, which can be set in the block: that of the day alone, as a machine's is."""
         clocks = {name: Clock(Path(tempfile.mkdtemp(dir=self.folder / name)) / "clock") for name in self.names}
         self._restart_workers({name: clock.environment for name, clock in clocks.items()})
-        yield clocks
-        self._restart_workers({name: {} for name in clocks})
+        try:
+            yield clocks
+        finally:
+            self._restart_workers({name: {} for name in clocks})
 
     def _restart_workers(self, environments: Mapping[str, dict[str, str]]) -> None:
         for name, environment in environments.items():
